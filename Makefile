@@ -1,0 +1,41 @@
+# Every target that users and CI rely on. `make run` and `make test` need nothing done before them.
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+SEEDS ?= 20
+FIRST_SEED ?= 1
+N ?= 10
+
+.PHONY: setup run test check test-browser cover bench docs clean crash
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+run: setup
+	$(PY) main.py run $(ARGS)
+
+test: setup
+	$(PY) -m pytest $(ARGS)
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy .
+	$(PY) -m pytest tests/test_architecture.py -n 0
+
+cover: setup
+	$(PY) -m pytest --cov --cov-branch --cov-report term $(ARGS)
+
+bench: setup
+	$(PY) -m benchmarks $(ARGS)
+
+crash: setup
+	$(PY) -m tests.e2e.crash --kills $(N)
+
+clean:
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,0 +1,166 @@
+"""The closed union of what can happen. One queue, one thread, one event at a time.
+
+`Reply` and `Books` stand beside the seven words of the design: a reply is the outcome of one of our calls, books are one complete
+authenticated read of what the broker holds. Both are evidence, of different weight, and the type keeps them apart.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from core.types import Bar, Instrument, OrderState, OrderType, SessionState, Side, Tick
+
+
+class Action(StrEnum):
+    PLACE = "place"
+    MODIFY = "modify"
+    CANCEL = "cancel"
+
+
+class Outcome(StrEnum):
+    """The three ends of an order call. ACK means received, never filled."""
+
+    ACK = "ACK"
+    REJECT = "REJECT"
+    UNKNOWN = "UNKNOWN"
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """One execution as the broker reports it, before it is booked as a Fill."""
+
+    id: str
+    broker_order_id: str
+    instrument: Instrument
+    side: Side
+    quantity: int
+    price: float
+    at: datetime
+
+
+class OrderUpdate(msgspec.Struct, frozen=True):
+    """One order row seen at the broker (order socket, postback, order book, or the paper exchange).
+
+    `state` is None where the broker's label is not in the adapter's table: it is quarantined, never guessed; `label` keeps the text.
+    `trades` are executions that came with it (may be empty although `filled` grew: then the trade book follows, or the delta is
+    priced from the averages). `at` is our receive time, `exchange_at` the broker's time of the change.
+    """
+
+    at: datetime
+    source: str
+    broker_order_id: str
+    instrument: Instrument
+    side: Side
+    quantity: int
+    state: OrderState | None
+    filled: int
+    average_price: float
+    tag: str | None = None
+    label: str = ""
+    product: str = ""
+    order_type: OrderType = OrderType.LIMIT
+    limit_price: float = 0.0
+    trigger_price: float | None = None
+    reason: str = ""
+    exchange_at: datetime | None = None
+    trades: tuple[Trade, ...] = ()
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """How one of our order calls ended. `order_id` is ours. `error` is the class name of the BrokerError, empty on ACK."""
+
+    at: datetime
+    action: Action
+    order_id: str
+    outcome: Outcome
+    broker_order_id: str | None = None
+    error: str = ""
+    reason: str = ""
+    code: str = ""
+
+
+class BrokerPosition(msgspec.Struct, frozen=True):
+    """A row of the broker's net positions; `quantity` is signed, in units."""
+
+    instrument: Instrument
+    product: str
+    quantity: int
+    average_price: float
+    last_price: float = 0.0
+
+
+class Funds(msgspec.Struct, frozen=True):
+    """Rupees as the broker reports them: what may be used now, and what is used."""
+
+    available: float
+    used: float
+
+
+class Books(msgspec.Struct, frozen=True):
+    """One complete read of orders, trades and positions from a session proven alive in the same cycle; or its failure.
+
+    `asked_at` is when the first call left: nothing newer than it can be missing from evidence. `error` empty means complete;
+    otherwise it is the class name of the BrokerError and the tuples mean nothing at all. `positions` is None where they were not read.
+    """
+
+    at: datetime
+    asked_at: datetime
+    orders: tuple[OrderUpdate, ...] = ()
+    trades: tuple[Trade, ...] = ()
+    positions: tuple[BrokerPosition, ...] | None = None
+    error: str = ""
+    reason: str = ""
+
+
+class FeedStatus(msgspec.Struct, frozen=True):
+    """The feed's connection changed: `connected` False also while it is backing off. `subscribed` = confirmed by a first tick."""
+
+    at: datetime
+    connected: bool
+    reason: str = ""
+    attempt: int = 0
+
+
+class SessionStatus(msgspec.Struct, frozen=True):
+    """The broker session's state changed. `login_url` is where a person logs in, when one is needed."""
+
+    at: datetime
+    account: str
+    state: SessionState
+    reason: str = ""
+    login_url: str = ""
+
+
+class Timer(msgspec.Struct, frozen=True):
+    """A moment the engine asked for. `name` tells which; durable ones are re-armed from the store at start."""
+
+    at: datetime
+    name: str
+    due: datetime
+
+
+class Command(msgspec.Struct, frozen=True):
+    """What a person asked for, by the control socket or a signal. `id` correlates the answer."""
+
+    at: datetime
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = {}
+
+
+Event = Tick | Bar | OrderUpdate | Reply | Books | FeedStatus | SessionStatus | Timer | Command
+
+RANKS: Mapping[type, int] = {
+    SessionStatus: 0,
+    FeedStatus: 1,
+    Reply: 2,
+    OrderUpdate: 3,
+    Books: 4,
+    Tick: 5,
+    Bar: 6,
+    Timer: 7,
+    Command: 8,
+}
+"""Events of equal `at` are taken in this order, then by instrument key (files) or connection and sequence (wires)."""
