@@ -149,3 +149,24 @@ class Notifier(Protocol):
     """Tells a person. `page` must be noticed now; `warn` today; `info` is for the record."""
 
     def send(self, level: str, title: str, text: str) -> None: ...
+
+
+class InstrumentLookup(Protocol):
+    """The day's instrument snapshot as brokers and engine use it. Tokens are the broker's, valid on that day only."""
+
+    @property
+    def day(self) -> date: ...
+    def by_key(self, key: str) -> Instrument | None: ...
+    def by_token(self, token: int) -> Instrument | None: ...
+    def token(self, instrument: Instrument) -> int:
+        """The broker's token of today; raises DataError for an instrument the snapshot does not hold."""
+        ...
+
+
+class TokenSource(Protocol):
+    """Answers "the token now" at each attempt; raises SessionExpired when only a person's login helps. Callers never keep the answer."""
+
+    def token(self) -> str: ...
+    def invalidate(self, token: str, reason: str) -> None:
+        """The broker refused this token: mark the session LOGIN_REQUIRED (once for each token) and tell the engine."""
+        ...

@@ -238,7 +238,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """One order and all that is known of it. `filled` and `average_price` are independent of `state` (a cancelled order may have filled)."""
+    """One order, all that is known of it. `filled` and `average_price` are independent of `state` (a cancelled order may have fills)."""
 
     id: str
     tag: str
