@@ -1,0 +1,1 @@
+"""The process: wiring, the daemon, its control socket, read-outs and housekeeping."""

@@ -1,0 +1,1 @@
+"""Tools that know no market: configuration, logging, pacing, the control client."""

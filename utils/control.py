@@ -1,0 +1,88 @@
+"""The daemon's control socket as its clients see it: one line of JSON asked, one line answered.
+
+Names: status orders positions signals fills journal report (read-outs), and pause resume reduce-only square-off kill acknowledge
+login (commands, answered when their outcome is known).
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.errors import NiyamError
+
+READOUTS = ("status", "orders", "positions", "signals", "fills", "journal", "report")
+COMMANDS = ("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login")
+LONGEST_LINE = 64 * 1024 * 1024  # bytes; a report of a whole year fits many times
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a client asks. `id` is the client's own, given back with the answer."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came of it: `text` is one line for a person, `data` the document of a read-out or the details of an outcome."""
+
+    ok: bool
+    text: str = ""
+    data: Any = None
+    id: str = ""
+
+
+class DaemonDown(NiyamError):
+    """Nobody answers on the socket: no daemon runs on this state folder (or it died)."""
+
+
+def ask(path: Path, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = 60.0) -> Answer:
+    """Ask the daemon behind the socket `path`; raises DaemonDown when there is none, NiyamError when it does not answer in time."""
+    request = Request(id=str(os.getpid()), name=name, arguments=dict(arguments or {}))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        try:
+            with reachable(path) as address:
+                connection.connect(address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise DaemonDown(f"no daemon answers on {path}; start one with `main.py run`") from None
+        try:
+            connection.sendall(msgspec.json.encode(request) + b"\n")
+            line = _line(connection)
+        except TimeoutError:
+            raise NiyamError(f"the daemon did not answer {name!r} within {timeout:.0f} s; see its log, and ask again") from None
+        except (ConnectionResetError, BrokenPipeError):
+            line = b""
+    if not line:
+        raise DaemonDown(f"the daemon on {path} closed the connection without an answer to {name!r}; look at `main.py status`")
+    return msgspec.json.decode(line, type=Answer)
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """An address of a Unix socket that fits the kernel's 107 bytes, however deep the folder lies."""
+    if len(os.fsencode(path)) < 104:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def _line(connection: socket.socket) -> bytes:
+    parts = bytearray()
+    while not parts.endswith(b"\n"):
+        part = connection.recv(65536)
+        if not part:
+            return b""
+        parts += part
+        if len(parts) > LONGEST_LINE:
+            raise NiyamError(f"the daemon's answer is longer than {LONGEST_LINE} bytes; ask for a shorter period")
+    return bytes(parts)
