@@ -1,0 +1,160 @@
+"""The threads that talk to a broker: one for orders, one for reads, so that a hung call never holds an exit or the look-up for it."""
+
+import heapq
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
+from core.events import Action, Books, Event, Outcome, Reply
+from core.ports import Broker, Clock
+from core.types import Order, Purpose
+
+Put = Callable[[Sequence[Event], str], None]
+
+# What runs first when several jobs wait; the budget's lanes have the same order (promise P10).
+EXITS, CANCELS, ENTRIES, BOOKS, DATA = range(5)
+
+
+class WorkerJob:
+    """One blocking piece of work; `done` turns true when it ended, with `result` or `error`."""
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self._run = run
+        self.done = False
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self._run()
+        except Exception as error:  # the outcome is typed by whoever asked: complete() raises it again on the engine thread
+            self.error = error
+        self.done = True
+
+    def value(self) -> Any:
+        """The result; raises what the work raised."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Worker:
+    """One named edge thread that runs jobs by priority, then in the order they were submitted. Its name is its request lane."""
+
+    def __init__(self, name: str, clock: Clock, wake: Callable[[], None]) -> None:
+        self.name = name
+        self._clock = clock
+        self._wake = wake
+        self._jobs: list[tuple[int, int, WorkerJob]] = []
+        self._count = 0
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, priority: int, run: Callable[[], Any]) -> WorkerJob:
+        job = WorkerJob(run)
+        with self._lock:
+            self._count += 1
+            heapq.heappush(self._jobs, (priority, self._count, job))
+        self._clock.notify()
+        return job
+
+    def stop(self) -> None:
+        """No further job is begun; one that is inside a broker call is left to end by its own time-out."""
+        self._stopping = True
+        self._clock.notify()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._jobs)
+
+    def _loop(self) -> None:
+        with self._clock.thread(self.name):
+            while True:
+                self._clock.wait_for(lambda: bool(self._jobs) or self._stopping)
+                if self._stopping:
+                    return
+                with self._lock:
+                    if not self._jobs:
+                        continue
+                    _, _, job = heapq.heappop(self._jobs)
+                job.run()
+                self._wake()
+
+
+class BrokerWorker:
+    """The Executor of a real broker account: turns orders into blocking calls on its threads, and their ends into Reply events."""
+
+    def __init__(self, account: str, broker: Broker, clock: Clock, put: Put, wake: Callable[[], None]) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._put = put
+        self.orders = Worker(f"{account}/orders", clock, wake)
+        self.reads = Worker(f"{account}/reads", clock, wake)
+        self._reading: WorkerJob | None = None
+
+    def start(self) -> None:
+        self.orders.start()
+        self.reads.start()
+
+    def stop(self) -> None:
+        self.orders.stop()
+        self.reads.stop()
+
+    def place(self, order: Order) -> None:
+        priority = ENTRIES if order.purpose is Purpose.ENTRY else EXITS
+        self.orders.submit(priority, lambda: self._call(Action.PLACE, order, lambda: self._broker.place(order)))
+
+    def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
+        priority = ENTRIES if order.purpose is Purpose.ENTRY else EXITS
+
+        def change() -> None:
+            self._broker.modify(order, quantity=quantity, limit_price=limit_price, trigger_price=trigger_price)
+
+        self.orders.submit(priority, lambda: self._call(Action.MODIFY, order, change))
+
+    def cancel(self, order: Order) -> None:
+        self.orders.submit(CANCELS, lambda: self._call(Action.CANCEL, order, lambda: self._broker.cancel(order)))
+
+    def read_books(self, *, positions: bool, urgent: bool = False) -> None:
+        """Ask for one complete read; a read that is already waiting or running serves (`urgent` asks for one that starts from now)."""
+        if self._reading is not None and not self._reading.done and not urgent:
+            return
+        self._reading = self.reads.submit(BOOKS, lambda: self._read(positions))
+
+    def on_market(self, event: Event) -> None:
+        return None
+
+    def drain(self) -> list[Event]:
+        return []
+
+    def restore(self, orders: Sequence[Order]) -> None:
+        return None
+
+    def _call(self, action: Action, order: Order, run: Callable[[], str | None]) -> None:
+        outcome, broker_order_id, reason, code, name = Outcome.ACK, order.broker_order_id, "", "", ""
+        try:
+            answer = run()
+            broker_order_id = answer or broker_order_id
+        except (Rejected, RateLimited, SessionExpired) as error:  # certain: nothing happened
+            outcome, reason, code, name = Outcome.REJECT, str(error), error.code, type(error).__name__
+        except Exception as error:  # everything else may have been taken (P2); the engine looks for evidence and alerts
+            code = error.code if isinstance(error, BrokerError) else ""
+            outcome, reason, name = Outcome.UNKNOWN, str(error) or type(error).__name__, type(error).__name__
+        at = self._clock.now()
+        self._put([Reply(at, action, order.id, outcome, broker_order_id, name, reason, code)], threading.current_thread().name)
+
+    def _read(self, positions: bool) -> None:
+        asked_at = self._clock.now()
+        try:
+            # positions last: what they show is never older than the orders and trades they are compared with
+            orders, trades = self._broker.orders(), self._broker.trades()
+            held = self._broker.positions() if positions else None
+            books = Books(self._clock.now(), asked_at, orders, trades, held)
+        except BrokerError as error:
+            books = Books(self._clock.now(), asked_at, error=type(error).__name__, reason=str(error))
+        self._put([books], threading.current_thread().name)

@@ -1,0 +1,169 @@
+"""From a target to the orders it still lacks. Pure: given what is held, what works and what is wanted, say what to cancel and what to send.
+
+The rules (DESIGN section 3):
+1. A target acts when it changes. Its quantity is resolved once, at the change, and pinned.
+2. Lacking = wanted - held - still working. Nothing lacking = nothing.
+3. Working orders that overshoot or oppose what is lacking are cancelled first; we act again on terminal evidence, on the filled position.
+4. Crossing zero is two orders: the exit now, the entry after the exit's fill.
+5. An order of unknown fate blocks its key: whatever is wanted waits for evidence.
+6. An exit is never larger than what is ours, nor than what the broker holds for us in that product.
+7. A child is never larger than the freeze quantity, floored to lots.
+8. We never send a bare market order: a limit with a cap, which the ladder re-prices in bounded steps.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from core.market import round_to_tick
+from core.types import Horizon, Instrument, Order, OrderRequest, OrderState, OrderType, Purpose, Side
+
+
+class Size(msgspec.Struct, frozen=True):
+    """What one unit of target means; exactly one field is set. `capital` and `risk` are rupees; lots and quantity are counts."""
+
+    lots: int | None = None
+    quantity: int | None = None
+    capital: float | None = None
+    risk: float | None = None
+
+
+class Target(msgspec.Struct):
+    """What a (strategy, logical name) wants, as last changed. `wanted` is the pinned signed quantity in units.
+
+    `latched` means the key acts no more until the strategy gives a different target; `pending` that a temporary refusal is to be
+    retried at the strategy's next bar. `purpose` is what its reducing orders are for (an exit, a square-off).
+    """
+
+    strategy: str
+    name: str
+    instrument: Instrument
+    raw: float
+    wanted: int
+    horizon: Horizon
+    at: datetime
+    stop: float | None = None
+    take_profit: float | None = None
+    why: str = ""
+    latched: bool = False
+    pending: bool = False
+    purpose: Purpose = Purpose.EXIT
+
+
+class Quote(msgspec.Struct, frozen=True):
+    """The prices an order is capped against; 0.0 = unknown."""
+
+    last: float
+    bid: float = 0.0
+    ask: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to do now: orders to cancel first, or requests to send, or neither (`waiting` says for what)."""
+
+    cancel: tuple[Order, ...] = ()
+    send: tuple[OrderRequest, ...] = ()
+    waiting: str = ""
+
+
+class SizingError(ValueError):
+    """A size that cannot be turned into a quantity: what is missing (a stop for `risk`, a price for `capital`, a whole lot)."""
+
+
+def quantity_for(size: Size, instrument: Instrument, target: float, price: float, stop: float | None) -> int:
+    """Signed units for `target`, floored to whole lots; raises SizingError if that leaves nothing of a non-zero target."""
+    if target == 0:
+        return 0
+    per_unit = price * instrument.multiplier
+    if size.lots is not None:
+        units = size.lots * instrument.lot * abs(target)
+    elif size.quantity is not None:
+        units = size.quantity * abs(target)
+    elif size.capital is not None:
+        units = size.capital * abs(target) / per_unit
+    elif size.risk is not None:
+        if stop is None or stop == price:
+            raise SizingError(f"size by risk needs a stop away from the price {price}, got {stop}; let the signal carry one")
+        units = size.risk * abs(target) / (abs(price - stop) * instrument.multiplier)
+    else:
+        raise SizingError("a size needs one of lots, quantity, capital, risk")
+    whole = int(units + 1e-9) // instrument.lot * instrument.lot
+    if whole == 0:
+        raise SizingError(
+            f"{instrument.key}: a size of {units:.2f} units is less than one lot of {instrument.lot} at {price}; raise the strategy's size"
+        )
+    return whole if target > 0 else -whole
+
+
+def capped_price(side: Side, instrument: Instrument, quote: Quote, cap_pct: float) -> float:
+    """The limit of a marketable order: at most `cap_pct` percent beyond the touched side, on the tick, rounded away from us."""
+    touched = quote.ask if side is Side.BUY else quote.bid
+    price = (touched or quote.last) * (1 + side.sign * cap_pct / 100)
+    return max(instrument.tick_size, round_to_tick(price, instrument.tick_size, side))
+
+
+def slices(instrument: Instrument, quantity: int) -> Iterator[int]:
+    """`quantity` cut into orders no larger than the freeze quantity (already floored to lots)."""
+    largest = instrument.freeze or quantity
+    while quantity > 0:
+        part = min(quantity, largest)
+        yield part
+        quantity -= part
+
+
+def plan(
+    target: Target, *, held: int, working: Sequence[Order], broker_net: int | None, quote: Quote, cap_pct: float, now: datetime
+) -> Plan:
+    """What `target` still lacks. `working` are the key's live orders (protection excluded); `broker_net` None = the broker is paper."""
+    if any(order.state is OrderState.UNKNOWN for order in working):
+        return Plan(waiting="evidence for an order of unknown fate")
+    coming = sum(order.side.sign * order.remaining for order in working)
+    lacking = target.wanted - held - coming
+    if lacking == 0:
+        return Plan()
+    if working and (_opposes(coming, target.wanted - held) or abs(coming) > abs(target.wanted - held)):
+        return _cancel_first(working)
+    crossing = held != 0 and target.wanted * held < 0
+    reducing = held != 0 and (target.wanted - held) * held < 0
+    if crossing:
+        lacking = -held - coming
+        if lacking == 0:
+            return Plan(waiting="the exit before the entry on the other side")
+    side = Side.BUY if lacking > 0 else Side.SELL
+    quantity = abs(lacking)
+    if reducing:
+        allowed = abs(held) if broker_net is None else min(abs(held), max(0, broker_net * (1 if held > 0 else -1)))
+        quantity = min(quantity, max(0, allowed - abs(coming)))
+        if quantity == 0:
+            return Plan(waiting="the broker's position: it holds less for us than our ledger says")
+    if quote.last <= 0:
+        return Plan(waiting="a first price")
+    price = capped_price(side, target.instrument, quote, cap_pct)
+    purpose = target.purpose if reducing else Purpose.ENTRY
+    return Plan(send=tuple(_request(target, side, part, price, purpose, now) for part in slices(target.instrument, quantity)))
+
+
+def _opposes(coming: int, towards: int) -> bool:
+    return coming * towards < 0 or (towards == 0 and coming != 0)
+
+
+def _cancel_first(working: Iterable[Order]) -> Plan:
+    asked = tuple(order for order in working if order.state is not OrderState.PENDING_CANCEL)
+    return Plan(cancel=asked, waiting="cancellations to be confirmed")
+
+
+def _request(target: Target, side: Side, quantity: int, price: float, purpose: Purpose, now: datetime) -> OrderRequest:
+    return OrderRequest(
+        strategy=target.strategy,
+        name=target.name,
+        instrument=target.instrument,
+        side=side,
+        quantity=quantity,
+        order_type=OrderType.LIMIT,
+        horizon=target.horizon,
+        purpose=purpose,
+        limit_price=price,
+        at=now,
+        why=target.why,
+    )

@@ -1,0 +1,44 @@
+"""The engine's own alarm clock: a heap of named moments, so that the square-off fires even when no tick ever comes again."""
+
+import heapq
+from datetime import datetime, timedelta
+
+FAR = timedelta(days=3650)
+
+
+class Timers:
+    """Named timers in due order; setting a name again moves it. Ties fire in the order of their names."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[datetime, str]] = []
+        self._due: dict[str, datetime] = {}
+
+    def set(self, name: str, due: datetime) -> None:
+        if due.tzinfo is None:
+            raise ValueError(f"timer {name!r} needs an aware time, got {due!r}")
+        self._due[name] = due
+        heapq.heappush(self._heap, (due, name))
+
+    def cancel(self, name: str) -> None:
+        self._due.pop(name, None)
+
+    def due(self, name: str) -> datetime | None:
+        return self._due.get(name)
+
+    def next_at(self, now: datetime) -> datetime:
+        """When the earliest timer is due; far in the future when there is none."""
+        self._drop_moved()
+        return self._heap[0][0] if self._heap else now + FAR
+
+    def pop(self, now: datetime) -> tuple[str, datetime] | None:
+        """The next timer that is due at `now` (late ones too), removed; None when there is none."""
+        self._drop_moved()
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        due, name = heapq.heappop(self._heap)
+        del self._due[name]
+        return name, due
+
+    def _drop_moved(self) -> None:
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
