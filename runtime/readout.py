@@ -1,0 +1,162 @@
+"""The read-outs from the ledger, as documents: the same functions answer the control socket and the CLI while the daemon is down."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from typing import Any
+
+from core.documents import fill_document, order_document, position_document
+from core.errors import NiyamError
+from core.ports import Store
+from core.types import IST, Order
+from runtime import report
+
+Documents = list[dict[str, Any]]
+
+
+def document(store: Store, name: str, arguments: Mapping[str, Any]) -> Any:
+    """The read-out `name` with `day`, or `from` and `to` (ISO dates); raises NiyamError for what the ledger cannot tell.
+
+    Without a day: the latest day there is for orders, fills, signals and report, and everything for the journal.
+    """
+    readers: Mapping[str, Callable[[Store, Mapping[str, Any]], Any]] = {
+        "status": _status,
+        "orders": _orders,
+        "fills": _fills,
+        "positions": _positions,
+        "signals": _signals,
+        "journal": _journal,
+        "report": _report,
+    }
+    return readers[name](store, arguments)
+
+
+def latest_day(store: Store) -> date | None:
+    """The day the ledger ends with: that of the last snapshot, else of the last fill or order. None for an empty ledger."""
+    snapshot = store.snapshot()
+    if snapshot is not None:
+        market = snapshot.status.get("market")
+        now = market.get("now") if isinstance(market, Mapping) else None
+        at = now or snapshot.status.get("as_of")
+        if at:
+            return datetime.fromisoformat(str(at)).astimezone(IST).date()
+    moments = [order.updated_at for order in store.orders()] + [fill.at for fill in store.fills()]
+    return max(moments).astimezone(IST).date() if moments else None
+
+
+def _status(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    snapshot = store.snapshot()
+    if snapshot is None:
+        raise NiyamError("the ledger holds no snapshot yet: the daemon stopped before its first event; start it with `main.py run`")
+    status = dict(snapshot.status)
+    counts: dict[str, int] = {}
+    for order in _on_days(store, {}):  # the ledger's orders may be newer than the last stored snapshot
+        counts[str(order.state)] = counts.get(str(order.state), 0) + 1
+    return {**status, "running": False, "orders": counts}
+
+
+def _orders(store: Store, arguments: Mapping[str, Any]) -> Documents:
+    return [order_document(order) for order in _on_days(store, arguments)]
+
+
+def _fills(store: Store, arguments: Mapping[str, Any]) -> Documents:
+    first, last = _period(store, arguments)
+    return [fill_document(fill) for fill in store.fills() if first <= fill.at.astimezone(IST).date() <= last]
+
+
+def _positions(store: Store, arguments: Mapping[str, Any]) -> Documents:
+    """Today's as the last snapshot marked them; a past day's from the fills up to its end (no marks then, hence no unrealised)."""
+    day = _asked_day(arguments, "day") or _asked_day(arguments, "to")
+    if day is not None and day != latest_day(store):
+        return _positions_after(store, day)
+    snapshot = store.snapshot()
+    marked = {(row["strategy"], row["instrument"], row["product"]): row for row in snapshot.positions} if snapshot else {}
+    rows = []
+    for position in store.positions():
+        row = marked.get((position.strategy, position.instrument.key, position.product))
+        last_price = row.get("last_price") if row else None
+        rows.append(position_document(position, float(str(last_price)) if last_price is not None else None))
+    return rows
+
+
+def _positions_after(store: Store, day: date) -> Documents:
+    orders = {order.id: order for order in store.orders()}
+    fills = [fill for fill in store.fills() if fill.at.astimezone(IST).date() <= day]
+    walked = report.walk(fills)
+    rows = []
+    for (strategy, key), leg in walked.open.items():
+        if leg.open_quantity:
+            last = next(fill for fill in reversed(fills) if (fill.strategy, fill.instrument.key) == (strategy, key))
+            order = orders.get(last.order_id)
+            rows.append(
+                {
+                    "account": last.account,
+                    "instrument": key,
+                    "product": order.product if order else "",
+                    "strategy": strategy,
+                    "quantity": leg.sign * leg.open_quantity,
+                    "average_price": leg.entry_value / leg.entered,
+                    "last_price": None,
+                    "realised": leg.gross / 100,
+                    "unrealised": None,
+                    "charges": leg.charges / 100,
+                }
+            )
+    return rows
+
+
+def _signals(store: Store, arguments: Mapping[str, Any]) -> Documents:
+    first, last = _period(store, arguments)
+    entries = store.read_journal(kind="signal")
+    return [entry for entry in entries if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last]
+
+
+def _journal(store: Store, arguments: Mapping[str, Any]) -> Documents:
+    if not any(arguments.get(name) for name in ("day", "from", "to")):
+        return store.read_journal()
+    first, last = _period(store, arguments)
+    return [entry for entry in store.read_journal() if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last]
+
+
+def _report(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    first, last = _period(store, arguments)
+    account = _account(store)
+    if arguments.get("from") or arguments.get("to"):
+        return report.build_period(store, account=account, start=first, end=last)
+    return report.build(store, account=account, day=last)
+
+
+def _account(store: Store) -> str:
+    snapshot = store.snapshot()
+    if snapshot is not None and snapshot.status.get("account"):
+        return str(snapshot.status["account"])
+    return next((fill.account for fill in store.fills()), "")
+
+
+def _on_days(store: Store, arguments: Mapping[str, Any]) -> list[Order]:
+    first, last = _period(store, arguments)
+    return [order for order in store.orders() if first <= order.created_at.astimezone(IST).date() <= last]
+
+
+def _period(store: Store, arguments: Mapping[str, Any]) -> tuple[date, date]:
+    day = _asked_day(arguments, "day")
+    if day is not None:
+        return day, day
+    first, last = _asked_day(arguments, "from"), _asked_day(arguments, "to")
+    latest = latest_day(store)
+    if latest is None and (first is None or last is None):
+        raise NiyamError("the ledger is empty: nothing has happened in this run yet")
+    first = first or (date.min if last else latest) or date.min
+    last = last or latest or date.max
+    if first > last:
+        raise NiyamError(f"--from {first} lies after --to {last}; swap them")
+    return first, last
+
+
+def _asked_day(arguments: Mapping[str, Any], name: str) -> date | None:
+    text = arguments.get(name)
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        raise NiyamError(f"--{name} {text!r} is no date; write it as YYYY-MM-DD") from None

@@ -1,0 +1,201 @@
+"""Read-outs for people: tables that fit 100 columns, with rupees grouped the Indian way."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 100
+JOURNAL_LINES = 60
+
+Row = Mapping[str, Any]
+
+
+def show(name: str, data: Any, console: Console | None = None) -> None:
+    """Print the read-out `name`; `data` is its `--json` document."""
+    console = console or Console(width=WIDTH)
+    if isinstance(data, list) and not data:
+        console.print(f"no {name}", style="dim")
+        return
+    views: Mapping[str, Callable[[Any], RenderableType]] = {
+        "status": status_table,
+        "orders": orders_table,
+        "fills": fills_table,
+        "positions": positions_table,
+        "signals": signals_table,
+        "journal": journal_table,
+        "report": report_table,
+        "check": check_table,
+    }
+    console.print(views[name](data))
+
+
+def rupees(value: object) -> str:
+    """12345678.5 -> 1,23,45,678.50; a dash for what is not known."""
+    if not isinstance(value, int | float):
+        return "-"
+    whole, paise = divmod(round(abs(value) * 100), 100)
+    digits = str(whole)
+    head, tail = digits[:-3], digits[-3:]
+    groups = []
+    while head:
+        head, group = head[:-2], head[-2:]
+        groups.insert(0, group)
+    sign = "-" if value < 0 and (whole or paise) else ""
+    return f"{sign}{','.join([*groups, tail])}.{paise:02d}"
+
+
+def number(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def price(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) and value else "-"
+
+
+def status_table(status: Row) -> Table:
+    market, feed, pnl = status.get("market") or {}, status.get("feed") or {}, status.get("pnl") or {}
+    running = "running" if status.get("running") else f"not running (as of {_moment(status.get('as_of'))})"
+    stale = ", ".join(map(str, feed.get("stale") or ())) or "nothing stale"
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("account", f"{status.get('account')} ({status.get('kind')}), {running}")
+    table.add_row(
+        "trading", f"{status.get('trading_state')}, session {status.get('session')}, {'flat' if status.get('flat') else 'NOT flat'}"
+    )
+    table.add_row("market", f"{market.get('phase')} at {_moment(market.get('now'))}, square-off {_moment(market.get('square_off_at'))}")
+    table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, last tick {number(feed.get('age_s'))} s ago, {stale}")
+    table.add_row("orders", ", ".join(f"{count} {state}" for state, count in sorted((status.get("orders") or {}).items())) or "none")
+    table.add_row("P&L", ", ".join(f"{name} {rupees(pnl.get(name))}" for name in ("realised", "unrealised", "charges", "net")))
+    for alert in status.get("alerts") or ():
+        table.add_row("alert", Text(_line(alert) if isinstance(alert, Mapping) else str(alert), style="yellow"))
+    others = [row for row in status.get("accounts") or () if row.get("account") != status.get("account")]
+    for row in others:
+        table.add_row("also", f"{row.get('account')} ({row.get('kind')}, {row.get('broker')}): session {row.get('session')}")
+    return table
+
+
+def orders_table(rows: Sequence[Row], *, short: bool = False) -> Table:
+    table = _table("time", "strategy", "instrument", "side", "filled", "limit", "average", "state", *([] if short else ["reason"]))
+    for row in rows:
+        cells = [
+            _moment(row.get("updated_at")),
+            row.get("strategy"),
+            _symbol(row.get("instrument")),
+            row.get("side"),
+            f"{row.get('filled')}/{row.get('quantity')}",
+            price(row.get("limit_price")),
+            price(row.get("average_price")),
+            row.get("state"),
+        ]
+        table.add_row(*(str(cell) for cell in cells), *([] if short else [str(row.get("reason") or "")]))
+    return table
+
+
+def fills_table(rows: Sequence[Row]) -> Table:
+    table = _table("time", "strategy", "instrument", "side", "quantity", "price", "charges", "trade id")
+    for row in rows:
+        cells = [_moment(row.get("at")), row.get("strategy"), _symbol(row.get("instrument")), row.get("side"), number(row.get("quantity"))]
+        table.add_row(*(str(cell) for cell in cells), price(row.get("price")), rupees(row.get("charges")), str(row.get("id")))
+    return table
+
+
+def positions_table(rows: Sequence[Row]) -> Table:
+    table = _table("strategy", "instrument", "product", "quantity", "average", "last", "realised", "unrealised")
+    for row in rows:
+        table.add_row(
+            str(row.get("strategy")),
+            _symbol(row.get("instrument")),
+            str(row.get("product")),
+            number(row.get("quantity")),
+            price(row.get("average_price")),
+            price(row.get("last_price")),
+            rupees(row.get("realised")),
+            rupees(row.get("unrealised")),
+        )
+    return table
+
+
+def signals_table(rows: Sequence[Row]) -> Table:
+    table = _table("time", "strategy", "instrument", "target", "stop", "why")
+    for row in rows:
+        cells = [
+            _moment(row.get("at")),
+            row.get("strategy"),
+            _symbol(row.get("instrument")),
+            number(row.get("target")),
+            price(row.get("stop")),
+        ]
+        table.add_row(*(str(cell) for cell in cells), str(row.get("why") or ""))
+    return table
+
+
+def journal_table(rows: Sequence[Row]) -> Table:
+    table = _table("seq", "time", "kind", "what")
+    if len(rows) > JOURNAL_LINES:
+        table.caption = f"the last {JOURNAL_LINES} of {len(rows)} entries; --json has all"
+    for row in rows[-JOURNAL_LINES:]:
+        rest = {name: value for name, value in row.items() if name not in ("seq", "at", "kind")}
+        table.add_row(str(row.get("seq")), _moment(row.get("at")), str(row.get("kind")), _line(rest))
+    return table
+
+
+def report_table(report: Row) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    period = report.get("day") or f"{report.get('from')} to {report.get('to')}"
+    table.add_row("report", f"{period}, account {report.get('account')}")
+    table.add_row("trades", number(report.get("trades")))
+    table.add_row("P&L", ", ".join(f"{name} {rupees(report.get(name))}" for name in ("gross", "charges", "net")))
+    table.add_row("drawdown", f"{rupees(report.get('max_drawdown'))} at most")
+    for name, part in (report.get("by_strategy") or {}).items():
+        table.add_row(name, f"{part.get('trades')} trades, gross {rupees(part.get('gross'))}, net {rupees(part.get('net'))}")
+    for day in report.get("days") or ():
+        table.add_row(str(day.get("day")), f"{day.get('trades')} trades, net {rupees(day.get('net'))}, flat {_moment(day.get('flat_at'))}")
+    if "square_off" in report:
+        parts = ", ".join(f"{name} {_moment(at)}" for name, at in report["square_off"].items())
+        table.add_row("square-off", parts)
+        table.add_row("flat at", _moment(report.get("flat_at")))
+        table.add_row("digest", str(report.get("digest")))
+    if report.get("assumed"):
+        table.add_row("assumed", ", ".join(map(str, report["assumed"])))
+    gate = report.get("go_live_gate")
+    if gate:
+        table.add_row("go-live gate", "met" if gate.get("met") else "NOT met: " + "; ".join(gate.get("reasons") or ()))
+    return table
+
+
+def check_table(result: Row) -> Table:
+    styles = {"ok": "green", "note": "cyan", "wrong": "bold red"}
+    table = _table("check", "", "found", "what to do")
+    for row in result["checks"]:
+        status = str(row["status"])
+        table.add_row(str(row["name"]), Text(status, style=styles[status]), str(row["text"]), str(row["remedy"]))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    right = {"quantity", "filled", "price", "limit", "average", "last", "charges", "realised", "unrealised", "seq", "target", "stop"}
+    for column in columns:
+        narrow = column in right or column in ("time", "side", "state", "instrument")
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=narrow, overflow="fold")
+    return table
+
+
+def _symbol(key: object) -> str:
+    return str(key).partition(":")[2] or str(key)
+
+
+def _moment(at: object) -> str:
+    """The clock time of an ISO moment, to the second; the journal and `--json` have the rest."""
+    text = str(at or "")
+    return text[11:19] if len(text) >= 19 else text or "-"
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items() if value not in (None, "", [], {}))
