@@ -22,9 +22,6 @@ _LARGEST = 0xFFFFFFFF
 _NO_LEVELS = (0, 0, 0, 0) * 5
 
 
-    def __getitem__(self, index: int, /) -> float: ...
-
-
 class TickSource(Protocol):
     """What a packet is made of; prices in rupees, `close` is the previous session's."""
 
