@@ -13,6 +13,11 @@ class DataError(NiyamError):
     """A market data file or instrument dump is wrong: refused whole, with file, row and reason."""
 
 
+class StoreError(NiyamError):
+    """The ledger or an audit segment could not be written or read (locked, full, gone, too new). What was to be written is kept in
+    memory and goes with the next commit; until one succeeds no entry may leave."""
+
+
 class BrokerError(NiyamError):
     """Anything a broker call can end in except success. `code` is the broker's own, where it gave one."""
 

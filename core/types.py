@@ -237,6 +237,15 @@ class Refused(msgspec.Struct, frozen=True):
     permanent: bool = False
 
 
+class Evidence(msgspec.Struct, frozen=True):
+    """The newest broker row merged into an order: what it said, when we saw it, and the broker's own time of it (order_state.merge)."""
+
+    state: OrderState
+    filled: int
+    at: datetime
+    exchange_at: datetime | None = None
+
+
 class Order(msgspec.Struct, frozen=True):
     """One order, all that is known of it. `filled` and `average_price` are independent of `state` (a cancelled order may have fills)."""
 
@@ -264,6 +273,7 @@ class Order(msgspec.Struct, frozen=True):
     broker_order_id: str | None = None
     reason: str = ""
     modifications: int = 0
+    evidence: Evidence | None = None
 
     @property
     def remaining(self) -> int:

@@ -1,0 +1,1 @@
+"""What must outlive the process: the ledger (orders, fills, positions, journal) and the audit segments of the workers."""
