@@ -1,0 +1,112 @@
+"""What the gate may know of the world: the engine implements RiskBook, rules read it and keep nothing of it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from core.types import AccountKind, Instrument, Order, OrderRequest, SessionState, Side, TradingState
+
+
+class EntryWindow(msgspec.Struct, frozen=True):
+    """When entries of one request's kind are allowed today: opens <= now < closes, the narrowest of session, plan and strategy window.
+
+    `opens` None: no session today. `known` False: the broker's intraday cut-off is not known for this day.
+    """
+
+    opens: datetime | None
+    closes: datetime | None
+    known: bool = True
+
+
+class RiskBook(Protocol):
+    """The engine's present state, read-only, at the moment of one review. Money is rupees, quantities are units, ages are seconds."""
+
+    @property
+    def now(self) -> datetime: ...
+    @property
+    def account_kind(self) -> AccountKind: ...
+    @property
+    def trading_state(self) -> TradingState: ...
+    @property
+    def session_state(self) -> SessionState: ...
+    @property
+    def blind(self) -> str | None:
+        """Why the broker's books can't be trusted right now (an ack missing from the order book, a failed read); None: they can."""
+        ...
+
+    def frozen(self, instrument: Instrument) -> str | None:
+        """Why entries in this instrument are frozen (a difference in the books, an illegal transition); None: they are not."""
+        ...
+
+    @property
+    def feed_stale(self) -> str | None:
+        """Why the feed as a whole is stale (disconnected, mute, canary silent); None: it is fresh."""
+        ...
+
+    def received_age(self, instrument: Instrument) -> float | None:
+        """Seconds since its last tick was received; None: none yet."""
+        ...
+
+    def exchange_age(self, instrument: Instrument) -> float | None:
+        """Seconds since the exchange time of its last tick; None where ticks carry none, or it is exempt (index in the auction)."""
+        ...
+
+    def last_price(self, instrument: Instrument) -> float | None: ...
+    def circuit(self, instrument: Instrument) -> tuple[float, float] | None:
+        """The day's lower and upper price limits, where they are known."""
+        ...
+
+    def entry_window(self, request: OrderRequest) -> EntryWindow: ...
+    def position(self, strategy: str, instrument: Instrument) -> int:
+        """The strategy's own signed quantity."""
+        ...
+
+    def net(self, instrument: Instrument) -> int:
+        """Signed quantity over all strategies and EXTERNAL."""
+        ...
+
+    def closing(self, strategy: str, instrument: Instrument) -> int:
+        """Units that the strategy's working exits in this instrument may still close (0 or more)."""
+        ...
+
+    def strategy_exposure(self, strategy: str) -> float:
+        """Sum of |quantity| x price over its positions (see `exposure`)."""
+        ...
+
+    def account_exposure(self) -> float:
+        """The same over all positions, EXTERNAL included."""
+        ...
+
+    def day_pnl(self) -> float:
+        """The account's net result of today: realised + unrealised - charges."""
+        ...
+
+    def strategy_pnl(self, strategy: str) -> float: ...
+    def strategies(self) -> Iterable[str]:
+        """Names of the strategies that run on this account."""
+        ...
+
+    def live_orders(self) -> Iterable[Order]:
+        """Our orders that are not terminal, UNKNOWN ones included."""
+        ...
+
+    def orders_in(self, seconds: float) -> int:
+        """Order requests (place, modify, cancel) handed out for sending in the last so many seconds."""
+        ...
+
+    def orders_today(self) -> int:
+        """The same since the day began; survives restarts."""
+        ...
+
+    def available_margin(self) -> float | None:
+        """Rupees free for new margin, after positions and working orders; None: not known."""
+        ...
+
+
+def exposure(instrument: Instrument, side: Side, quantity: int, price: float) -> float:
+    """Rupees at stake: price x quantity x multiplier; a written option counts at its strike, since its premium says little of its risk."""
+    if instrument.is_option and side is Side.SELL and instrument.strike is not None:
+        price = max(price, instrument.strike)
+    return price * quantity * instrument.multiplier

@@ -1,0 +1,43 @@
+"""Strategy classes by the name that configuration uses. A new strategy is one file and one line here."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from strategies.base import ParameterError, Params, Strategy, StrategySpec
+from strategies.opening_range import OpeningRange
+from strategies.sma_cross import SmaCross
+from strategies.vwap_pullback import VwapPullback
+
+_CLASSES: Mapping[str, type[Strategy]] = {
+    "opening_range": OpeningRange,
+    "sma_cross": SmaCross,
+    "vwap_pullback": VwapPullback,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that `class:` may have in a strategy's YAML."""
+    return tuple(_CLASSES)
+
+
+def get(name: str) -> type[Strategy]:
+    """The class of that name; raises ParameterError (a ValueError) with the nearest name."""
+    if name not in _CLASSES:
+        nearest = get_close_matches(name, _CLASSES, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there are: {', '.join(_CLASSES)}"
+        raise ParameterError("class", f"no strategy class {name!r}; {hint}")
+    return _CLASSES[name]
+
+
+def params_of(name: str) -> type[Params]:
+    """The parameter type of the class of that name: `params_of("sma_cross").parse({"fast": 5})`."""
+    return get(name).params_type
+
+
+def build(class_name: str, spec: StrategySpec) -> tuple[Strategy, ...]:
+    """The objects that serve this configuration: one for each logical instrument, or one for all of them; `start()` is done."""
+    cls = get(class_name)
+    made = (cls(spec),) if cls.multi_instrument else tuple(cls(spec, logical) for logical in spec.instruments)
+    for one in made:
+        one.start()
+    return made
