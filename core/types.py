@@ -132,7 +132,7 @@ class Instrument(msgspec.Struct, frozen=True):
     @property
     def segment(self) -> str:
         """The segment of the market calendar: EQ, FO, CDS or MCX (an index follows EQ)."""
-        return _SEGMENTS[self.exchange]
+        return SEGMENTS[self.exchange]
 
     @property
     def tradable(self) -> bool:
@@ -143,7 +143,7 @@ class Instrument(msgspec.Struct, frozen=True):
         return self.kind in (Kind.CALL, Kind.PUT)
 
 
-_SEGMENTS = {"NSE": "EQ", "BSE": "EQ", "NFO": "FO", "BFO": "FO", "CDS": "CDS", "BCD": "CDS", "MCX": "MCX", "NCO": "MCX"}
+SEGMENTS = {"NSE": "EQ", "BSE": "EQ", "NFO": "FO", "BFO": "FO", "CDS": "CDS", "BCD": "CDS", "MCX": "MCX", "NCO": "MCX"}
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
