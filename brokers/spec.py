@@ -1,0 +1,154 @@
+"""What a broker's folder offers to the rest of the house: its facts, and the factories of session, data, broker and feed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from core.events import Event
+from core.ports import Broker, Clock, CredentialStore, DataSession, Feed, InstrumentLookup, TokenSource
+from core.types import Horizon, Instrument, Kind, SessionState
+from utils.pacing import Budget, Limit
+
+Announce = Callable[[Event], None]
+Put = Callable[[Sequence[Event], str], None]
+Lookup = Callable[[], InstrumentLookup]
+FeedTransport = Literal["native", "kiteticker"]
+
+
+class Session(TokenSource, Protocol):
+    """A broker login of one account. Tokens are asked for at each attempt and never kept by the asker."""
+
+    def state(self) -> SessionState: ...
+    def login_url(self) -> str:
+        """Where a person logs in for the day."""
+        ...
+
+    def accept(self, answer: str) -> None:
+        """Exchange a request token, or the whole redirect URL that carries it, for the day's token; raises BrokerError or ConfigError."""
+        ...
+
+    def auto_login(self, login_page: str) -> None:
+        """Log in at a simulator's self-approving page on this machine; raises ConfigError for any other host."""
+        ...
+
+    def expires_at(self) -> datetime | None:
+        """When the present token dies by the broker's rule; None without a token."""
+        ...
+
+
+class Audit(Protocol):
+    """The append-only record of requests and replies; `request` returns once an order request is on disk."""
+
+    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int: ...
+    def reply(self, number: int, status: int, masked_body: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Base addresses: REST root, stream root, and the login page a person opens."""
+
+    rest: str
+    stream: str
+    login: str
+
+
+class InstrumentRow(msgspec.Struct, frozen=True, gc=False):
+    """One line of a broker's instrument dump in our words. `token` is the broker's, good for the dump's day only."""
+
+    key: str
+    exchange: str
+    symbol: str
+    kind: Kind
+    underlying: str
+    token: int
+    name: str = ""
+    lot: int = 1
+    tick_size: float = 0.05
+    expiry: date | None = None
+    strike: float | None = None
+    multiplier: int = 1
+    freeze: int | None = None
+
+    def instrument(self, *, freeze: int | None = None, is_fno: bool = False) -> Instrument:
+        """The Instrument of this row, with what dumps do not carry supplied by the calendar."""
+        return Instrument(
+            key=self.key,
+            exchange=self.exchange,
+            symbol=self.symbol,
+            kind=self.kind,
+            underlying=self.underlying,
+            lot=self.lot,
+            tick_size=self.tick_size,
+            expiry=self.expiry,
+            strike=self.strike,
+            freeze=freeze if freeze is not None else self.freeze,
+            multiplier=self.multiplier,
+            is_fno=is_fno,
+        )
+
+
+class InstrumentRows(Protocol):
+    """A dump being read: iterate once for its good rows; `skipped` then says how many rows were left out, by reason."""
+
+    skipped: dict[str, int]
+    complete: bool  # False when the dump's last line has no end (a download that broke off)
+
+    def __iter__(self) -> Iterator[InstrumentRow]: ...
+
+
+class SessionFactory(Protocol):
+    def __call__(
+        self, account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
+    ) -> Session: ...
+
+
+class DataFactory(Protocol):
+    def __call__(
+        self, session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
+    ) -> DataSession: ...
+
+
+class BrokerFactory(Protocol):
+    def __call__(
+        self, session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
+    ) -> Broker: ...
+
+
+class FeedFactory(Protocol):
+    def __call__(
+        self,
+        account: str,
+        session: Session,
+        clock: Clock,
+        put: Put,
+        endpoints: Endpoints,
+        lookup: Lookup,
+        transport: FeedTransport,
+        in_hours: Callable[[], bool],
+    ) -> Feed: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One broker. `secrets` are the credential names it reads; `historical_caps` is interval in minutes -> days in one request."""
+
+    name: str
+    title: str
+    secrets: tuple[str, ...]
+    endpoints: Endpoints
+    limits: tuple[Limit, ...]
+    tag_length: int
+    instruments_per_stream: int
+    modifications_per_order: int
+    historical_caps: Mapping[int, int]
+    make_session: SessionFactory
+    make_data: DataFactory
+    make_broker: BrokerFactory
+    make_feed: FeedFactory
+    product: Callable[[Horizon, Instrument], str]
+    horizon_of: Callable[[str], Horizon]
+    parse_instruments: Callable[[bytes], InstrumentRows]
