@@ -3,6 +3,8 @@
 Money is in rupees, quantities in units, times ISO 8601 with +05:30; the field names are promises to users (see CHANGELOG.md).
 """
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from core.types import IST, Fill, Order, Position, Signal
@@ -77,3 +79,16 @@ def signal_document(signal: Signal, account: str) -> dict[str, Any]:
         "take_profit": signal.take_profit,
         "why": signal.why,
     }
+
+
+def digest_of(fills: Iterable[Fill]) -> str:
+    """SHA-256 over a run's fills in booking order, a line each: at|strategy|instrument|side|quantity|price in paise|charges in paise.
+
+    `at` in whole seconds of IST. Ids are left out, so that equal digests mean equal behaviour.
+    """
+    digest = hashlib.sha256()
+    for fill in fills:
+        at = fill.at.astimezone(IST).isoformat(timespec="seconds")
+        parts = (at, fill.strategy, fill.instrument.key, str(fill.side), fill.quantity, round(fill.price * 100), fill.charges)
+        digest.update(("|".join(map(str, parts)) + "\n").encode())
+    return digest.hexdigest()

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from core.documents import digest_of
 from core.ports import Store
 from core.types import IST, Fill, Instrument, Side
-from execution_engine.portfolio import digest_of
+from execution_engine.portfolio import EXTERNAL
 
 GATE_DAYS = 5
 """A paper week: trading days without a mismatch, an alarm or a late square-off before an account should go live."""
@@ -77,7 +78,7 @@ class Walk:
 
 
 def walk(fills: Iterable[Fill]) -> Walk:
-    """Match fills in booking order at average cost, by (strategy, instrument). A fill that crosses zero ends one trip and starts another."""
+    """Match fills in booking order at average cost, by (strategy, instrument). A fill that crosses zero ends a trip and starts one."""
     result = Walk()
     for fill in fills:
         key = (fill.strategy, fill.instrument.key)
@@ -134,7 +135,7 @@ def _trip(leg: _Leg, last: Fill) -> RoundTrip:
 def build(store: Store, *, account: str, day: date) -> dict[str, Any]:
     """The report of one day, as CONTRACT's `report --json` has it (rupees), with the day's round trips beside it."""
     fills = [fill for fill in store.fills() if _day(fill) <= day]
-    walked = walk(fills)
+    walked = walk(fill for fill in fills if fill.strategy != EXTERNAL)
     today = [(fill, gross) for fill, gross in walked.realised if _day(fill) == day]
     trips = [trip for trip in walked.trips if trip.exit_at.date() == day]
     seen: Mapping[str, Any] = store.get("day", day.isoformat()) or {}

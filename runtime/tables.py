@@ -39,7 +39,7 @@ def rupees(value: object) -> str:
     whole, paise = divmod(round(abs(value) * 100), 100)
     digits = str(whole)
     head, tail = digits[:-3], digits[-3:]
-    groups = []
+    groups: list[str] = []
     while head:
         head, group = head[:-2], head[-2:]
         groups.insert(0, group)

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""The command line: it reads the flags, calls one function for the command, and turns errors into exit codes (0 done, 1 wrong, 2 misused)."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+# Nothing else is imported here: `--help` must cost little more than a bare interpreter, and `simulate` must stay free of our engine.
+
+READOUTS = {
+    "status": "account, market phase, feed, session, P&L and alerts",
+    "orders": "every order of the day with its state",
+    "fills": "every execution with its charges",
+    "positions": "what each strategy holds, marked to the last price",
+    "signals": "what the strategies asked for, and why",
+    "journal": "everything that was decided, numbered without gaps",
+    "report": "the day's result; with --from and --to a period and the go-live gate",
+}
+COMMANDS = {
+    "pause": "no new entries; exits, stops and the square-off go on (trading state REDUCE_ONLY until `resume`)",
+    "resume": "trade again after pause, reduce-only or kill (`--confirm` after kill)",
+    "reduce-only": "only orders that reduce a position",
+    "square-off": "cancel our working orders and close what our strategies own, now",
+    "kill": "cancel and flatten what our ledger owns, then halt; the halt survives restarts until `resume --confirm`",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return int(options.call(options))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `main.py orders | head`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        return _say(error)
+
+
+def _say(error: Exception) -> int:
+    """One clear line for what a person did or met; anything else is a defect and keeps its traceback."""
+    from core.errors import ConfigError, DataError, NiyamError
+
+    if not isinstance(error, NiyamError | OSError):
+        raise error
+    print(f"niyam: {error}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError | DataError) else 1
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="main.py",
+        description="Niyam: an event-driven trading daemon for the Indian markets.",
+        epilog="First day: `main.py run` trades a practice day against a simulated broker, no account and no internet needed. "
+        "Then `main.py report`. Each command has its own --help.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    _add_run(commands)
+    check = _command(commands, "check", "everything that would stop or endanger a trading day, with its remedy; exit 1 if any", _check)
+    check.add_argument("--account", metavar="A", help="check for this account instead of the one in settings.yaml")
+    _json(check)
+    for name, text in READOUTS.items():
+        readout = _command(commands, name, text, _readout)
+        readout.add_argument("--day", metavar="YYYY-MM-DD", type=_date, help="this day instead of the latest")
+        readout.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on")
+        readout.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
+        _json(readout)
+    for name, text in COMMANDS.items():
+        command = _command(commands, name, text, _order)
+        if name == "kill":
+            command.add_argument("--whole-account", metavar="ID", help="also what our ledger does not own; type the account's id")
+        if name == "resume":
+            command.add_argument("--confirm", action="store_true", help="needed after kill: yes, trade again")
+        _json(command)
+    _add_login(commands)
+    _add_instruments(commands)
+    _add_simulate(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str, call: Callable[[argparse.Namespace], int], **extra: Any) -> argparse.ArgumentParser:
+    """A sub-command with the two folders that every command knows."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", **extra)
+    parser.set_defaults(call=call)
+    parser.add_argument("--config", metavar="DIR", default="config", help="configuration folder (default: ./config)")
+    parser.add_argument("--state", metavar="DIR", help="state folder (default: $NIYAM_STATE, else ./var)")
+    return parser
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+
+
+def _add_run(commands: Any) -> None:
+    run = _command(
+        commands,
+        "run",
+        "the daemon: trades the account until stopped, or for --days",
+        _run,
+        epilog="Without flags: the account `practice` on a simulated broker, playing 2026-11-20 from 09:00. "
+        "Ctrl-C stops it in order; a second `run` after a crash goes on where it died.",
+    )
+    run.add_argument("--broker", metavar="B", help="broker of the practice accounts (default: zerodha)")
+    run.add_argument("--account", metavar="A", help="account of settings.yaml: practice, practice-live, or your own paper or live one")
+    run.add_argument("--days", metavar="N", type=_count, help="end by itself after N closed sessions and print the day's report")
+    run.add_argument("--date", metavar="D", type=_date, help="first simulated day (default: 2026-11-20, or the data's first full session)")
+    run.add_argument("--start", metavar="HH:MM", type=_time, help="first simulated moment of that day (default: 09:00)")
+    run.add_argument("--speed", metavar="X|max", type=_speed, help="market seconds per second at most, or max (simulated accounts only)")
+    run.add_argument("--data", metavar="PATH", help="replay recorded bars or ticks (Parquet or CSV, file or folder) through the simulator")
+    run.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key (default: symbols.yaml beside the data)")
+    run.add_argument("--repair", action="store_true", help="drop bad rows of --data and say which, instead of refusing the file")
+    run.add_argument("--strategy", metavar="FILE", help="run this strategy file alone")
+    run.add_argument("--instrument", metavar="SYM", help="replaces `instruments` of all enabled strategies, e.g. NIFTY_FUT")
+    run.add_argument("--seed", metavar="N", type=int, help="seed of the synthetic market and of the simulator's latencies")
+    run.add_argument("--faults", metavar="FILE", help="faults that the simulator injects (YAML or JSON)")
+    run.add_argument("--simulator", metavar="ADMIN_URL", help="use this running simulator (`main.py simulate zerodha --granted`)")
+    run.add_argument("--resume", action="store_true", help="go on with the last practice run instead of starting a fresh one")
+    run.add_argument(
+        "--no-api", dest="api", action="store_false", help="no web process (there is none yet: accepted, nothing to switch off)"
+    )
+
+
+def _add_login(commands: Any) -> None:
+    login = _command(commands, "login", "the day's broker session: shows the login URL and catches its redirect on localhost", _login)
+    login.add_argument("broker", metavar="BROKER", help="zerodha")
+    login.add_argument("--account", metavar="A", help="account of settings.yaml (default: the one in use, else the broker's own)")
+    login.add_argument(
+        "--redirect-url", metavar="URL", help="the address the browser ended on, or its request_token, instead of catching it"
+    )
+    login.add_argument("--totp", action="store_true", help="log in unattended, where the broker's API offers that (Zerodha's does not)")
+    _json(login)
+
+
+def _add_instruments(commands: Any) -> None:
+    text = "the dated instrument snapshots: fetch today's, list them, or resolve a name such as NIFTY_FUT on a date"
+    instruments = _command(commands, "instruments", text, _instruments)
+    instruments.add_argument("action", choices=("update", "show", "resolve"))
+    instruments.add_argument("name", nargs="?", metavar="NAME", help="what to resolve: NIFTY_FUT, RELIANCE, NFO:NIFTY26NOVFUT")
+    instruments.add_argument("--on", metavar="DATE", type=_date, help="as on this day (default: today)")
+    instruments.add_argument("--broker", metavar="B", default="zerodha", help="whose instruments (default: zerodha)")
+    instruments.add_argument("--account", metavar="A", help="whose session fetches them (default: the account in use)")
+    _json(instruments)
+
+
+def _add_simulate(commands: Any) -> None:
+    text = "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given"
+    simulate = _command(commands, "simulate", text, _simulate)
+    simulate.add_argument("broker", metavar="BROKER", help="zerodha")
+    simulate.add_argument(
+        "--port", metavar="N", type=int, default=0, help="REST port; stream, login and admin follow (default 0: any free)"
+    )
+    simulate.add_argument("--speed", metavar="X|max", type=_speed, help="market seconds per second (default 1); with --granted the brake")
+    simulate.add_argument("--date", metavar="D", type=_date, help="first day (default: 2026-11-20, or the data's first full session)")
+    simulate.add_argument("--start", metavar="HH:MM", type=_time, help="first moment (default: 09:15)")
+    simulate.add_argument("--days", metavar="N", type=_count, help="end after N market days")
+    simulate.add_argument("--data", metavar="PATH", help="replay recorded bars or ticks instead of the synthetic market")
+    simulate.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key")
+    simulate.add_argument("--repair", action="store_true", help="drop bad rows of --data and say which")
+    simulate.add_argument("--seed", metavar="N", type=int, default=1, help="seed of market and latencies (default 1)")
+    simulate.add_argument("--faults", metavar="FILE", help="faults to inject (YAML or JSON)")
+    simulate.add_argument("--granted", action="store_true", help="time by grants, for `run --simulator`; otherwise it runs freely")
+    _json(simulate)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.run(options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.check(options)
+
+
+def _readout(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.readout(options)
+
+
+def _order(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.order(options)
+
+
+def _login(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.login(options)
+
+
+def _instruments(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.instruments(options)
+
+
+def _date(text: str) -> Any:
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write it as YYYY-MM-DD") from None
+
+
+def _time(text: str) -> Any:
+    from datetime import time
+
+    try:
+        return time.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time of day; write it as HH:MM") from None
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return float("inf")
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no speed; give a number above 0 (1 = real time), or max")
+    return speed
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; give a whole number from 1 on")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

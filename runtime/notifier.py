@@ -1,0 +1,117 @@
+"""Tells a person: every message into the log, and, where a webhook or a Telegram chat is configured, to it as well.
+
+Sending never blocks trading: messages wait in a bounded queue for one thread. A message that could not be delivered is logged as such;
+the log (and the journal, which the engine writes first) is the record, the webhook only the knock on the door.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from loguru import logger
+
+from core.errors import NiyamError
+
+LEVELS = {"page": "ERROR", "warn": "WARNING", "info": "INFO"}
+WAITING = 200  # messages; past it the oldest undelivered ones are given up: the newest says how things stand
+ATTEMPTS = 3
+TIMEOUT = 10.0  # seconds for one delivery
+PAUSE = 5.0  # seconds between attempts
+
+Deliver = Callable[[str, str, str], None]
+
+
+class LogNotifier:
+    """The Notifier that is always there."""
+
+    def send(self, level: str, title: str, text: str) -> None:
+        logger.log(LEVELS.get(level, "WARNING"), "{}: {}", title, text)
+
+
+class Notifier:
+    """The log, and each of `deliveries` for what is at least `level` (page alone, or page and warn)."""
+
+    def __init__(self, deliveries: Sequence[Deliver] = (), *, level: str = "warn") -> None:
+        self._log = LogNotifier()
+        self._deliveries = tuple(deliveries)
+        self._levels = frozenset({"page"} if level == "page" else {"page", "warn"} if level == "warn" else LEVELS)
+        self._queue: queue.Queue[tuple[str, str, str] | None] = queue.Queue(WAITING)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._deliveries:
+            self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Deliver what waits, for at most one time-out; then let go."""
+        if self._thread is not None:
+            self._stopping.set()
+            self._put(None)
+            self._thread.join(timeout=TIMEOUT)
+            self._thread = None
+
+    def send(self, level: str, title: str, text: str) -> None:
+        self._log.send(level, title, text)
+        if self._thread is not None and level in self._levels:
+            self._put((level, title, text))
+
+    def _put(self, message: tuple[str, str, str] | None) -> None:
+        while True:
+            try:
+                self._queue.put_nowait(message)
+            except queue.Full:
+                try:
+                    self._queue.get_nowait()
+                except queue.Empty:
+                    continue
+                logger.warning("the oldest undelivered notification was given up: {} wait", WAITING)
+            else:
+                return
+
+    def _run(self) -> None:
+        while (message := self._queue.get()) is not None:
+            for deliver in self._deliveries:
+                self._try(deliver, message)
+
+    def _try(self, deliver: Deliver, message: tuple[str, str, str]) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                deliver(*message)
+            except Exception as error:  # whatever the far end does, the outcome is a line in the log
+                logger.warning("notification {!r} not delivered, attempt {} of {}: {}", message[1], attempt, ATTEMPTS, type(error).__name__)
+                if self._stopping.wait(PAUSE):
+                    return
+            else:
+                return
+
+
+def webhook(url: str, account: str) -> Deliver:
+    """POST a JSON object {level, title, text, account} to `url` (a secret: whoever knows it can write to the chat)."""
+
+    def deliver(level: str, title: str, text: str) -> None:
+        _post(url, {"level": level, "title": title, "text": text, "account": account})
+
+    return deliver
+
+
+def telegram(token: str, chat: str, account: str, *, host: str = "https://api.telegram.org") -> Deliver:
+    """Send to a Telegram chat by a bot of the user's own (its plain HTTP API; no library needed)."""
+
+    def deliver(level: str, title: str, text: str) -> None:
+        _post(f"{host}/bot{token}/sendMessage", {"chat_id": chat, "text": f"[{account}] {level}: {title}\n{text}"})
+
+    return deliver
+
+
+def _post(url: str, body: Mapping[str, Any]) -> None:
+    import requests  # kept off the start-up path
+
+    try:
+        reply = requests.post(url, json=body, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        raise NiyamError(f"the notification could not be delivered ({type(error).__name__})") from None  # the URL holds the secret
+    if reply.status_code >= 300:
+        raise NiyamError(f"the notification was refused with HTTP {reply.status_code}; check the webhook's address")
