@@ -118,7 +118,11 @@ class Facts:
             return self._special_phases(special, day)
         rows = list(version_at(self.sessions["segments"][segment]["versions"], day)["phases"])
         if segment == "EQ_CAS":  # the file leaves the pre-open of both cash classes in one place
-            rows = [row for row in version_at(self.sessions["segments"]["EQ_NONCAS"]["versions"], day)["phases"] if _kind(row["name"]) == "pre_open"] + rows
+            rows = [
+                row
+                for row in version_at(self.sessions["segments"]["EQ_NONCAS"]["versions"], day)["phases"]
+                if _kind(row["name"]) == "pre_open"
+            ] + rows
         phases = []
         for row in rows:
             kind = _kind(row["name"])
@@ -151,6 +155,14 @@ class Facts:
             if phase.name.endswith("_match"):
                 return phase.start + timedelta(seconds=30)
         return phases[-1].end - timedelta(seconds=30)
+
+    def close_window(self, segment: str, day: date) -> tuple[datetime, datetime] | None:
+        """The window whose volume-weighted price is the official close; None where the last (auction) price is."""
+        rule = version_at(self.sessions["segments"][segment]["versions"], day).get("close_price", {})
+        if rule.get("method") != "vwap" or day in self._special:
+            return None
+        start, end = rule["window"]
+        return self._at(day, start), self._at(day, end)
 
     def cut_off(self, broker: str, segment: str, day: date) -> datetime | None:
         """When this broker squares off intraday positions; None where no time is known. A muhurat session has none of its own."""

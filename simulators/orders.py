@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
-from simulators.market import Listing
+from simulators.listing import Listing
 
 
 class Status(StrEnum):
