@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from core.events import BrokerPosition, Event, Funds, OrderUpdate, Trade
-from core.types import Bar, Fill, Instrument, Order, Position, Snapshot
+from core.events import BrokerPosition, Event, FeedStatus, Funds, OrderUpdate, Trade
+from core.types import Bar, Fill, Instrument, Order, Position, Snapshot, Tick
 
 
 class Clock(Protocol):
@@ -169,4 +169,26 @@ class TokenSource(Protocol):
     def token(self) -> str: ...
     def invalidate(self, token: str, reason: str) -> None:
         """The broker refused this token: mark the session LOGIN_REQUIRED (once for each token) and tell the engine."""
+        ...
+
+
+class Bars(Protocol):
+    """Bars built from the engine's own ticks (data_ingestion/bars.py)."""
+
+    def watch(self, instrument: Instrument, interval: int, now: datetime) -> None: ...
+    def add(self, tick: Tick) -> None: ...
+    def feed(self, status: FeedStatus) -> None: ...
+    @property
+    def due(self) -> datetime | None:
+        """When the next bar is to be closed; None while none is open."""
+        ...
+
+    def close(self, now: datetime) -> list[Bar]: ...
+
+
+class TickGate(Protocol):
+    """The quarantine in front of the engine (data_ingestion/tick_filter.py)."""
+
+    def admit(self, tick: Tick) -> str:
+        """Empty when the tick may enter, else why not (counted)."""
         ...

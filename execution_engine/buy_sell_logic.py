@@ -16,7 +16,7 @@ from datetime import datetime
 
 import msgspec
 
-from core.market import round_to_tick
+from core.expiries import round_to_tick
 from core.types import Horizon, Instrument, Order, OrderRequest, OrderState, OrderType, Purpose, Side
 
 
@@ -30,7 +30,8 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct):
-    """What a (strategy, logical name) wants, as last changed. `wanted` is the pinned signed quantity in units.
+    """What a (strategy, logical name) wants, as last changed. `wanted` is the pinned signed quantity in units, `reference` the price at
+    which it was decided: entries never pay more than the cap beyond it.
 
     `latched` means the key acts no more until the strategy gives a different target; `pending` that a temporary refusal is to be
     retried at the strategy's next bar. `purpose` is what its reducing orders are for (an exit, a square-off).
@@ -43,6 +44,7 @@ class Target(msgspec.Struct):
     wanted: int
     horizon: Horizon
     at: datetime
+    reference: float = 0.0
     stop: float | None = None
     take_profit: float | None = None
     why: str = ""
@@ -97,7 +99,7 @@ def quantity_for(size: Size, instrument: Instrument, target: float, price: float
 
 
 def capped_price(side: Side, instrument: Instrument, quote: Quote, cap_pct: float) -> float:
-    """The limit of a marketable order: at most `cap_pct` percent beyond the touched side, on the tick, rounded away from us."""
+    """The limit of a marketable order: at most `cap_pct` percent beyond the touched side, on the tick, rounded to the passive side."""
     touched = quote.ask if side is Side.BUY else quote.bid
     price = (touched or quote.last) * (1 + side.sign * cap_pct / 100)
     return max(instrument.tick_size, round_to_tick(price, instrument.tick_size, side))

@@ -1,0 +1,107 @@
+"""What a person may tell the engine, and the words in which it says what came of it.
+
+pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
+say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge thaws what an anomaly froze.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from core.events import Command
+from core.types import TradingState
+from execution_engine.engine import Engine
+
+PATIENCE = timedelta(seconds=60)
+Answer = Callable[[str, bool, str, Any], None]  # command id, ok, text, data
+
+
+class _Waiting(msgspec.Struct):
+    """A command whose outcome is not known yet."""
+
+    id: str
+    name: str
+    until: datetime
+
+
+class Control:
+    """Handles Command events; `check` is called after each batch and answers what has become true."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._waiting: list[_Waiting] = []
+
+    def handle(self, engine: Engine, command: Command) -> None:
+        handlers: Mapping[str, Callable[[Engine, Command], None]] = {
+            "pause": self._pause,
+            "reduce-only": self._pause,
+            "resume": self._resume,
+            "square-off": self._square_off,
+            "kill": self._kill,
+            "acknowledge": self._acknowledge,
+        }
+        handler = handlers.get(command.name)
+        if handler is None:
+            self._answer(command.id, False, f"the engine knows no command {command.name!r}; there are {', '.join(handlers)}", None)
+            return
+        engine.store.journal(command.at, "command", {"name": command.name, "arguments": dict(command.arguments)})
+        handler(engine, command)
+
+    def check(self, engine: Engine) -> None:
+        """Answer the commands whose outcome is known now."""
+        if not self._waiting:
+            return
+        now = engine.clock.now()
+        open_now = [position for position in engine.portfolio.positions() if position.quantity and position.strategy != "EXTERNAL"]
+        done = not open_now and not engine.desk.live()
+        for waiting in list(self._waiting):
+            if not done and now < waiting.until:
+                continue
+            self._waiting.remove(waiting)
+            state = engine.world.state
+            if done:
+                self._answer(waiting.id, True, f"{waiting.name}: flat, no order alive; trading state {state}", {"flat": True})
+            else:
+                left = ", ".join(f"{p.quantity} {p.instrument.key}" for p in open_now) or f"{len(engine.desk.live())} orders alive"
+                text = f"{waiting.name}: not flat after {PATIENCE.seconds} s: {left}; it goes on trying; trading state {state}"
+                self._answer(waiting.id, False, text, {"flat": False})
+
+    def _pause(self, engine: Engine, command: Command) -> None:
+        engine.set_state(TradingState.REDUCE_ONLY, f"{command.name} by command")
+        self._answer(command.id, True, "entries are off; exits and the square-off go on (`resume` turns entries on)", None)
+
+    def _resume(self, engine: Engine, command: Command) -> None:
+        if engine.world.state is TradingState.HALTED and not command.arguments.get("confirm"):
+            text = "trading is HALTED (a kill or a broken cap): look at the journal, then `resume --confirm`"
+            self._answer(command.id, False, text, None)
+            return
+        engine.set_state(TradingState.ACTIVE, "resume by command")
+        self._answer(command.id, True, "trading state ACTIVE; keys that were flattened wait for a different target", None)
+
+    def _square_off(self, engine: Engine, command: Command) -> None:
+        engine.square_off.now_all("square-off by command", engine.clock.now())
+        self._wait(engine, command)
+
+    def _kill(self, engine: Engine, command: Command) -> None:
+        whole = command.arguments.get("whole_account")
+        if whole is not None and whole != engine.account.name:
+            text = f"--whole-account {whole!r} is not this daemon's account {engine.account.name!r}: type it exactly"
+            self._answer(command.id, False, text, None)
+            return
+        engine.set_state(TradingState.HALTED, "kill by command")
+        engine.store.commit()
+        if whole is not None:
+            engine.adopt_external("kill --whole-account")
+        engine.square_off.now_all("kill by command", engine.clock.now())
+        self._wait(engine, command)
+
+    def _acknowledge(self, engine: Engine, command: Command) -> None:
+        thawed = sorted(engine.desk.frozen)
+        engine.desk.frozen.clear()
+        self._answer(command.id, True, f"acknowledged: {', '.join(thawed) or 'nothing was frozen by an anomaly'}", {"thawed": thawed})
+
+    def _wait(self, engine: Engine, command: Command) -> None:
+        self._waiting.append(_Waiting(command.id, command.name, engine.clock.now() + PATIENCE))
+        self.check(engine)

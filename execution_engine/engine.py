@@ -1,0 +1,589 @@
+"""The engine: takes one event at a time, updates what is known, lets strategies speak, and turns changed targets into orders.
+
+The order within one event (DESIGN section 4): the price moves, the paper exchange hears it, protection is watched, bars may close,
+strategies yield signals, each changed target is planned, the gate judges, the desk commits and sends. It asks nobody whether it is live.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from core.errors import StoreError
+from core.events import Books, Command, Event, FeedStatus, OrderUpdate, Reply, SessionStatus, Timer
+from core.ports import Bars, Clock, Executor, Store, TickGate
+from core.types import (
+    Account,
+    Approved,
+    Bar,
+    Horizon,
+    Instrument,
+    Order,
+    OrderState,
+    Purpose,
+    Refused,
+    SessionState,
+    Signal,
+    Tick,
+    TradingState,
+)
+from execution_engine.buy_sell_logic import Quote, Size, SizingError, Target, capped_price, plan, quantity_for
+from execution_engine.order_manager import Alert, Change, OrderDesk
+from execution_engine.order_state import IN_FLIGHT
+from execution_engine.portfolio import Portfolio
+from execution_engine.reconciliation import Reconciliation
+from execution_engine.square_off import SquareOff
+from execution_engine.targets import Targets
+from execution_engine.timers import Timers
+from execution_engine.world import World
+from risk.gate import Gate
+from strategies.base import Strategy
+
+SECOND = timedelta(seconds=1)
+
+
+class Ladder(msgspec.Struct, frozen=True):
+    """How orders chase the market: steps of `step_s` seconds; an entry pays at most `cap_pct` percent beyond its decision price."""
+
+    cap_pct: float = 0.3
+    steps: int = 3
+    step_s: float = 3.0
+
+
+class Run(msgspec.Struct):
+    """One Strategy object at work: on which instrument today, at which size."""
+
+    strategy: Strategy
+    size: Size
+    instruments: dict[str, Instrument]  # logical name -> today's contract
+    stop_pct: float | None = None  # protection for a signal that carries no stop
+
+
+class Engine:
+    """Lives on one thread. `process` takes outside events; `run_timers` fires what is due; `wake_at` says until when it may sleep."""
+
+    def __init__(
+        self,
+        *,
+        account: Account,
+        clock: Clock,
+        store: Store,
+        executor: Executor,
+        desk: OrderDesk,
+        portfolio: Portfolio,
+        gate: Gate,
+        world: World,
+        bars: Bars,
+        tick_gate: TickGate,
+        alert: Alert,
+        ladder: Ladder,
+        books_every_s: float,
+        record: Callable[[Event], None],
+        feed_mute: Callable[[], str],
+        reconnect: Callable[[str], None],
+        horizon_of: Callable[[str], Horizon],
+        commands: Callable[["Engine", Command], None],
+    ) -> None:
+        self.account = account
+        self.clock = clock
+        self.store = store
+        self.executor = executor
+        self.desk = desk
+        self.portfolio = portfolio
+        self.gate = gate
+        self.world = world
+        self.bars = bars
+        self.tick_gate = tick_gate
+        self.alert = alert
+        self.ladder = ladder
+        self._feed_mute = feed_mute
+        self._reconnect = reconnect
+        self._commands = commands
+        self.timers = Timers()
+        self.targets = Targets(store)
+        self.signals: deque[Signal] = deque(maxlen=500)
+        self.refusals: dict[tuple[str, str, str], tuple[str, int]] = {}  # (strategy, name, rule) -> (reason, count)
+        self.late_events = 0
+        self.runs: list[Run] = []
+        self._by_bar: dict[tuple[str, int], list[Run]] = {}
+        self._by_tick: dict[str, list[Run]] = {}
+        self._watched: dict[str, list[Target]] = {}  # instrument key -> targets with a stop or a profit target
+        self._books_every_s = books_every_s
+        self._record = record
+        self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
+        self._retries: dict[tuple[str, str], int] = {}
+        self.square_off = SquareOff(
+            timers=self.timers,
+            store=store,
+            portfolio=portfolio,
+            desk=desk,
+            targets=self.targets,
+            plan=world.plan,
+            flatten=self.flatten,
+            alert=alert,
+        )
+        self.reconciliation = Reconciliation(desk, portfolio, store, world, alert, horizon_of, self._closed_outside)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Tick: self._on_tick,
+            Bar: self._on_bar,
+            Reply: self._on_reply,
+            OrderUpdate: self._on_update,
+            Books: self._on_books,
+            FeedStatus: self._on_feed,
+            SessionStatus: self._on_session,
+            Timer: lambda timer: None,
+            Command: self._on_command,
+        }
+
+    # --- the day ------------------------------------------------------------------------------------------------------------------
+
+    def open_day(self, day: date, runs: Iterable[Run], names: Mapping[str, Instrument], *, resumed: bool) -> None:
+        """Take up the day: strategies warmed up, names resolved. `resumed`: an earlier process already traded this day."""
+        now = self.clock.now()
+        self.runs = list(runs)
+        self.world.open_day(names)
+        self.world.loaded = tuple(run.strategy.name for run in self.runs)
+        if not resumed:
+            self.targets.clear_intraday()
+            self.refusals.clear()
+        self._by_bar.clear()
+        self._by_tick.clear()
+        for run in self.runs:
+            for instrument in run.instruments.values():
+                self._by_bar.setdefault((instrument.key, run.strategy.interval), []).append(run)
+                if run.strategy.wants_ticks:
+                    self._by_tick.setdefault(instrument.key, []).append(run)
+                self.bars.watch(instrument, run.strategy.interval, now)
+        self._rewatch()
+        self.square_off.arm(day, {*names.values(), *(held.instrument for held in self.portfolio.positions() if held.quantity)})
+        self.timers.set("second", now + SECOND)
+        self.timers.set("books", now)
+        self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
+        self.settle()
+
+    def close_day(self, day: date) -> None:
+        """The last session of the day is over: nothing fires any more until the next `open_day`."""
+        for name in ("second", "books", "ladder", "bars", "evidence"):
+            self.timers.cancel(name)
+        now = self.clock.now()
+        self.portfolio.sample(now)
+        self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.portfolio.flat, "pnl": self.portfolio.pnl()})
+        self.settle()
+
+    # --- the loop's side --------------------------------------------------------------------------------------------------------
+
+    def process(self, event: Event) -> None:
+        """Handle one outside event, and what the executor answers to it, before the next."""
+        self._record(event)
+        self._handlers[type(event)](event)
+        self._drain()
+
+    def run_timers(self) -> None:
+        """Fire every timer that is due, late ones too."""
+        while (timer := self.timers.pop(self.clock.now())) is not None:
+            name, due = timer
+            self._record(Timer(self.clock.now(), name, due))
+            self._fire(name, due)
+            self._drain()
+
+    def settle(self) -> None:
+        """End of a batch: positions and what else changed become durable; the next bar boundary is armed."""
+        for position in self.portfolio.changed():
+            self.store.save_position(position)
+        due = self.bars.due
+        if due is not None and self.timers.due("bars") != due:
+            self.timers.set("bars", due)
+        try:
+            self.store.commit()
+            if self.world.blind_reason and self.world.blind_reason.startswith("ledger"):
+                self.world.blind_reason = None
+        except StoreError as error:
+            self._blind(f"ledger not writable: {error}")
+
+    def wake_at(self) -> datetime:
+        return self.timers.next_at(self.clock.now())
+
+    # --- market ---------------------------------------------------------------------------------------------------------------------
+
+    def _on_tick(self, tick: Tick) -> None:
+        if self.tick_gate.admit(tick):
+            return  # quarantined and counted there
+        instrument = tick.instrument
+        self.world.ticks[instrument.key] = tick
+        self.executor.on_market(tick)
+        self._drain()
+        self.portfolio.mark(instrument, tick.price)
+        self.bars.add(tick)
+        if instrument.key in self._watched:
+            self._watch_protection(instrument, tick.price)
+        for run in self._by_tick.get(instrument.key, ()):
+            self._hear(run, run.strategy.tick(tick, self.world))
+
+    def _on_bar(self, bar: Bar) -> None:
+        for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
+            self._hear(run, run.strategy.bar(bar, self.world))
+            for target in self.targets.of(run.strategy.name):
+                if target.pending and target.instrument.key == bar.instrument.key:
+                    self.act(target)
+            self._save_state(run)
+
+    def _watch_protection(self, instrument: Instrument, price: float) -> None:
+        for target in self._watched[instrument.key]:
+            held = self.portfolio.position(target.strategy, instrument)
+            if held == 0:
+                continue
+            sign = 1 if held > 0 else -1
+            hit = None
+            if target.stop is not None and (price - target.stop) * sign <= 0:
+                hit = f"stop {target.stop} reached at {price}"
+            elif target.take_profit is not None and (price - target.take_profit) * sign >= 0:
+                hit = f"profit target {target.take_profit} reached at {price}"
+            if hit is not None:
+                self.flatten(target, hit, Purpose.EXIT)
+
+    # --- strategies and targets -----------------------------------------------------------------------------------------------------
+
+    def _hear(self, run: Run, signals: Iterable[Signal]) -> None:
+        for signal in signals:
+            self.take_signal(run, signal)
+
+    def take_signal(self, run: Run, signal: Signal) -> None:
+        """A target acts when it changes (raw target or contract); otherwise only its protection moves."""
+        old = self.targets.get(signal.strategy, signal.name)
+        if old is not None and old.raw == signal.target and old.instrument.key == signal.instrument.key:
+            protection = (signal.stop, signal.take_profit)
+            if not old.latched and protection != (None, None) and protection != (old.stop, old.take_profit):
+                old.stop, old.take_profit = protection
+                self.targets.keep(old)
+                self._rewatch()
+            return
+        if old is None and signal.target == 0:
+            return  # flat from the start: nothing to hold, nothing to say
+        price = self.world.last_price(signal.instrument) or 0.0
+        stop = signal.stop
+        if stop is None and run.stop_pct is not None and signal.target != 0 and price > 0:
+            stop = price * (1 - run.stop_pct / 100 * (1 if signal.target > 0 else -1))
+        try:
+            wanted = quantity_for(run.size, signal.instrument, signal.target, price, stop)
+        except (SizingError, ZeroDivisionError) as error:
+            self._refused(signal.strategy, signal.name, "size", str(error))
+            return
+        target = Target(
+            strategy=signal.strategy,
+            name=signal.name,
+            instrument=signal.instrument,
+            raw=signal.target,
+            wanted=wanted,
+            horizon=run.strategy.spec.horizon,
+            at=signal.at,
+            reference=price,
+            stop=stop,
+            take_profit=signal.take_profit,
+            why=signal.why,
+        )
+        self.signals.append(signal)
+        self.store.journal(
+            self.clock.now(),
+            "signal",
+            {"strategy": signal.strategy, "name": signal.name, "instrument": signal.instrument.key, "target": signal.target,
+             "wanted": wanted, "stop": stop, "take_profit": signal.take_profit, "why": signal.why},
+        )  # fmt: skip
+        self._retries.pop((signal.strategy, signal.name), None)
+        self.targets.keep(target)
+        self._rewatch()
+        self.act(target)
+
+    def act(self, target: Target) -> None:
+        """Send what the target still lacks, by the rules of buy_sell_logic; safe to call at any time."""
+        held = self.portfolio.position(target.strategy, target.instrument)
+        working = self.desk.working(target.strategy, target.name)
+        if target.latched and target.wanted != 0 and not working:
+            return
+        todo = plan(
+            target,
+            held=held,
+            working=working,
+            broker_net=self.reconciliation.broker_net(target.instrument),
+            quote=self._quote(target.instrument),
+            cap_pct=self.ladder.cap_pct / self.ladder.steps,
+            now=self.clock.now(),
+        )
+        for order in todo.cancel:
+            self._replan.add(order.id)
+            self.desk.cancel(order, self.clock.now(), "planned again: the target changed")
+        for request in todo.send:
+            verdict = self.gate.review(request, self.world)
+            if isinstance(verdict, Refused):
+                self._on_refused(target, verdict)
+                break
+            target.pending = False
+            self._submit(verdict)
+        if todo.send and target.pending is False:
+            self.targets.keep(target)
+        self._take_breaches()
+
+    def flatten(self, target: Target, why: str, purpose: Purpose) -> None:
+        """Want nothing any more in this key until its strategy gives a different target; exits start now."""
+        if target.latched and target.wanted == 0 and target.purpose is purpose:
+            self.act(target)
+            return
+        target.wanted, target.latched, target.purpose, target.why = 0, True, purpose, why
+        target.stop = target.take_profit = None
+        self.store.journal(self.clock.now(), "flatten", {"strategy": target.strategy, "name": target.name, "why": why})
+        self.targets.keep(target)
+        self._rewatch()
+        self.act(target)
+
+    def _submit(self, approved: Approved) -> None:
+        try:
+            self.desk.submit(approved, self.clock.now())
+        except StoreError as error:
+            self._blind(f"ledger not writable: {error}")
+        self.timers.set("ladder", self.clock.now() + timedelta(seconds=self.ladder.step_s))
+
+    def _on_refused(self, target: Target, refused: Refused) -> None:
+        self._refused(target.strategy, target.name, refused.rule, refused.reason)
+        if refused.request.purpose is not Purpose.ENTRY:
+            self._retry_exit(target, f"refused by {refused.rule}: {refused.reason}")
+        elif refused.permanent:
+            self._latch(target, f"refused: {refused.reason}")
+        else:
+            target.pending = True
+            self.targets.keep(target)
+
+    def _refused(self, strategy: str, name: str, rule: str, reason: str) -> None:
+        """Refusals are journalled on change, counted otherwise."""
+        count = self.refusals.get((strategy, name, rule), ("", 0))[1]
+        self.refusals[strategy, name, rule] = (reason, count + 1)
+        if count == 0:
+            self.store.journal(self.clock.now(), "refused", {"strategy": strategy, "name": name, "rule": rule, "reason": reason})
+
+    def _latch(self, target: Target, why: str) -> None:
+        target.wanted = self.portfolio.position(target.strategy, target.instrument)
+        target.latched, target.pending = True, False
+        self.store.journal(self.clock.now(), "latched", {"strategy": target.strategy, "name": target.name, "why": why})
+        self.targets.keep(target)
+
+    def _take_breaches(self) -> None:
+        for breach in self.gate.take_breaches():
+            self.store.put("engine", "gate", self.gate.state())
+            self.store.journal(self.clock.now(), "breach", {"rule": breach.rule, "reason": breach.reason, "strategy": breach.strategy})
+            self.alert("page", f"Risk: {breach.rule}", breach.reason)
+            if breach.wants is not None:
+                self.set_state(breach.wants, breach.reason)
+            if breach.flatten:
+                for target in self.targets:
+                    if breach.strategy in ("", target.strategy):
+                        self.flatten(target, breach.reason, Purpose.EXIT)
+
+    def set_state(self, state: TradingState, why: str) -> None:
+        """Change the trading state, durably; it survives restarts."""
+        if state is self.world.state:
+            return
+        self.store.journal(self.clock.now(), "trading_state", {"from": str(self.world.state), "to": str(state), "why": why})
+        self.world.state = state
+        self.store.put("engine", "trading_state", {"state": str(state), "why": why})
+
+    # --- orders ---------------------------------------------------------------------------------------------------------------------
+
+    def _on_reply(self, reply: Reply) -> None:
+        self._on_change(self.desk.on_reply(reply))
+        if reply.error == "SessionExpired":
+            self._on_session(SessionStatus(reply.at, self.account.name, SessionState.LOGIN_REQUIRED, reply.reason))
+
+    def _on_update(self, update: OrderUpdate) -> None:
+        if self.desk.owner(update.broker_order_id, update.tag) is None:
+            self.reconciliation.foreign(update)
+            return
+        self._on_change(self.desk.on_update(update))
+
+    def _on_books(self, books: Books) -> None:
+        for change in self.reconciliation.take(books):
+            self._on_change(change)
+
+    def _on_change(self, change: Change | None) -> None:
+        if change is None:
+            return
+        order = change.order
+        target = self.targets.get(order.strategy, order.name)
+        for fill in change.fills:
+            self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
+            for run in self.runs:
+                if run.strategy.name == fill.strategy and order.name in run.instruments:
+                    self._hear(run, run.strategy.fill(fill, self.world))
+        if order.state in IN_FLIGHT and order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
+            self.timers.set("evidence", self.clock.now() + SECOND)
+        if order.filled > self.portfolio.booked(order.id):
+            self.timers.set("trades", self.clock.now() + 2 * SECOND)  # the row ran ahead of its trades
+        if change.ended and target is not None:
+            self._on_ended(order, target)
+
+    def _on_ended(self, order: Order, target: Target) -> None:
+        replanned = order.id in self._replan
+        self._replan.discard(order.id)
+        if order.state is OrderState.REJECTED:
+            self.alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
+        if order.state is OrderState.FILLED or replanned:
+            self.act(target)
+        elif order.purpose is Purpose.ENTRY:
+            if not target.latched:
+                self._latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+        else:
+            self._retry_exit(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+
+    def _retry_exit(self, target: Target, why: str) -> None:
+        """The exit ladder: bounded back-off (1, 2, 4 ... 30 s), a warning at the third try and a page at the sixth, until flat."""
+        key = (target.strategy, target.name)
+        tries = self._retries.get(key, 0) + 1
+        self._retries[key] = tries
+        if tries in (3, 6):
+            text = f"{target.strategy} {target.instrument.key}: {tries} tries failed, last: {why}"
+            self.alert("page" if tries >= 6 else "warn", "Exit does not get through", text)
+        wait = min(30.0, 2.0 ** (tries - 1))
+        self.timers.set(f"retry|{target.strategy}|{target.name}", self.clock.now() + timedelta(seconds=wait))
+
+    def _climb(self) -> None:
+        """The price ladder: move what rests too long; an entry at its cap is cancelled (and latches), an exit goes on."""
+        now = self.clock.now()
+        resting = [order for order in self.desk.live() if order.purpose is not Purpose.PROTECT]
+        for order in resting:
+            if order.state is not OrderState.WORKING or (now - order.updated_at).total_seconds() < self.ladder.step_s:
+                continue
+            target = self.targets.get(order.strategy, order.name)
+            step = order.modifications + 2
+            quote = self._quote(order.instrument)
+            if order.purpose is Purpose.ENTRY:
+                cap = Quote(last=target.reference if target is not None and target.reference else quote.last)
+                limit = capped_price(order.side, order.instrument, cap, self.ladder.cap_pct)
+                price = capped_price(order.side, order.instrument, quote, self.ladder.cap_pct * step / self.ladder.steps)
+                price = min(price, limit) if order.side.sign > 0 else max(price, limit)
+                if step > self.ladder.steps:
+                    self.desk.cancel(order, now, f"not filled within {self.ladder.steps} steps of the price cap")
+                    continue
+            else:
+                price = capped_price(order.side, order.instrument, quote, self.ladder.cap_pct * min(step, 10) / self.ladder.steps)
+            self._reprice(order, price, now)
+        if resting:
+            self.timers.set("ladder", now + timedelta(seconds=self.ladder.step_s))
+
+    def _reprice(self, order: Order, price: float, now: datetime) -> None:
+        if price == order.limit_price:
+            return
+        verdict = self.gate.review_change(
+            order, quantity=order.quantity, limit_price=price, trigger_price=order.trigger_price, book=self.world
+        )
+        if isinstance(verdict, Refused):
+            self._refused(order.strategy, order.name, verdict.rule, verdict.reason)
+        elif not self.desk.reprice(order, price, now, "price ladder"):
+            self._replan.add(order.id)
+            self.desk.cancel(order, now, "no modification left; planned again")
+
+    # --- status and time --------------------------------------------------------------------------------------------------------------
+
+    def _on_feed(self, status: FeedStatus) -> None:
+        changed = status.connected is not self.world.feed_connected
+        self.world.feed_connected, self.world.feed_reason = status.connected, status.reason
+        self.bars.feed(status)
+        if changed:
+            self.store.journal(status.at, "feed", {"connected": status.connected, "reason": status.reason})
+            if status.connected:
+                self.executor.read_books(positions=True, urgent=True)  # no update is replayed after a reconnect
+            else:
+                self.alert("warn", "Feed lost", status.reason)
+
+    def _on_session(self, status: SessionStatus) -> None:
+        if status.state is self.world.session:
+            return
+        self.world.session = status.state
+        self.store.journal(status.at, "session", {"state": str(status.state), "reason": status.reason})
+        if status.state is SessionState.LOGIN_REQUIRED:
+            self.alert("page", "Login required", f"{self.account.name}: {status.reason} {status.login_url}".strip())
+        elif status.state is SessionState.VALID:
+            self.executor.read_books(positions=True, urgent=True)
+
+    def _on_command(self, command: Command) -> None:
+        self._commands(self, command)
+
+    def _fire(self, name: str, due: datetime) -> None:
+        now = self.clock.now()
+        if (now - due).total_seconds() > 1.0:
+            self.late_events += 1
+        kind, _, rest = name.partition("|")
+        if kind == "bars":
+            for bar in self.bars.close(now):
+                self._on_bar(bar)
+        elif kind == "second":
+            self._each_second(now)
+        elif kind == "ladder":
+            self._climb()
+        elif kind == "retry":
+            strategy, _, logical = rest.partition("|")
+            target = self.targets.get(strategy, logical)
+            if target is not None:
+                self.act(target)
+        elif kind in ("books", "evidence", "trades"):
+            self._look(kind, now)
+        elif kind == "square_off":
+            self.square_off.fire(rest, now)
+
+    def _each_second(self, now: datetime) -> None:
+        self.timers.set("second", now + SECOND)
+        self.gate.watch(self.world)
+        self._take_breaches()
+        self.portfolio.sample(now)
+        mute = self._feed_mute()
+        if mute:
+            self._reconnect(mute)
+
+    def _look(self, kind: str, now: datetime) -> None:
+        """Ask for evidence: on the clock, for orders of unknown fate (1, 2, 4 ... s), and for trades that trail their order row."""
+        if kind == "trades":
+            for order in self.desk.all():
+                if order.filled > self.portfolio.booked(order.id):
+                    self._on_change(self.desk.settle_fills(order, now))
+            return
+        self.executor.read_books(positions=True, urgent=kind == "evidence")
+        if kind == "books":
+            self.timers.set("books", now + timedelta(seconds=self._books_every_s))
+        elif self.desk.unknown():
+            self.timers.set("evidence", now + timedelta(seconds=self.reconciliation.next_look_s()))
+
+    def _closed_outside(self, strategy: str, instrument: Instrument) -> None:
+        """Somebody else closed what a strategy held: its key latches at what is left until the strategy gives a different target."""
+        target = self.targets.holding(strategy, instrument)
+        if target is not None:
+            self._latch(target, "closed from outside")
+
+    # --- small things ---------------------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        while events := self.executor.drain():
+            for event in events:
+                self._handlers[type(event)](event)
+
+    def _quote(self, instrument: Instrument) -> Quote:
+        tick = self.world.ticks.get(instrument.key)
+        return Quote(tick.price, tick.bid, tick.ask) if tick is not None else Quote(0.0)
+
+    def _rewatch(self) -> None:
+        self._watched = {}
+        for target in self.targets:
+            if target.stop is not None or target.take_profit is not None:
+                self._watched.setdefault(target.instrument.key, []).append(target)
+
+    def _save_state(self, run: Run) -> None:
+        saved = run.strategy.saved()
+        self.store.put("strategy", f"{run.strategy.name}|{run.strategy.logical or '*'}", saved)
+
+    def _blind(self, reason: str) -> None:
+        if self.world.blind_reason != reason:
+            self.world.blind_reason = reason
+            self.alert("page", "Entries are off", reason)
+
+    @property
+    def flat(self) -> bool:
+        """Nothing intraday of ours is open and no order of ours is alive."""
+        held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != "EXTERNAL" for p in self.portfolio.positions())
+        return not held and not self.desk.live()

@@ -1,0 +1,320 @@
+"""The life of our orders: an intent is on disk before it leaves, three outcomes come back, and only evidence closes what is unknown.
+
+Rules kept here (promises P1, P2, P11):
+1. `submit` gives the tag, writes the order as SENDING and commits (synchronous) before the executor hears of it.
+2. Nothing here ever submits an order again. A new try is a new decision with a new tag, made elsewhere on evidence.
+3. A reply is ACK, REJECT or UNKNOWN. ACK means received. Fills come from order rows and trade rows alone.
+4. Every row, whatever its source, goes through order_state.merge; what is illegal is journalled, alerted and freezes its instrument.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
+
+import msgspec
+
+from core.errors import StoreError
+from core.events import Action, OrderUpdate, Outcome, Reply, Trade
+from core.ports import Executor, Store
+from core.types import Approved, Fill, Instrument, Order, OrderState, Purpose
+from execution_engine.order_state import IN_FLIGHT, LIVE, TERMINAL, Merged, merge, move, replied
+from execution_engine.portfolio import Portfolio
+
+MAX_MODIFICATIONS = 20  # of the 25 that Kite allows for each order; the rest is kept for a person
+Alert = Callable[[str, str, str], None]  # level, title, text
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What one piece of evidence did to one of our orders."""
+
+    order: Order
+    before: OrderState
+    fills: tuple[Fill, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        return self.order.state in TERMINAL and self.before not in TERMINAL
+
+
+class Tags:
+    """Sixteen characters A-Z0-9, never given twice: four for the ledger, three for the day, nine counted within the ledger."""
+
+    _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    _EPOCH = date(2020, 1, 1)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        ledger = store.get("tags", "ledger")
+        if ledger is None:
+            ledger = "".join(secrets.choice(self._ALPHABET) for _ in range(4))
+            store.put("tags", "ledger", ledger)
+        self._ledger: str = ledger
+        self._count: int = store.get("tags", "count") or 0
+
+    def next(self, day: date) -> str:
+        """A fresh tag; its count joins the same transaction as the intent, so that a lost intent never frees a used tag."""
+        self._count += 1
+        self._store.put("tags", "count", self._count)
+        return self._ledger + self._text((day - self._EPOCH).days, 3) + self._text(self._count, 9)
+
+    def _text(self, number: int, width: int) -> str:
+        digits = ""
+        for _ in range(width):
+            number, digit = divmod(number, 36)
+            digits = self._ALPHABET[digit] + digits
+        return digits
+
+
+class OrderDesk:
+    """All orders of one account, by our id, by tag and by the broker's id. Lives on the engine thread."""
+
+    def __init__(
+        self, account: str, store: Store, executor: Executor, portfolio: Portfolio, product_of: Callable[[Order], str], alert: Alert
+    ) -> None:
+        self._account = account
+        self._store = store
+        self._executor = executor
+        self._portfolio = portfolio
+        self._product_of = product_of
+        self._alert = alert
+        self._tags = Tags(store)
+        self._orders: dict[str, Order] = {}
+        self._by_broker_id: dict[str, str] = {}
+        self._live: dict[str, Order] = {}
+        self.sent: list[datetime] = []  # every place, modify and cancel of today, for the rate caps
+        self.orders_today = 0
+        self.frozen: dict[str, str] = {}  # instrument key -> the anomaly that froze entries in it
+        self._answered: dict[str, datetime] = {}  # when the last call about an order was answered
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    def get(self, order_id: str) -> Order | None:
+        return self._orders.get(order_id)
+
+    def all(self) -> Sequence[Order]:
+        return tuple(self._orders.values())
+
+    def live(self) -> Sequence[Order]:
+        return tuple(self._live.values())
+
+    def working(self, strategy: str, name: str) -> list[Order]:
+        """Live orders of one key that move its position (protective orders are not among them)."""
+        return [o for o in self._live.values() if o.strategy == strategy and o.name == name and o.purpose is not Purpose.PROTECT]
+
+    def working_in(self, instrument: Instrument) -> list[Order]:
+        return [order for order in self._live.values() if order.instrument.key == instrument.key]
+
+    def unknown(self) -> list[Order]:
+        return [order for order in self._live.values() if order.state in (OrderState.UNKNOWN, OrderState.SENDING)]
+
+    def calls_since(self, since: datetime) -> int:
+        """How many order calls (place, modify, cancel) left at or after `since`."""
+        count = 0
+        for at in reversed(self.sent):
+            if at < since:
+                break
+            count += 1
+        return count
+
+    # --- starting and rolling over ------------------------------------------------------------------------------------------------
+
+    def restore(self, orders: Iterable[Order]) -> None:
+        """Take up the ledger's orders at start. One that was SENDING when the process died may have left: it is UNKNOWN now."""
+        for order in orders:
+            if order.state is OrderState.SENDING:
+                order = move(order, OrderState.UNKNOWN, order.updated_at, reason="the process ended while this order was being sent")
+                self._store.save_order(order)
+            elif order.state is OrderState.NEW:
+                order = move(order, OrderState.CANCELLED, order.updated_at, reason="the process ended before this order was sent")
+                self._store.save_order(order)
+            self._keep(order)
+
+    def open_day(self, today: Iterable[Order]) -> None:
+        """Forget yesterday's closed orders and count today's."""
+        self._orders = {order.id: order for order in self._orders.values() if order.id in self._live}
+        for order in today:
+            self._orders.setdefault(order.id, order)
+        self._by_broker_id = {o.broker_order_id: o.id for o in self._orders.values() if o.broker_order_id}
+        self.orders_today = len(self._orders)
+        self.sent.clear()
+
+    # --- deciding -------------------------------------------------------------------------------------------------------------------
+
+    def submit(self, approved: Approved, now: datetime) -> Order:
+        """Make the order, put its intent on disk, then hand it to the executor."""
+        request = approved.request
+        tag = self._tags.next(now.date())
+        order = Order(
+            id=tag,
+            tag=tag,
+            account=self._account,
+            strategy=request.strategy,
+            name=request.name,
+            instrument=request.instrument,
+            side=request.side,
+            quantity=request.quantity,
+            order_type=request.order_type,
+            horizon=request.horizon,
+            purpose=request.purpose,
+            created_at=now,
+            updated_at=now,
+            limit_price=request.limit_price,
+            trigger_price=request.trigger_price,
+            validity=request.validity,
+            reason=request.why,
+        )
+        order = msgspec.structs.replace(order, product=self._product_of(order))
+        order = move(order, OrderState.SENDING, now)
+        self._keep(order)
+        self._store.save_order(order)
+        self._store.journal(now, "intent", _facts(order))
+        try:
+            self._store.commit()  # P1: on disk before it leaves
+        except StoreError:
+            if request.purpose is Purpose.ENTRY:  # an exit goes on without the ledger: being flat outweighs being written down
+                self._keep(move(order, OrderState.CANCELLED, now, reason="never sent: the ledger could not be written"))
+                raise
+        self.sent.append(now)
+        self.orders_today += 1
+        self._executor.place(order)
+        return order
+
+    def cancel(self, order: Order, now: datetime, why: str) -> None:
+        """Ask for a cancellation; the order is cancelled only when a row says so."""
+        if order.state in (OrderState.PENDING_CANCEL, OrderState.SENDING, OrderState.UNKNOWN) or order.state in TERMINAL:
+            return
+        self._command(move(order, OrderState.PENDING_CANCEL, now), "cancel", now, why)
+        self._executor.cancel(order)
+
+    def reprice(self, order: Order, limit_price: float, now: datetime, why: str) -> bool:
+        """Move a working order's limit; False if it cannot be modified (any more) and must be cancelled instead."""
+        if order.state is not OrderState.WORKING or order.modifications >= MAX_MODIFICATIONS:
+            return False
+        changed = move(order, OrderState.PENDING_MODIFY, now)
+        changed = msgspec.structs.replace(changed, modifications=order.modifications + 1)
+        self._command(changed, "modify", now, f"{why}: {order.limit_price} -> {limit_price}")
+        self._executor.modify(order, quantity=order.quantity, limit_price=limit_price, trigger_price=order.trigger_price)
+        return True
+
+    # --- hearing --------------------------------------------------------------------------------------------------------------------
+
+    def on_reply(self, reply: Reply) -> Change | None:
+        """How one of our calls ended. Late replies never move an order backwards."""
+        order = self._orders.get(reply.order_id)
+        if order is None:
+            self._alert("warn", "Reply for an unknown order", f"{reply.action} {reply.order_id}: {reply.outcome} {reply.reason}")
+            return None
+        self._answered[order.id] = reply.at
+        if reply.action is Action.PLACE and reply.outcome is Outcome.UNKNOWN and order.state in IN_FLIGHT:
+            text = f"{order.side} {order.quantity} {order.instrument.key} ({order.tag}): {reply.reason}; looking for evidence"
+            self._alert("warn", "Order of unknown fate", text)
+        return self._take(order, replied(order, reply), (), f"reply to {reply.action}: {reply.outcome}")
+
+    def on_update(self, update: OrderUpdate, asked_at: datetime | None = None) -> Change | None:
+        """A row about an order; None when it is not ours (see `owner`) or says nothing new.
+
+        `asked_at` is when the read that brought the row left (None: pushed to us). A row asked for after our last command on the order
+        was answered settles a pending modify or cancel.
+        """
+        order = self.owner(update.broker_order_id, update.tag)
+        if order is None:
+            return None
+        if update.state is None:
+            self._alert("warn", "Order state not in the table", f"{order.tag} {order.instrument.key}: the broker says {update.label!r}")
+        answered = self._answered.get(order.id)
+        fresh = asked_at is not None and (answered is None or asked_at > answered)
+        return self._take(order, merge(order, update, fresh=fresh), update.trades, f"{update.source}: {update.label or update.state}")
+
+    def on_trades(self, trades: Iterable[Trade]) -> list[Change]:
+        """Rows of the trade book; those of foreign orders are left to reconciliation."""
+        changes = []
+        for trade in trades:
+            order = self.owner(trade.broker_order_id, None)
+            if order is not None:
+                change = self._take(order, Merged(order), (trade,), "trade book")
+                if change is not None:
+                    changes.append(change)
+        return changes
+
+    def settle_fills(self, order: Order, now: datetime) -> Change | None:
+        """Book what the order row says was filled and no trade row has told, priced from the averages (trade rows trail by seconds)."""
+        fill = self._portfolio.book_total(order, order.filled, order.average_price, now)
+        if fill is None:
+            return None
+        self._store.save_fill(fill)
+        return self._changed(order, order, (fill,), "priced from the order's averages")
+
+    def not_found(self, order: Order, now: datetime, evidence: str) -> Change:
+        """Close an UNKNOWN order by the absence rule; `evidence` says what was read. Never sent again by itself."""
+        order = move(order, OrderState.UNKNOWN, now) if order.state is OrderState.SENDING else order
+        return self._changed(order, move(order, OrderState.NOT_FOUND, now, reason=evidence), (), "absence rule")
+
+    def owner(self, broker_order_id: str, tag: str | None) -> Order | None:
+        """Which of our orders a broker row is about: by the broker's id, else by the tag that only we give."""
+        order_id = self._by_broker_id.get(broker_order_id)
+        if order_id is None and tag in self._orders:
+            order_id = tag
+        return self._orders[order_id] if order_id is not None else None
+
+    # --- inside ---------------------------------------------------------------------------------------------------------------------
+
+    def _take(self, before: Order, merged: Merged, trades: Iterable[Trade], source: str) -> Change | None:
+        """Keep what one piece of evidence made of an order, and book the trades that came with it."""
+        order = merged.order
+        if merged.anomaly:
+            self.frozen[order.instrument.key] = merged.anomaly
+            text = f"{order.tag} {order.instrument.key}: {merged.anomaly}; entries in it are frozen until `acknowledge`"
+            self._alert("page", "Impossible order update", text)
+        fills = []
+        for trade in trades:
+            fill = self._portfolio.book(order, trade)
+            if fill is not None:
+                self._store.save_fill(fill)
+                fills.append(fill)
+        if order == before and not fills:
+            return None
+        return self._changed(before, order, tuple(fills), source)
+
+    def _command(self, order: Order, kind: str, now: datetime, why: str) -> None:
+        self._keep(order)
+        self._store.save_order(order)
+        self._store.journal(now, kind, {"order": order.id, "instrument": order.instrument.key, "why": why})
+        self._store.commit()
+        self.sent.append(now)
+
+    def _changed(self, before: Order, order: Order, fills: tuple[Fill, ...], source: str) -> Change:
+        self._keep(order)
+        self._store.save_order(order)
+        facts = _facts(order) | {"source": source, "before": str(before.state), "reason": order.reason}
+        self._store.journal(order.updated_at, "order", facts)
+        for fill in fills:
+            self._store.journal(
+                fill.at, "fill", {"order": order.id, "instrument": order.instrument.key, "side": str(fill.side),
+                                  "quantity": fill.quantity, "price": fill.price, "trade": fill.id}
+            )  # fmt: skip
+        return Change(order, before.state, fills)
+
+    def _keep(self, order: Order) -> None:
+        self._orders[order.id] = order
+        if order.broker_order_id:
+            self._by_broker_id[order.broker_order_id] = order.id
+        if order.state in LIVE or order.state is OrderState.NEW:
+            self._live[order.id] = order
+        else:
+            self._live.pop(order.id, None)
+
+
+def _facts(order: Order) -> dict[str, object]:
+    return {
+        "order": order.id,
+        "strategy": order.strategy,
+        "instrument": order.instrument.key,
+        "side": str(order.side),
+        "quantity": order.quantity,
+        "limit_price": order.limit_price,
+        "purpose": str(order.purpose),
+        "state": str(order.state),
+        "filled": order.filled,
+        "average_price": order.average_price,
+        "broker_order_id": order.broker_order_id,
+    }

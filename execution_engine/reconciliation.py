@@ -1,0 +1,223 @@
+"""What the broker shows against what we believe: rows are merged, the unknown is resolved by evidence, differences freeze and alert.
+
+Rules (promises P2, P3, P6; issue C deepens them):
+1. Only a complete read counts, and it counts for nothing newer than the moment it was asked for.
+2. An order of unknown fate is found by its tag. Not found is proof of absence only after four complete reads over 120 seconds, with
+   no order of the same shape that nobody owns, and with the broker's position in it unchanged.
+3. Orders and trades of others are EXTERNAL: shown, counted in exposure, never traded. What opposes ours closes ours first.
+4. Positions are compared when nothing of ours is in flight. The same difference twice in a row freezes the instrument and alerts;
+   equality thaws it. Nothing is ever booked to make the numbers fit.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from core.events import Books, BrokerPosition, OrderUpdate, Trade
+from core.ports import Store
+from core.types import Horizon, Instrument, Order, OrderState
+from execution_engine.order_manager import Alert, Change, OrderDesk
+from execution_engine.order_state import IN_FLIGHT
+from execution_engine.portfolio import EXTERNAL, Portfolio
+from execution_engine.world import World
+
+ABSENT_READS = 4
+ABSENT_SECONDS = 120.0
+ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the book by then
+FAILED_READS = 3
+
+
+class Reconciliation:
+    """Compares; called by the engine with each Books event."""
+
+    def __init__(
+        self,
+        desk: OrderDesk,
+        portfolio: Portfolio,
+        store: Store,
+        world: World,
+        alert: Alert,
+        horizon_of: Callable[[str], Horizon],
+        closed_outside: Callable[[str, Instrument], None],
+    ) -> None:
+        self._desk = desk
+        self._portfolio = portfolio
+        self._store = store
+        self._world = world
+        self._alert = alert
+        self._horizon_of = horizon_of
+        self._closed_outside = closed_outside
+        self._absent: dict[str, tuple[int, datetime]] = {}  # order id -> complete reads without it, first of them
+        self._differences: dict[tuple[str, str], int] = {}
+        self._broker: dict[tuple[str, str], BrokerPosition] | None = None
+        self._foreign_orders: dict[str, OrderUpdate] = {}
+        self._foreign_trades: set[str] = set()
+        self._failed = 0
+        self._looks = 0
+        self._baseline = False
+
+    def broker_net(self, instrument: Instrument) -> int | None:
+        """The broker's signed net in this instrument by the last complete read, foreign fills since included; None before the first."""
+        if self._broker is None:
+            return None
+        return sum(self._portfolio.net(instrument, product) for product in self._products(instrument))
+
+    def next_look_s(self) -> float:
+        """When to look for evidence again: 1, 2, 4, 8, 16, then every 30 seconds."""
+        self._looks += 1
+        return min(30.0, 2.0 ** min(self._looks, 5))
+
+    def foreign(self, update: OrderUpdate) -> None:
+        """An order that is none of ours: noted once in the journal; its trades move positions, not its rows."""
+        known = self._foreign_orders.get(update.broker_order_id)
+        self._foreign_orders[update.broker_order_id] = update
+        if known is None:
+            facts = {"broker_order_id": update.broker_order_id, "instrument": update.instrument.key, "side": str(update.side),
+                     "quantity": update.quantity, "label": update.label}  # fmt: skip
+            self._store.journal(update.at, "foreign_order", facts)
+        for trade in update.trades:
+            self._book_foreign(trade, update.product)
+
+    def take(self, books: Books) -> list[Change]:
+        """Merge one read; returns what it changed about our own orders."""
+        if books.error:
+            self._failed += 1
+            if self._failed == FAILED_READS:
+                self._alert("warn", "Broker's books not readable", f"{FAILED_READS} reads failed, last {books.error}: {books.reason}")
+            return []
+        self._failed = 0
+        changes: list[Change] = []
+        for row in books.orders:
+            if self._desk.owner(row.broker_order_id, row.tag) is None:
+                self.foreign(row)
+            else:
+                change = self._desk.on_update(row, books.asked_at)
+                if change is not None:
+                    changes.append(change)
+        changes += self._desk.on_trades(books.trades)
+        for trade in books.trades:
+            if self._desk.owner(trade.broker_order_id, None) is None:
+                order = self._foreign_orders.get(trade.broker_order_id)
+                self._book_foreign(trade, order.product if order is not None else "")
+        changes += self._absence(books)
+        self._acknowledged(books)
+        if books.positions is not None:
+            self._positions(books, books.positions)
+        if not self._desk.unknown():
+            self._looks = 0
+        return changes
+
+    # --- orders ---------------------------------------------------------------------------------------------------------------------
+
+    def _absence(self, books: Books) -> list[Change]:
+        changes = []
+        for order in self._desk.unknown():
+            if order.updated_at >= books.asked_at:
+                continue
+            if self._same_shape(order, books):
+                self._absent.pop(order.id, None)  # it may be ours under a lost tag: never proof of absence
+                continue
+            reads, first = self._absent.get(order.id, (0, books.asked_at))
+            reads += 1
+            self._absent[order.id] = (reads, first)
+            spanned = (books.asked_at - first).total_seconds()
+            if reads >= ABSENT_READS and spanned >= ABSENT_SECONDS and self._unmoved(order, books):
+                evidence = f"absent from {reads} complete reads over {spanned:.0f} s, position unchanged"
+                self._alert("warn", "Order never reached the broker", f"{order.tag} {order.instrument.key}: {evidence}")
+                changes.append(self._desk.not_found(order, books.at, evidence))
+                del self._absent[order.id]
+        return changes
+
+    def _same_shape(self, order: Order, books: Books) -> bool:
+        return any(
+            row.instrument.key == order.instrument.key
+            and row.side is order.side
+            and row.quantity == order.quantity
+            and row.product == order.product
+            and self._desk.owner(row.broker_order_id, row.tag) is None
+            and (row.exchange_at is None or row.exchange_at >= order.created_at - timedelta(seconds=5))
+            for row in books.orders
+        )
+
+    def _unmoved(self, order: Order, books: Books) -> bool:
+        if books.positions is None:
+            return False
+        shown = sum(p.quantity for p in books.positions if (p.instrument.key, p.product) == (order.instrument.key, order.product))
+        return shown == self._portfolio.net(order.instrument, order.product)
+
+    def _acknowledged(self, books: Books) -> None:
+        """BLIND: an order the broker took is not in its book five seconds later; its books can't be trusted until it is."""
+        rows = {row.broker_order_id for row in books.orders}
+        missing = [
+            order
+            for order in self._desk.live()
+            if order.broker_order_id and order.broker_order_id not in rows and order.created_at + ACKED_WITHIN < books.asked_at
+        ]
+        reason = f"books: {missing[0].broker_order_id} was acknowledged and is not in the order book" if missing else None
+        if reason and self._world.blind_reason is None:
+            self._world.blind_reason = reason
+            self._alert("page", "Entries are off", f"{reason}; they resume when the book shows it")
+        elif reason is None and self._world.blind_reason and self._world.blind_reason.startswith("books"):
+            self._world.blind_reason = None
+
+    # --- positions --------------------------------------------------------------------------------------------------------------------
+
+    def _book_foreign(self, trade: Trade, product: str) -> None:
+        if trade.id in self._foreign_trades:
+            return
+        self._foreign_trades.add(trade.id)
+        for fill in self._portfolio.book_foreign(trade, product, self._horizon_of(product)):
+            self._store.save_fill(fill)
+            facts = {"instrument": fill.instrument.key, "side": str(fill.side), "quantity": fill.quantity, "strategy": fill.strategy}
+            self._store.journal(fill.at, "foreign_fill", facts)
+            if fill.strategy != EXTERNAL:
+                self._closed_outside(fill.strategy, fill.instrument)
+                text = f"{fill.side} {fill.quantity} {fill.instrument.key} by somebody else closed what {fill.strategy} held"
+                self._alert("page", "Closed from outside", text)
+
+    def _positions(self, books: Books, rows: tuple[BrokerPosition, ...]) -> None:
+        shown = {(row.instrument.key, row.product): row for row in rows}
+        self._broker = shown
+        ours = {(held.instrument.key, held.product): held.instrument for held in self._portfolio.positions()}
+        instruments = {key: row.instrument for key, row in shown.items()} | ours
+        for key, instrument in sorted(instruments.items()):
+            row = shown.get(key)
+            believed, real = self._portfolio.net(instrument, key[1]), row.quantity if row is not None else 0
+            if believed == real:
+                self._differences.pop(key, None)
+                if self._world.frozen_by_books.pop(instrument.key, None):
+                    self._store.journal(books.at, "thawed", {"instrument": instrument.key, "quantity": real})
+            elif not self._baseline and row is not None and self._portfolio.owned(instrument, key[1]) == 0:
+                self._adopt(books, row)
+            elif not self._in_flight(instrument, books):
+                self._differ(books, instrument, key, believed, real)
+        self._baseline = True
+
+    def _adopt(self, books: Books, row: BrokerPosition) -> None:
+        """At the first read of a process: what the account holds beside ours is EXTERNAL from the start."""
+        why = "held at the broker when the process started"
+        for change in self._portfolio.adopt(row.instrument, row.product, row.quantity, row.average_price, books.at, why):
+            facts = {"strategy": change.strategy, "instrument": change.instrument.key, "product": change.product,
+                     "quantity": change.quantity, "why": change.why}  # fmt: skip
+            self._store.journal(books.at, "adopted", facts)
+
+    def _differ(self, books: Books, instrument: Instrument, key: tuple[str, str], believed: int, real: int) -> None:
+        seen = self._differences.get(key, 0) + 1
+        self._differences[key] = seen
+        if seen != 2:
+            return
+        reason = f"we believe {believed} {instrument.key} ({key[1]}), the broker shows {real}"
+        self._world.frozen_by_books[instrument.key] = reason
+        self._store.journal(books.at, "difference", {"instrument": instrument.key, "product": key[1], "believed": believed, "real": real})
+        self._alert("page", "Positions differ", f"{reason}; entries in it are frozen until both agree")
+
+    def _in_flight(self, instrument: Instrument, books: Books) -> bool:
+        """Whether something of ours could explain a difference: an order in motion, or evidence younger than the read."""
+        return any(
+            order.state in IN_FLIGHT or order.state is OrderState.PENDING_NEW or order.updated_at >= books.asked_at
+            for order in self._desk.all()
+            if order.instrument.key == instrument.key
+        )
+
+    def _products(self, instrument: Instrument) -> set[str]:
+        held = {position.product for position in self._portfolio.positions() if position.instrument.key == instrument.key}
+        return held | {product for key, product in self._broker or {} if key == instrument.key}

@@ -1,0 +1,183 @@
+"""The square-off: everything intraday that we own is flat by its deadline, or a person has been told loudly that it is not (promise P5).
+
+Rules:
+1. Each instrument has one plan, from the calendar's one rule; instruments whose plans start together share a timer.
+2. The schedule is durable: it is armed from the calendar at every start of the process, and fires at once if its time has passed.
+3. When it fires: every intraday key there wants nothing and latches; working orders are cancelled first, exits follow on evidence.
+4. It looks again every two seconds: act on what is still open; page two minutes before the deadline; go on until trading ends.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from core.market import SquareOffPlan
+from core.ports import Store
+from core.types import Horizon, Instrument, Order, Position, Purpose
+from execution_engine.buy_sell_logic import Target
+from execution_engine.order_manager import Alert, OrderDesk
+from execution_engine.portfolio import EXTERNAL, Portfolio
+from execution_engine.targets import Targets
+from execution_engine.timers import Timers
+
+AGAIN = timedelta(seconds=2)
+SPACE = "square_off"
+
+
+class Round(msgspec.Struct):
+    """One square-off of one day: the instruments whose plans start together. Times are None until they happened."""
+
+    day: date
+    start: datetime
+    page_at: datetime
+    closes: datetime
+    keys: set[str]
+    started: datetime | None = None
+    flat: datetime | None = None
+    paged: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.start:%H:%M:%S}"
+
+
+class SquareOff:
+    """Arms, runs and remembers the day's square-offs. `flatten` and `act` are the engine's."""
+
+    def __init__(
+        self,
+        *,
+        timers: Timers,
+        store: Store,
+        portfolio: Portfolio,
+        desk: OrderDesk,
+        targets: Targets,
+        plan: Callable[[Instrument], SquareOffPlan | None],
+        flatten: Callable[[Target, str, Purpose], None],
+        alert: Alert,
+    ) -> None:
+        self._timers = timers
+        self._store = store
+        self._portfolio = portfolio
+        self._desk = desk
+        self._targets = targets
+        self._plan = plan
+        self._flatten = flatten
+        self._alert = alert
+        self._rounds: dict[str, Round] = {}
+
+    def arm(self, day: date, instruments: Iterable[Instrument]) -> None:
+        """Set the day's timers; a round whose time has passed fires with the next timers."""
+        self._rounds.clear()
+        for instrument in sorted(instruments, key=lambda one: one.key):
+            self.include(day, instrument)
+
+    def include(self, day: date, instrument: Instrument) -> None:
+        """Bring an instrument under its round (one that a position appeared in during the day)."""
+        plan = self._plan(instrument)
+        if plan is None or not instrument.tradable:
+            return
+        name = f"{plan.start:%H:%M:%S}"
+        found = self._rounds.get(name)
+        if found is None:
+            found = Round(day, plan.start, plan.page_at, plan.closes, {instrument.key})
+            stored = self._store.get(SPACE, f"{day.isoformat()}|{name}") or {}
+            found.started = _time(stored.get("started"))
+            self._rounds[name] = found
+            self._timers.set(f"square_off|{name}", plan.start)
+        found.keys.add(instrument.key)
+        self._keep(found)
+
+    def fire(self, name: str, now: datetime) -> None:
+        """The round's timer: begin, or look again."""
+        this = self._rounds[name]
+        if this.started is None:
+            this.started = now
+            self._store.journal(now, "square_off_started", {"scheduled": this.start.isoformat(), "instruments": sorted(this.keys)})
+            self._keep(this)
+        held, working = self._open(this)
+        if not held and not working:
+            if this.flat is None:
+                this.flat = now
+                self._store.journal(
+                    now, "square_off_flat", {"scheduled": this.start.isoformat(), "seconds": (now - this.start).total_seconds()}
+                )
+                self._keep(this)
+        else:
+            this.flat = None
+            for target in self._to_flatten(held, working, now):
+                self._flatten(target, "square-off", Purpose.SQUARE_OFF)
+            self._tell(this, held, now)
+        if now < this.closes:
+            self._timers.set(f"square_off|{name}", now + AGAIN)
+
+    def now_all(self, why: str, now: datetime) -> list[Target]:
+        """Flatten every key of ours at once, whatever its horizon (square-off and kill by command); returns the keys acted on."""
+        held = [p for p in self._portfolio.positions() if p.quantity and p.strategy != EXTERNAL]
+        targets = self._to_flatten(held, list(self._desk.live()), now)
+        for target in targets:
+            self._flatten(target, why, Purpose.SQUARE_OFF)
+        return targets
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """What the report and status show: scheduled, started, flat."""
+        return [
+            {"scheduled": r.start.isoformat(), "started": r.started and r.started.isoformat(), "flat": r.flat and r.flat.isoformat()}
+            for r in self._rounds.values()
+        ]
+
+    def next_start(self) -> datetime | None:
+        waiting = [this.start for this in self._rounds.values() if this.started is None]
+        return min(waiting) if waiting else None
+
+    def _open(self, this: Round) -> tuple[list[Position], list[Order]]:
+        held = [
+            position
+            for position in self._portfolio.positions()
+            if position.quantity
+            and position.strategy != EXTERNAL
+            and position.horizon is Horizon.INTRADAY
+            and position.instrument.key in this.keys
+        ]
+        working = [o for o in self._desk.live() if o.instrument.key in this.keys and o.horizon is Horizon.INTRADAY]
+        return held, working
+
+    def _to_flatten(self, held: Iterable[Position], working: Iterable[Order], now: datetime) -> list[Target]:
+        """The keys to act on; a position without one (its strategy is gone) gets one of its own."""
+        found: dict[tuple[str, str], Target] = {}
+        for position in held:
+            target = self._targets.holding(position.strategy, position.instrument)
+            if target is None:
+                target = Target(position.strategy, position.instrument.key, position.instrument, 0, 0, position.horizon, now)
+            found[target.strategy, target.name] = target
+        for order in working:
+            known = self._targets.get(order.strategy, order.name)
+            if known is not None:
+                found[known.strategy, known.name] = known
+        return [found[key] for key in sorted(found)]
+
+    def _tell(self, this: Round, held: list[Position], now: datetime) -> None:
+        if now < this.page_at or this.paged or not held:
+            return
+        this.paged = True
+        what = ", ".join(f"{position.quantity} {position.instrument.key} ({position.strategy})" for position in held)
+        text = f"still open at {now:%H:%M:%S}, the deadline is near: {what}; close them at the broker's terminal if they remain"
+        self._alert("page", "Not flat", text)
+
+    def _keep(self, this: Round) -> None:
+        self._store.put(
+            SPACE,
+            f"{this.day.isoformat()}|{this.name}",
+            {
+                "scheduled": this.start.isoformat(),
+                "started": this.started and this.started.isoformat(),
+                "flat": this.flat and this.flat.isoformat(),
+                "instruments": sorted(this.keys),
+            },
+        )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

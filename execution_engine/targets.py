@@ -1,0 +1,96 @@
+"""What every (strategy, logical name) wants, kept in memory and in the ledger, so that a restart neither repeats nor forgets a decision."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from core.ports import Store
+from core.types import Horizon, Instrument, Purpose
+from execution_engine.buy_sell_logic import Target
+
+SPACE = "targets"
+
+
+class Targets:
+    """The latest target of each key. `keep` after each change of one: it joins the ledger's running transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._targets: dict[tuple[str, str], Target] = {}
+
+    def get(self, strategy: str, name: str) -> Target | None:
+        return self._targets.get((strategy, name))
+
+    def holding(self, strategy: str, instrument: Instrument) -> Target | None:
+        """The key through which `strategy` holds this instrument."""
+        return next((t for t in self._targets.values() if t.strategy == strategy and t.instrument.key == instrument.key), None)
+
+    def on(self, instrument: Instrument) -> list[Target]:
+        return [target for target in self._targets.values() if target.instrument.key == instrument.key]
+
+    def of(self, strategy: str) -> list[Target]:
+        return [target for target in self._targets.values() if target.strategy == strategy]
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(list(self._targets.values()))
+
+    def keep(self, target: Target) -> None:
+        self._targets[target.strategy, target.name] = target
+        self._store.put(SPACE, f"{target.strategy}|{target.name}", _to_json(target))
+
+    def restore(self, instrument_of: Callable[[str], Instrument | None]) -> list[str]:
+        """Take up the stored targets; returns the keys of instruments that are gone (their targets are dropped, positions speak)."""
+        gone = []
+        for value in self._store.items(SPACE).values():
+            instrument = instrument_of(value["instrument"])
+            if instrument is None:
+                gone.append(str(value["instrument"]))
+                continue
+            target = _from_json(value, instrument)
+            self._targets[target.strategy, target.name] = target
+        return gone
+
+    def clear_intraday(self) -> None:
+        """A new session: intraday keys want nothing until their strategy says so; carried ones go on."""
+        for key, target in list(self._targets.items()):
+            if target.horizon is Horizon.INTRADAY:
+                del self._targets[key]
+                self._store.put(SPACE, f"{target.strategy}|{target.name}", None)
+
+
+def _to_json(target: Target) -> dict[str, Any]:
+    return {
+        "strategy": target.strategy,
+        "name": target.name,
+        "instrument": target.instrument.key,
+        "raw": target.raw,
+        "wanted": target.wanted,
+        "horizon": str(target.horizon),
+        "at": target.at.isoformat(),
+        "reference": target.reference,
+        "stop": target.stop,
+        "take_profit": target.take_profit,
+        "why": target.why,
+        "latched": target.latched,
+        "pending": target.pending,
+        "purpose": str(target.purpose),
+    }
+
+
+def _from_json(value: dict[str, Any], instrument: Instrument) -> Target:
+    return Target(
+        strategy=value["strategy"],
+        name=value["name"],
+        instrument=instrument,
+        raw=value["raw"],
+        wanted=value["wanted"],
+        horizon=Horizon(value["horizon"]),
+        at=datetime.fromisoformat(value["at"]),
+        reference=value["reference"],
+        stop=value["stop"],
+        take_profit=value["take_profit"],
+        why=value["why"],
+        latched=value["latched"],
+        pending=value["pending"],
+        purpose=Purpose(value["purpose"]),
+    )

@@ -1,0 +1,212 @@
+"""What the engine knows at this moment: prices, ages, sessions, positions and the day's plans; what strategies and the gate may read.
+
+One object implements both core.types.View (for strategies) and risk.book.RiskBook (for the gate), so that both see the same world.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+
+from core.market import Calendar, SquareOffPlan, SquareOffSettings
+from core.types import (
+    Account,
+    AccountKind,
+    Horizon,
+    Instrument,
+    Kind,
+    Order,
+    OrderRequest,
+    Purpose,
+    SessionState,
+    Side,
+    Tick,
+    TradingState,
+)
+from execution_engine.order_manager import OrderDesk
+from execution_engine.portfolio import Portfolio
+from risk.book import EntryWindow, exposure
+
+Window = tuple[datetime | None, datetime | None]
+
+
+class World:
+    """Owned by the engine thread; strategies and rules read it, the engine writes it."""
+
+    def __init__(
+        self,
+        account: Account,
+        calendar: Calendar,
+        square_off: SquareOffSettings,
+        portfolio: Portfolio,
+        desk: OrderDesk,
+        now: Callable[[], datetime],
+        margin: Callable[[Instrument, Horizon, int, float], float],
+    ) -> None:
+        self.account = account
+        self.calendar = calendar
+        self._square_off = square_off
+        self._portfolio = portfolio
+        self._desk = desk
+        self._now = now
+        self._margin = margin
+        self.ticks: dict[str, Tick] = {}
+        self.names: dict[str, Instrument] = {}
+        self.windows: dict[str, Window] = {}  # strategy -> its own entry window today
+        self.loaded: tuple[str, ...] = ()
+        self.state = TradingState.ACTIVE
+        self.session = SessionState.LOGIN_REQUIRED
+        self.feed_connected = False
+        self.feed_reason = "no connection yet"
+        self.canary: Instrument | None = None
+        self.stale_after = 5.0
+        self.blind_reason: str | None = None
+        self.frozen_by_books: dict[str, str] = {}
+        self._plans: dict[str, SquareOffPlan | None] = {}
+
+    # --- View -------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        return self._now()
+
+    def last_price(self, instrument: Instrument) -> float | None:
+        tick = self.ticks.get(instrument.key)
+        return tick.price if tick is not None else None
+
+    def position(self, strategy: str, instrument: Instrument) -> int:
+        return self._portfolio.position(strategy, instrument)
+
+    def resolve(self, name: str) -> Instrument | None:
+        return self.names.get(name)
+
+    # --- the day's plans -------------------------------------------------------------------------------------------------------
+
+    def open_day(self, names: Mapping[str, Instrument]) -> None:
+        self.names = dict(names)
+        self._plans.clear()
+
+    def plan(self, instrument: Instrument) -> SquareOffPlan | None:
+        """The square-off plan of this instrument today; None: no session."""
+        if instrument.key not in self._plans:
+            self._plans[instrument.key] = self.calendar.square_off(self.account.broker, instrument, self.now.date(), self._square_off)
+        return self._plans[instrument.key]
+
+    # --- RiskBook --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def account_kind(self) -> AccountKind:
+        return self.account.kind
+
+    @property
+    def trading_state(self) -> TradingState:
+        return self.state
+
+    @property
+    def session_state(self) -> SessionState:
+        return self.session
+
+    @property
+    def blind(self) -> str | None:
+        return self.blind_reason
+
+    def frozen(self, instrument: Instrument) -> str | None:
+        return self._desk.frozen.get(instrument.key) or self.frozen_by_books.get(instrument.key)
+
+    @property
+    def feed_stale(self) -> str | None:
+        if not self.feed_connected:
+            return self.feed_reason or "the feed is not connected"
+        if self.canary is not None and self.calendar.is_open(self.canary, self.now):
+            age = self.received_age(self.canary)
+            if age is None or age > self.stale_after:
+                seen = "has not ticked yet" if age is None else f"last ticked {age:.1f} s ago"
+                return f"the canary {self.canary.key} {seen}"
+        return None
+
+    def received_age(self, instrument: Instrument) -> float | None:
+        tick = self.ticks.get(instrument.key)
+        return (self.now - tick.at).total_seconds() if tick is not None else None
+
+    def exchange_age(self, instrument: Instrument) -> float | None:
+        tick = self.ticks.get(instrument.key)
+        if tick is None or tick.exchange_at is None:
+            return None
+        if instrument.kind is Kind.INDEX and self.calendar.phase(instrument, self.now) == "auction":
+            return None
+        return (self.now - tick.exchange_at).total_seconds()
+
+    def circuit(self, instrument: Instrument) -> tuple[float, float] | None:
+        return None  # the tick stream carries no circuit limits; a breach comes back as the broker's reject
+
+    def entry_window(self, request: OrderRequest) -> EntryWindow:
+        windows = self.calendar.continuous(request.instrument, self.now.date())
+        plan = self.plan(request.instrument)
+        if not windows or plan is None:
+            return EntryWindow(None, None)
+        # of several sessions in a day, the one that runs or comes next
+        opens, closes = next((window for window in windows if self.now < window[1]), windows[-1])
+        if request.horizon is Horizon.INTRADAY and request.purpose is not Purpose.ROLL:
+            closes = min(closes, plan.entries_stop)
+        own_from, own_until = self.windows.get(request.strategy, (None, None))
+        opens = max(opens, own_from) if own_from is not None else opens
+        closes = min(closes, own_until) if own_until is not None else closes
+        return EntryWindow(opens, closes, known=plan.known)
+
+    def net(self, instrument: Instrument) -> int:
+        return sum(held.quantity for held in self._portfolio.positions() if held.instrument.key == instrument.key)
+
+    def closing(self, strategy: str, instrument: Instrument) -> int:
+        return sum(
+            order.remaining
+            for order in self._desk.live()
+            if order.strategy == strategy and order.instrument.key == instrument.key and order.purpose in (Purpose.EXIT, Purpose.SQUARE_OFF)
+        )
+
+    def strategy_exposure(self, strategy: str) -> float:
+        return self._exposure(strategy)
+
+    def account_exposure(self) -> float:
+        return self._exposure(None)
+
+    def day_pnl(self) -> float:
+        return self._portfolio.pnl()["net"]
+
+    def strategy_pnl(self, strategy: str) -> float:
+        return self._portfolio.pnl(strategy)["net"]
+
+    def strategies(self) -> Iterable[str]:
+        return self.loaded
+
+    def live_orders(self) -> Iterable[Order]:
+        return self._desk.live()
+
+    def orders_in(self, seconds: float) -> int:
+        return self._desk.calls_since(self.now - timedelta(seconds=seconds))
+
+    def orders_today(self) -> int:
+        return self._desk.orders_today
+
+    def available_margin(self) -> float | None:
+        """Capital + today's result - what positions and working entries block, by the pre-trade approximation of risk/margin.py."""
+        blocked = 0.0
+        for held in self._portfolio.positions():
+            if held.quantity:
+                blocked += self._margin(held.instrument, held.horizon, held.quantity, self._price(held.instrument, held.average_price))
+        for order in self._desk.live():
+            if order.purpose is Purpose.ENTRY:
+                blocked += self._margin(order.instrument, order.horizon, order.side.sign * order.remaining, order.limit_price)
+        return self.account.capital + min(0.0, self.day_pnl()) - blocked
+
+    def _exposure(self, strategy: str | None) -> float:
+        total = 0.0
+        for held in self._portfolio.positions():
+            if held.quantity and strategy in (None, held.strategy):
+                side, price = _side(held.quantity), self._price(held.instrument, held.average_price)
+                total += exposure(held.instrument, side, abs(held.quantity), price)
+        return total
+
+    def _price(self, instrument: Instrument, fallback: float) -> float:
+        return self.last_price(instrument) or fallback
+
+
+def _side(quantity: int) -> Side:
+    return Side.BUY if quantity > 0 else Side.SELL
