@@ -1,43 +1,25 @@
 """The gate every order passes, after the strategy and before the wire: it alone turns an OrderRequest into an Approved.
 
 Rules of the gate:
-1. Entries pass every rule. Exits (EXIT, PROTECT, SQUARE_OFF) pass where entries may not, but never exceed what the strategy owns,
-   and sanity caps hold. The opening leg of a ROLL is an entry in all but the clock: it may come after the entry stop.
+1. Entries pass every rule. Exits (EXIT, PROTECT, SQUARE_OFF, the closing leg of a ROLL) pass where entries may not, but never exceed
+   what the strategy owns, and sanity caps hold. The opening leg of a ROLL is an entry in all but the clock: it passes the entry stop.
 2. A permanent refusal latches the key until the strategy wants something else; a temporary one (window, stale, rate, login, blind,
-   frozen, paused, a held duplicate) is tried again at its next bar.
-3. A loss beyond its limit locks: entries of that scope are refused for the rest of the day, whatever the result does afterwards.
-4. A runaway asks for HALTED. What the gate asks of the engine waits in `take_breaches()`.
+   frozen, paused, an order of our own in the way) is tried again at its next bar. A refused exit is always temporary.
+3. A loss that reaches its limit locks: entries of that scope are refused for the rest of the day (risk/breaches.py).
+4. A runaway asks for HALTED. What the gate asks of the engine waits in `take_breaches()`: look there after every review.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, cast
 
-import msgspec
-
-from core.types import Approved, Order, OrderRequest, Purpose, Refused, TradingState
+from core.types import Approved, Instrument, Order, OrderRequest, Refused, TradingState
 from risk.book import RiskBook
-from risk.rules import ENTRY_RULES, EXIT_RULES, Reason, Rule, Without, opens_roll
+from risk.breaches import ACCOUNT, Breach, LossLocks, Runaway
+from risk.rules import ENTRY_RULES, EXIT_RULES, OPENING, Rule, WellFormed, opens_roll, reduces
 from risk.settings import RiskSettings
 
-ACCOUNT = ""
-"""The scope of a lock on the whole account; other scopes are strategy names."""
-
-
-class Breach(msgspec.Struct, frozen=True):
-    """A hard cap was broken: what the gate asks the engine to do about it, at once.
-
-    `wants` HALTED: stop everything until a person resumes. `wants` None: the gate locked entries of `strategy` (all, when empty) by
-    itself for today; `flatten` asks to close what that scope owns.
-    """
-
-    at: datetime
-    rule: str
-    reason: str
-    wants: TradingState | None = None
-    strategy: str = ACCOUNT
-    flatten: bool = False
+__all__ = ["ACCOUNT", "Breach", "Gate"]
 
 
 class Gate:
@@ -45,25 +27,57 @@ class Gate:
 
     def __init__(self, settings: RiskSettings) -> None:
         self.settings = settings
+        self._well_formed = WellFormed(settings)
         self._entry: Sequence[Rule] = [make(settings) for make in ENTRY_RULES]
         self._exit: Sequence[Rule] = [make(settings) for make in EXIT_RULES]
-        self._locks: dict[str, tuple[date, str]] = {}
-        self._attempts: deque[datetime] = deque()
-        self._runaway = False
+        self._locks = LossLocks(settings)
+        self._runaway = Runaway(int(settings.orders_per_second * settings.runaway_factor))
         self._breaches: list[Breach] = []
 
     def review(self, request: OrderRequest, book: RiskBook) -> Approved | Refused:
         """Judge a new order."""
-        raise NotImplementedError
+        malformed = self._well_formed.check(request, book)
+        if malformed is not None:
+            return Refused(request, self._well_formed.name, malformed.text, permanent=True)
+        if reduces(request, book):
+            return self._judge(request, book, self._exit, exits=True)
+        runaway = self._runaway.attempt(book.now)
+        if runaway is not None:
+            if book.trading_state != TradingState.HALTED:
+                self._breaches.append(Breach(book.now, "runaway", runaway, TradingState.HALTED))
+            return Refused(request, "runaway", runaway, permanent=True)
+        return self._review_entry(request, book, self._entry)
 
     def review_change(
         self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None, book: RiskBook
     ) -> Approved | Refused:
-        """Judge a modification of a working order as if its remainder were new (cancels need no review). `quantity` is the new total."""
-        raise NotImplementedError
+        """Judge a modification of a working order as if its remainder were new; `quantity` is the new total. Cancels need no review."""
+        request = OrderRequest(
+            order.strategy,
+            order.name,
+            order.instrument,
+            order.side,
+            quantity - order.filled,
+            order.order_type,
+            order.horizon,
+            order.purpose,
+            limit_price,
+            book.now,
+            trigger_price,
+            order.validity,
+            f"change of {order.id}",
+        )
+        without = cast(RiskBook, _Without(book, order))
+        malformed = self._well_formed.check(request, without)
+        if malformed is not None:
+            return Refused(request, self._well_formed.name, malformed.text, permanent=True)
+        if reduces(request, without):
+            return self._judge(request, without, self._exit, exits=True)
+        return self._review_entry(request, without, [rule for rule in self._entry if rule.for_changes])
 
     def watch(self, book: RiskBook) -> None:
         """Look at the losses without a request; call it as prices move (once a second is enough)."""
+        self._breaches += self._locks.watch(book, book.strategies())
 
     def take_breaches(self) -> list[Breach]:
         """What the gate asks of the engine since the last call; each breach is given once."""
@@ -72,12 +86,49 @@ class Gate:
 
     def locks(self, today: date) -> Mapping[str, str]:
         """Scopes locked today (a strategy's name, empty for the account) and why."""
-        return {scope: why for scope, (day, why) in self._locks.items() if day == today}
+        return self._locks.today(today)
 
     def state(self) -> dict[str, Any]:
-        """The locks as JSON-able values; store them when breaches were taken."""
-        return {"locks": {scope: [day.isoformat(), why] for scope, (day, why) in self._locks.items()}}
+        """The locks as JSON-able values; store them whenever breaches were taken."""
+        return {"locks": self._locks.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave: a restart does not open a lock."""
-        self._locks = {scope: (date.fromisoformat(day), why) for scope, (day, why) in state["locks"].items()}
+        self._locks.restore(state["locks"])
+
+    def _review_entry(self, request: OrderRequest, book: RiskBook, rules: Sequence[Rule]) -> Approved | Refused:
+        self._breaches += self._locks.watch(book, (request.strategy,))
+        lock = self._locks.of(request.strategy, book.now.date())
+        if lock is not None:
+            return Refused(request, lock[0], lock[1], permanent=True)
+        if opens_roll(request, book):
+            rules = [rule for rule in rules if not rule.clocked]
+        return self._judge(request, book, rules, exits=False)
+
+    def _judge(self, request: OrderRequest, book: RiskBook, rules: Sequence[Rule], *, exits: bool) -> Approved | Refused:
+        for rule in rules:
+            reason = rule.check(request, book)
+            if reason is not None:
+                return Refused(request, rule.name, reason.text, reason.permanent and not exits)
+        for rule in rules:
+            rule.passed(request, book)
+        return Approved(request, book.now)
+
+
+class _Without:
+    """The book as it would be without one working order: a modification must not be counted beside the order that it changes."""
+
+    def __init__(self, book: RiskBook, order: Order) -> None:
+        self._book = book
+        self._order = order
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    def live_orders(self) -> list[Order]:
+        return [order for order in self._book.live_orders() if order.id != self._order.id]
+
+    def closing(self, strategy: str, instrument: Instrument) -> int:
+        closing = self._book.closing(strategy, instrument)
+        mine = (self._order.strategy, self._order.instrument.key) == (strategy, instrument.key) and self._order.purpose not in OPENING
+        return max(0, closing - self._order.remaining) if mine else closing

@@ -10,6 +10,7 @@ class MarginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The pre-trade margin approximation, as fractions of value (see risk/margin.py). `model` is recorded with results."""
 
     model: str = "approximation-2026-11"
+    index_underlyings: tuple[str, ...] = ("NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "SENSEX", "BANKEX", "SENSEX50")
     equity_intraday: float = 0.20
     equity_intraday_restricted: float = 0.25
     restricted_below_price: float = 50.0
@@ -24,7 +25,7 @@ class MarginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stock_option_expiry_week_factor: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__[1:]:
+        for name in self.__struct_fields__[2:]:
             _positive(f"margin.{name}", getattr(self, name))
 
 
@@ -71,6 +72,8 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How far, in per cent of the last price, an entry's limit or trigger may lie from it."""
     exit_band_pct: float = 20.0
     """How far beyond the last price an exit may chase it, in per cent."""
+    band_min_ticks: int = 20
+    """No band is narrower than this many ticks: three per cent of a cheap option is less than its spread."""
 
     duplicate_window: float = 2.0
     """The same strategy, instrument, side, quantity and price again within this many seconds is a duplicate."""

@@ -13,15 +13,16 @@ class Trade:
     __slots__ = ("held", "stop", "take_profit", "target")
 
     def __init__(self) -> None:
-        self.close()
+        self.target = 0
+        self.held = False
+        self.stop: float | None = None
+        self.take_profit: float | None = None
 
     def open(self, direction: int, stop: float | None, take_profit: float | None) -> None:
         self.target, self.held, self.stop, self.take_profit = direction, False, stop, take_profit
 
     def close(self) -> None:
-        self.target, self.held = 0, False
-        self.stop: float | None = None
-        self.take_profit: float | None = None
+        self.target, self.held, self.stop, self.take_profit = 0, False, None, None
 
     def filled(self, position: int) -> None:
         """Take note of the strategy's own position after a fill."""
