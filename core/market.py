@@ -197,10 +197,7 @@ class Calendar:
     def is_open(self, instrument: Instrument, at: datetime) -> bool:
         """Whether continuous trading is on at `at`."""
         at = _in_ist(at)
-        for start, end in self._windows(self._key(instrument, at.date())):
-            if start <= at < end:
-                return True
-        return False
+        return any(start <= at < end for start, end in self._windows(self._key(instrument, at.date())))
 
     # --- cut-offs and the square-off ------------------------------------------------------------------------------------------------
 
