@@ -296,7 +296,11 @@ class Fill(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Net holding of one sub-account in one (instrument, product). Money fields are paise; `quantity` is signed."""
+    """Net holding of one sub-account in one (instrument, product). Money fields are paise; `quantity` is signed.
+
+    `cost` is what the open quantity cost (negative when short). The `day_` fields are the same money on the basis of the session `day`:
+    a carried position counts from the price at which that session began.
+    """
 
     account: str
     strategy: str
@@ -307,6 +311,11 @@ class Position(msgspec.Struct, frozen=True):
     realised: int = 0
     charges: int = 0
     horizon: Horizon = Horizon.INTRADAY
+    cost: int = 0
+    day: date | None = None
+    day_cost: int = 0
+    day_realised: int = 0
+    day_charges: int = 0
 
 
 class Account(msgspec.Struct, frozen=True):

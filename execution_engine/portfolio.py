@@ -1,6 +1,16 @@
-"""What we own, by strategy: fills booked once, positions at average price, money in whole paise."""
+"""What we own, by strategy: each execution booked once, positions at average price, money in whole paise.
 
-from collections.abc import Mapping, Sequence
+1. A trade is known by (instrument, day, side, trade id) and booked once, whoever tells of it and however often.
+2. Average-price method: what a closing slice cost is its share of the open cost, in whole paise; the last slice takes the remainder, so
+   a round trip realises exactly what was received less what was paid.
+3. A fill's charges are those of its order so far with it, less those without it, each rounded to the paisa.
+4. Every sub-account keeps two costs: since it was opened, and since the session began (carried positions start at that session's base
+   price). P&L of the day uses the second.
+5. What opposes us from outside closes ours first (ADOPTED); the rest is EXTERNAL: shown, counted in exposure, never traded, no P&L of ours.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
 
@@ -12,6 +22,9 @@ from core.types import Fill, Horizon, Instrument, Order, Position, Side
 EXTERNAL = "EXTERNAL"
 """The sub-account of what the account holds and we do not own (holdings, manual trades, other tools)."""
 
+ADOPTED = "ADOPTED"
+"""Marks the order id of a foreign fill that closed a position of ours: `ADOPTED:PRODUCT:BROKER_ORDER_ID`."""
+
 
 class HasTotal(Protocol):
     @property
@@ -19,7 +32,7 @@ class HasTotal(Protocol):
 
 
 class OrderCharges(Protocol):
-    """execution_engine.charges.Charges as the portfolio needs it: all charges of one order so far, in rupees."""
+    """All charges of one order so far, in rupees (execution_engine.charges.Charges is the real one)."""
 
     def order_charges(
         self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date
@@ -27,111 +40,436 @@ class OrderCharges(Protocol):
 
 
 class Adjustment(msgspec.Struct, frozen=True):
-    """A typed change of a position that no trade explains (never a fill): the broker's net was adopted."""
+    """A typed change of a position that no trade explains: the broker's net was adopted. Never a fill. `quantity` is the signed change."""
 
     strategy: str
     instrument: Instrument
     product: str
-    quantity: int  # signed change
+    quantity: int
     price: float
     at: datetime
     why: str
 
 
+class _Cost:
+    """A signed quantity, what it cost in paise, and what closing parts of it has realised."""
+
+    __slots__ = ("cost", "quantity", "realised")
+
+    def __init__(self, quantity: int = 0, cost: int = 0, realised: int = 0) -> None:
+        self.quantity = quantity
+        self.cost = cost
+        self.realised = realised
+
+    def add(self, quantity: int, value: int) -> None:
+        """Book a signed quantity worth `value` paise (of the same sign)."""
+        held = self.quantity
+        if held * quantity >= 0:
+            self.quantity += quantity
+            self.cost += value
+            return
+        closed = min(abs(held), abs(quantity))
+        received = _share(value, closed, abs(quantity))
+        released = _share(self.cost, closed, abs(held))
+        self.realised -= received + released
+        self.cost -= released
+        self.quantity += closed if quantity > 0 else -closed
+        if closed < abs(quantity):
+            self.quantity = held + quantity
+            self.cost = value - received
+
+
+class _Holding:
+    """One sub-account in one (instrument, product)."""
+
+    __slots__ = ("charges", "day_charges", "day_cost", "horizon", "instrument", "life", "product", "strategy")
+
+    def __init__(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> None:
+        self.strategy = strategy
+        self.instrument = instrument
+        self.product = product
+        self.horizon = horizon
+        self.life = _Cost()
+        self.day_cost = _Cost()
+        self.charges = 0
+        self.day_charges = 0
+
+
+class _Line:
+    """What of one order has been booked: units, their worth in rupees per unit multiplier, charges, and units priced without a trade."""
+
+    __slots__ = ("charged", "quantity", "untold", "worth")
+
+    def __init__(self) -> None:
+        self.quantity = 0
+        self.worth = 0.0
+        self.charged = 0
+        self.untold = 0
+
+
 class Portfolio:
-    """The account's positions and P&L."""
+    """The positions and the P&L of one account. The engine thread owns it."""
 
     def __init__(self, account: str, charges: OrderCharges) -> None:
-        raise NotImplementedError
+        self._account = account
+        self._charges = charges
+        self._holdings: dict[tuple[str, str, str], _Holding] = {}
+        self._by_instrument: dict[str, list[_Holding]] = {}
+        self._quantities: dict[tuple[str, str], int] = {}
+        self._changed: dict[tuple[str, str, str], _Holding] = {}
+        self._lines: dict[str, _Line] = {}  # orders of this session
+        self._seen: set[tuple[str, date, Side, str]] = set()  # trades of this session
+        self._marks: dict[str, float] = {}
+        self._day: date | None = None
+        self._digest = hashlib.sha256()
+        self._curve: list[tuple[datetime, int]] = []
+        self._peak = 0
+        self._drawdown = 0
+
+    # --- booking ---------------------------------------------------------------------------------------------------------------------
 
     def book(self, order: Order, trade: Trade) -> Fill | None:
-        """Book one execution of our order; None if this trade was booked before."""
-        raise NotImplementedError
+        """Book one execution of our order; None if it was booked before, by its id or as part of what an order row told."""
+        if self._known(trade):
+            return None
+        line = self._lines.setdefault(order.id, _Line())
+        told = min(line.untold, trade.quantity)
+        line.untold -= told
+        quantity = trade.quantity - told
+        if quantity == 0:
+            return None
+        return self._book(order, trade.id, quantity, trade.price, trade.at)
 
     def book_total(self, order: Order, filled: int, average_price: float, at: datetime) -> Fill | None:
-        """Book what the order row says was filled and no trade has told: price (average*filled - booked)/delta. None if nothing lacks."""
-        raise NotImplementedError
+        """Book what the order row says was filled and no trade has told, at (average x filled - booked) / difference.
+
+        None if nothing lacks. Trades that come later for the same units are recognised and not booked again.
+        """
+        line = self._lines.setdefault(order.id, _Line())
+        quantity = filled - line.quantity
+        if quantity <= 0:
+            return None
+        price = round((average_price * filled - line.worth) / quantity, 4)
+        if price <= 0:  # an average that contradicts the slices already told
+            price = average_price
+        line.untold += quantity
+        return self._book(order, f"{order.id}@{filled}", quantity, price, at)
 
     def book_foreign(self, trade: Trade, product: str, horizon: Horizon) -> tuple[Fill, ...]:
-        """Book a trade that is not ours: what opposes ours closes ours first (order_id `ADOPTED:...`), the rest is EXTERNAL."""
-        raise NotImplementedError
+        """Book a trade that is not ours: what opposes ours closes ours first (order id `ADOPTED:...`), the rest is EXTERNAL."""
+        if self._known(trade):
+            return ()
+        fills = []
+        for part, (strategy, quantity) in enumerate(self._split(trade.instrument, product, trade.side.sign * trade.quantity)):
+            word = EXTERNAL if strategy == EXTERNAL else ADOPTED
+            fill = Fill(
+                id=trade.id if part == 0 else f"{trade.id}/{part}",
+                order_id=f"{word}:{product}:{trade.broker_order_id}",
+                account=self._account,
+                strategy=strategy,
+                instrument=trade.instrument,
+                side=trade.side,
+                quantity=abs(quantity),
+                price=trade.price,
+                at=trade.at,
+                charges=self._charge(trade.broker_order_id, trade.instrument, horizon, trade.side, abs(quantity), trade.price, trade.at),
+            )
+            self._enter(fill, product, horizon)
+            fills.append(fill)
+        return tuple(fills)
 
     def adopt(self, instrument: Instrument, product: str, quantity: int, price: float, at: datetime, why: str) -> tuple[Adjustment, ...]:
-        """Make the net equal to the broker's signed `quantity` by typed adjustments."""
-        raise NotImplementedError
+        """Make the net equal to the broker's signed `quantity` by typed adjustments: against ours first, the rest EXTERNAL."""
+        adjustments = []
+        for strategy, change in self._split(instrument, product, quantity - self.net(instrument, product)):
+            holding = self._holding(strategy, instrument, product, Horizon.CARRY)
+            self._move(holding, change, price)
+            adjustments.append(Adjustment(strategy, instrument, product, change, price, at, why))
+        return tuple(adjustments)
 
     def booked(self, order_id: str) -> int:
-        """Units booked for this order of ours."""
-        raise NotImplementedError
+        """Units booked for this order in this session."""
+        line = self._lines.get(order_id)
+        return line.quantity if line is not None else 0
+
+    def _known(self, trade: Trade) -> bool:
+        key = (trade.instrument.key, trade.at.date(), trade.side, trade.id)
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False
+
+    def _book(self, order: Order, trade_id: str, quantity: int, price: float, at: datetime) -> Fill:
+        fill = Fill(
+            id=trade_id,
+            order_id=order.id,
+            account=self._account,
+            strategy=order.strategy,
+            instrument=order.instrument,
+            side=order.side,
+            quantity=quantity,
+            price=price,
+            at=at,
+            charges=self._charge(order.id, order.instrument, order.horizon, order.side, quantity, price, at),
+        )
+        self._enter(fill, order.product, order.horizon)
+        return fill
+
+    def _charge(
+        self, order_id: str, instrument: Instrument, horizon: Horizon, side: Side, quantity: int, price: float, at: datetime
+    ) -> int:
+        line = self._lines.setdefault(order_id, _Line())
+        line.quantity += quantity
+        line.worth += quantity * price
+        total = self._charges.order_charges(instrument, horizon, side, ((line.quantity, line.worth / line.quantity),), at.date()).total
+        before, line.charged = line.charged, round(total * 100)
+        return line.charged - before
+
+    def _enter(self, fill: Fill, product: str, horizon: Horizon) -> None:
+        holding = self._holding(fill.strategy, fill.instrument, product, horizon)
+        holding.charges += fill.charges
+        holding.day_charges += fill.charges
+        self._move(holding, fill.side.sign * fill.quantity, fill.price)
+        self._digest.update(_digest_line(fill))
+
+    def _move(self, holding: _Holding, quantity: int, price: float) -> None:
+        instrument = holding.instrument
+        value = round(quantity * price * instrument.multiplier * 100)
+        holding.life.add(quantity, value)
+        holding.day_cost.add(quantity, value)
+        key = (holding.strategy, instrument.key)
+        self._quantities[key] = self._quantities.get(key, 0) + quantity
+        self._changed[holding.strategy, instrument.key, holding.product] = holding
+        self._marks.setdefault(instrument.key, price)
+
+    def _holding(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> _Holding:
+        key = (strategy, instrument.key, product)
+        holding = self._holdings.get(key)
+        if holding is None:
+            holding = self._holdings[key] = _Holding(strategy, instrument, product, horizon)
+            self._by_instrument.setdefault(instrument.key, []).append(holding)
+        if holding.life.quantity == 0:
+            holding.horizon = horizon
+        return holding
+
+    def _split(self, instrument: Instrument, product: str, change: int) -> list[tuple[str, int]]:
+        """How a signed change from outside falls on the sub-accounts: ours that it opposes, by name, then EXTERNAL."""
+        parts, sign, rest = [], 1 if change > 0 else -1, abs(change)
+        for holding in sorted(self._by_instrument.get(instrument.key, ()), key=lambda held: held.strategy):
+            if rest and holding.strategy != EXTERNAL and holding.product == product and holding.life.quantity * sign < 0:
+                taken = min(rest, abs(holding.life.quantity))
+                parts.append((holding.strategy, sign * taken))
+                rest -= taken
+        if rest:
+            parts.append((EXTERNAL, sign * rest))
+        return parts
+
+    # --- what is held ----------------------------------------------------------------------------------------------------------------
 
     def mark(self, instrument: Instrument, price: float) -> None:
-        """The last price, in rupees."""
-        raise NotImplementedError
+        """Take the last price, in rupees."""
+        self._marks[instrument.key] = price
 
     def position(self, strategy: str, instrument: Instrument) -> int:
         """Signed units that `strategy` owns in the instrument, over all products."""
-        raise NotImplementedError
+        return self._quantities.get((strategy, instrument.key), 0)
 
     def owned(self, instrument: Instrument, product: str) -> int:
         """Signed units of all our strategies (EXTERNAL left out)."""
-        raise NotImplementedError
+        held = self._by_instrument.get(instrument.key, ())
+        return sum(holding.life.quantity for holding in held if holding.product == product and holding.strategy != EXTERNAL)
 
     def net(self, instrument: Instrument, product: str) -> int:
         """Signed units with EXTERNAL: what the broker should show."""
-        raise NotImplementedError
+        held = self._by_instrument.get(instrument.key, ())
+        return sum(holding.life.quantity for holding in held if holding.product == product)
 
     def positions(self) -> list[Position]:
-        """Every position that is open or was touched today."""
-        raise NotImplementedError
+        """Every sub-account that holds something or was touched in this session."""
+        return [self._position(holding) for holding in self._holdings.values()]
 
     def changed(self) -> list[Position]:
-        """Positions changed since the last call, to be stored."""
-        raise NotImplementedError
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Positions in CONTRACT.md's shape (rupees)."""
-        raise NotImplementedError
-
-    def unrealised(self, strategy: str | None = None) -> int:
-        """Paise, today's basis, of ours (or of one strategy)."""
-        raise NotImplementedError
-
-    def pnl(self, strategy: str | None = None) -> dict[str, float]:
-        """Today's {realised, unrealised, charges, net} in rupees of ours (or of one strategy)."""
-        raise NotImplementedError
+        """What changed since the last call, to be stored."""
+        changed = [self._position(holding) for holding in self._changed.values()]
+        self._changed.clear()
+        return changed
 
     @property
     def flat(self) -> bool:
         """None of our strategies holds anything."""
-        raise NotImplementedError
+        return not any(holding.life.quantity for holding in self._ours())
 
     def exposure(self) -> float:
         """Gross rupees at the last prices, EXTERNAL included."""
-        raise NotImplementedError
+        return sum(abs(self._value(holding, holding.life.cost)) for holding in self._holdings.values()) / 100
 
-    def start_day(self, day: date) -> None:
-        """A new session: day P&L, charges and drawdown begin at 0; carried positions are re-based at their last price."""
-        raise NotImplementedError
+    def rows(self) -> list[dict[str, Any]]:
+        """Positions in CONTRACT.md's shape: rupees, `realised` and `unrealised` since the position was opened."""
+        return [
+            {
+                "account": self._account,
+                "instrument": holding.instrument.key,
+                "product": holding.product,
+                "strategy": holding.strategy,
+                "quantity": holding.life.quantity,
+                "average_price": round(_average(holding.life, holding.instrument), 4),
+                "last_price": self._marks.get(holding.instrument.key),
+                "realised": holding.life.realised / 100,
+                "unrealised": (self._value(holding, holding.life.cost) - holding.life.cost) / 100,
+            }
+            for holding in self._holdings.values()
+        ]
 
-    def bases(self) -> dict[str, float]:
-        """The re-based prices of carried positions by instrument key, to be stored for `restore`."""
-        raise NotImplementedError
+    def _position(self, holding: _Holding) -> Position:
+        life, day = holding.life, holding.day_cost
+        return Position(
+            account=self._account,
+            strategy=holding.strategy,
+            instrument=holding.instrument,
+            product=holding.product,
+            quantity=life.quantity,
+            average_price=_average(life, holding.instrument),
+            realised=life.realised,
+            charges=holding.charges,
+            horizon=holding.horizon,
+            cost=life.cost,
+            day=self._day,
+            day_cost=day.cost,
+            day_realised=day.realised,
+            day_charges=holding.day_charges,
+        )
+
+    def _ours(self, strategy: str | None = None) -> Iterable[_Holding]:
+        if strategy is not None:
+            return (holding for holding in self._holdings.values() if holding.strategy == strategy)
+        return (holding for holding in self._holdings.values() if holding.strategy != EXTERNAL)
+
+    def _value(self, holding: _Holding, unmarked: int) -> int:
+        """Paise at the last price; `unmarked` where none is known."""
+        price = self._marks.get(holding.instrument.key)
+        return unmarked if price is None else round(holding.life.quantity * price * holding.instrument.multiplier * 100)
+
+    # --- the day ---------------------------------------------------------------------------------------------------------------------
+
+    def unrealised(self, strategy: str | None = None) -> int:
+        """Paise of the day, of ours or of one strategy."""
+        return sum(self._value(held, held.day_cost.cost) - held.day_cost.cost for held in self._ours(strategy) if held.life.quantity)
+
+    def pnl(self, strategy: str | None = None) -> dict[str, float]:
+        """The day's {realised, unrealised, charges, net} in rupees, of ours or of one strategy. Charges are positive."""
+        realised = sum(holding.day_cost.realised for holding in self._ours(strategy))
+        charges = sum(holding.day_charges for holding in self._ours(strategy))
+        unrealised = self.unrealised(strategy)
+        net = realised + unrealised - charges
+        return {"realised": realised / 100, "unrealised": unrealised / 100, "charges": charges / 100, "net": net / 100}
+
+    def start_day(self, day: date, closes: Mapping[str, float] | None = None) -> None:
+        """Begin a session: its P&L, charges, curve and drawdown start at 0, what ended flat before it is forgotten.
+
+        A carried position is re-based at the previous close given in `closes` (rupees by instrument key), else at its last price.
+        """
+        self._day = day
+        for holding in list(self._holdings.values()):
+            if holding.life.quantity == 0:
+                self._forget(holding)
+            else:
+                self._rebase(holding, (closes or {}).get(holding.instrument.key))
+        self._lines.clear()
+        self._seen.clear()
+        self._curve.clear()
+        self._peak = self._drawdown = 0
 
     def sample(self, at: datetime) -> None:
-        """Note today's net P&L for the equity curve and the drawdown."""
-        raise NotImplementedError
+        """Note the day's net P&L: the drawdown takes each sample, the curve one for each minute."""
+        realised = sum(holding.day_cost.realised - holding.day_charges for holding in self._ours())
+        net = realised + self.unrealised()
+        self._peak = max(self._peak, net)
+        self._drawdown = max(self._drawdown, self._peak - net)
+        minute = at.replace(second=0, microsecond=0)
+        if self._curve and self._curve[-1][0] == minute:
+            self._curve[-1] = (minute, net)
+        else:
+            self._curve.append((minute, net))
+
+    @property
+    def curve(self) -> list[tuple[datetime, float]]:
+        """The day's net P&L in rupees, one point for each minute sampled."""
+        return [(at, net / 100) for at, net in self._curve]
 
     @property
     def max_drawdown(self) -> float:
-        """Rupees, the largest fall of today's net P&L from its peak (>= 0)."""
-        raise NotImplementedError
+        """Rupees, the largest fall of the day's net P&L from its peak (>= 0; the day starts at 0)."""
+        return self._drawdown / 100
+
+    def _rebase(self, holding: _Holding, close: float | None) -> None:
+        if close is not None:
+            self._marks[holding.instrument.key] = close
+        base = self._value(holding, holding.life.cost)
+        holding.day_cost = _Cost(holding.life.quantity, base)
+        holding.day_charges = 0
+        self._changed[holding.strategy, holding.instrument.key, holding.product] = holding
+
+    def _forget(self, holding: _Holding) -> None:
+        key = holding.instrument.key
+        self._holdings.pop((holding.strategy, key, holding.product))
+        self._changed.pop((holding.strategy, key, holding.product), None)
+        self._by_instrument[key].remove(holding)
+
+    # --- proof and recovery ------------------------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
-        """SHA-256 over the fills of the run in booking order (CONTRACT.md)."""
-        raise NotImplementedError
+        """SHA-256 over the fills of the run in booking order (CONTRACT.md); equal digests mean equal behaviour."""
+        return self._digest.hexdigest()
 
-    def restore(
-        self, positions: Sequence[Position], fills: Sequence[Fill], orders: Sequence[Order], day: date, bases: Mapping[str, float]
-    ) -> None:
-        """Take up the stored state: positions as stored, all fills of the run in booking order, the orders they belong to."""
-        raise NotImplementedError
+    def restore(self, positions: Sequence[Position], fills: Sequence[Fill], day: date) -> None:
+        """Take up what was stored: the positions, and all fills of the run in booking order; `day` is today's session.
+
+        A position stored in an earlier session is re-based at its own average until `start_day` is given better.
+        """
+        self._day = day
+        for stored in positions:
+            if stored.quantity == 0 and stored.day != day:
+                continue
+            holding = self._holding(stored.strategy, stored.instrument, stored.product, stored.horizon)
+            holding.horizon = stored.horizon
+            holding.life = _Cost(stored.quantity, stored.cost, stored.realised)
+            holding.charges = stored.charges
+            if stored.day == day:
+                holding.day_cost = _Cost(stored.quantity, stored.day_cost, stored.day_realised)
+                holding.day_charges = stored.day_charges
+            else:
+                self._rebase(holding, None)
+            key = (stored.strategy, stored.instrument.key)
+            self._quantities[key] = self._quantities.get(key, 0) + stored.quantity
+        for fill in fills:
+            self._digest.update(_digest_line(fill))
+            if fill.at.date() == day:
+                self._recall(fill)
+
+    def _recall(self, fill: Fill) -> None:
+        """Know a fill of this session again: its trade, and how far its order has come."""
+        foreign = fill.order_id.startswith((f"{ADOPTED}:", f"{EXTERNAL}:"))
+        trade_id = fill.id.rsplit("/", 1)[0] if foreign else fill.id
+        self._seen.add((fill.instrument.key, fill.at.date(), fill.side, trade_id))
+        line = self._lines.setdefault(fill.order_id.rsplit(":", 1)[-1] if foreign else fill.order_id, _Line())
+        line.quantity += fill.quantity
+        line.worth += fill.quantity * fill.price
+        line.charged += fill.charges
+        if fill.id.startswith(f"{fill.order_id}@"):
+            line.untold += fill.quantity
+
+
+def _share(value: int, part: int, whole: int) -> int:
+    """value x part / whole, rounded half up to whole paise; exact for part == whole."""
+    return value if part == whole else (2 * value * part + whole) // (2 * whole)
+
+
+def _average(cost: _Cost, instrument: Instrument) -> float:
+    return cost.cost / (cost.quantity * instrument.multiplier * 100) if cost.quantity else 0.0
+
+
+def _digest_line(fill: Fill) -> bytes:
+    """One fill as CONTRACT.md's digest reads it."""
+    price = round(fill.price * 100)
+    at = fill.at.isoformat(timespec="seconds")
+    return f"{at}|{fill.strategy}|{fill.instrument.key}|{fill.side}|{fill.quantity}|{price}|{fill.charges}\n".encode()
