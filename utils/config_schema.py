@@ -14,10 +14,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     StrictBool,
     StrictFloat,
     StrictInt,
-    Strict,
     StrictStr,
     model_validator,
 )

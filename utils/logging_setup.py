@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from loguru import logger
 
 from core.errors import NiyamError
+from core.types import IST
 from utils.redaction import masked, redact
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class _Human:
             text += "\n" + _trace(record).rstrip()
         record["extra"]["_line"] = text
         record["extra"]["_market"] = _stamp(self._market_time, "%d-%b %H:%M:%S ")
-        return "<dim>{time:HH:mm:ss}</dim> <cyan>{extra[_market]}</cyan><level>{level: <7}</level> {extra[_line]}\n"
+        record["extra"]["_at"] = f"{record['time'].astimezone(IST):%H:%M:%S}"
+        return "<dim>{extra[_at]}</dim> <cyan>{extra[_market]}</cyan><level>{level: <7}</level> {extra[_line]}\n"
 
 
 class _Json:
@@ -94,7 +96,7 @@ class _Json:
         self._market_time = market_time
 
     def __call__(self, record: "Record") -> str:
-        entry: dict[str, Any] = {"at": record["time"].isoformat(timespec="milliseconds"), "level": record["level"].name}
+        entry: dict[str, Any] = {"at": record["time"].astimezone(IST).isoformat(timespec="milliseconds"), "level": record["level"].name}
         if market_at := _stamp(self._market_time, "%Y-%m-%dT%H:%M:%S%z"):
             entry["market_at"] = market_at
         entry |= {"logger": record["name"], "line": record["line"], "thread": record["thread"].name}

@@ -1,0 +1,308 @@
+"""What a trade costs: brokerage, taxes and fees of one executed order, by the rates in force on the trade date.
+
+All rates come from config/market/charges.yaml. Per-order estimates stay unrounded (brokers' calculators do the same); the day's contract
+note rounds as exchanges prescribe. Before a table's first date its earliest version serves, marked `assumed`. A rate that the file does
+not have, or has only in words, is refused: a cost is never guessed.
+
+turnover = quantity x price (the premium for options), in rupees; gst = 18 % of brokerage, exchange charge and (from its date) SEBI fee.
+"""
+
+import ast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import msgspec
+
+from core.errors import ConfigError
+from core.types import Horizon, Instrument, Kind, Side
+
+CRORE = 10_000_000.0
+_WHERE = "config/market/charges.yaml"
+_EXCHANGES = {"NSE": "NSE", "NFO": "NSE", "CDS": "NSE", "BSE": "BSE", "BFO": "BSE", "BCD": "BSE", "MCX": "MCX", "NCO": "MCX"}
+_TAXES = {"commodity_futures": "ctt_futures_non_agri", "commodity_options": "ctt_options"}
+_BSE_INDEX_OPTIONS = ("SENSEX", "BANKEX")
+Formula = Callable[[float], float]
+
+
+class Breakdown(msgspec.Struct, frozen=True):
+    """Charges in rupees, unrounded. `stt` is the securities or commodities transaction tax; `assumed` says that a rate was earlier than
+    its table."""
+
+    brokerage: float
+    stt: float
+    txn: float
+    ipft: float
+    sebi: float
+    stamp: float
+    gst: float
+    total: float
+    assumed: bool = False
+
+
+class Rates(msgspec.Struct, frozen=True):
+    """The rates of one kind of order on one day; all but `brokerage` are fractions of the turnover, `per_lot` is rupees."""
+
+    brokerage: Formula
+    per_lot: float
+    stt: float
+    txn: float
+    ipft: float
+    sebi: float
+    stamp: float
+    gst: float
+    sebi_taxed: bool
+    ipft_taxed: bool
+    assumed: bool
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """One executed order, as the contract note takes it: units and rupees of value (quantity x price x multiplier, summed)."""
+
+    instrument: Instrument
+    horizon: Horizon
+    side: Side
+    quantity: int
+    value: float
+
+
+class Charges:
+    """The charges of one broker (and plan, where it sells several). `facts` is the parsed charges.yaml."""
+
+    def __init__(self, facts: Mapping[str, Any], broker: str, plan: str | None = None) -> None:
+        self._statutory = facts["statutory"]
+        versions = facts["brokers"].get(broker)
+        if versions is None:
+            raise ConfigError(f"{_WHERE} has no brokerage plan of {broker!r}; it has {', '.join(facts['brokers'])}")
+        plans = sorted({version["plan"] for version in versions if "plan" in version})
+        if plans and plan not in plans:
+            raise ConfigError(f"{broker} sells several brokerage plans: choose one of {', '.join(plans)}, got {plan!r}")
+        self.broker = broker
+        self._plans = [version for version in versions if version.get("plan") == plan]
+        self._rates: dict[tuple[str, str, str, Side, date], Rates] = {}
+
+    def order_charges(
+        self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date
+    ) -> Breakdown:
+        """All charges of one order with these executions (quantity, price): the order so far, since brokerage is per order."""
+        value = sum(quantity * price for quantity, price in trades) * instrument.multiplier
+        return self.for_value(instrument, horizon, side, sum(quantity for quantity, _ in trades), value, day)
+
+    def for_value(self, instrument: Instrument, horizon: Horizon, side: Side, quantity: int, value: float, day: date) -> Breakdown:
+        """The same for an order known by its executed units and value in rupees; constant time."""
+        rates = self.rates(instrument, horizon, side, day)
+        if quantity == 0:
+            return Breakdown(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, rates.assumed)
+        brokerage = rates.brokerage(value) + rates.per_lot * quantity / instrument.lot
+        txn, ipft, sebi = value * rates.txn, value * rates.ipft, value * rates.sebi
+        stt, stamp = value * rates.stt, value * rates.stamp
+        gst = rates.gst * (brokerage + txn + (sebi if rates.sebi_taxed else 0.0) + (ipft if rates.ipft_taxed else 0.0))
+        return Breakdown(brokerage, stt, txn, ipft, sebi, stamp, gst, brokerage + stt + txn + ipft + sebi + stamp + gst, rates.assumed)
+
+    def depository(self, value: float, day: date) -> float:
+        """Rupees, GST included, for delivering shares worth `value` out of the demat account: once a day and share."""
+        plan, _ = self._plan(day)
+        if "dp_sell_inr_incl_gst" in plan:
+            return float(plan["dp_sell_inr_incl_gst"])
+        if plan.get("dp_sell_inr") is None:
+            raise ConfigError(f"{_WHERE}: no depository charge of {self.broker} on {day}")
+        return formula(plan["dp_sell_inr"])(value) * (1 + float(self._statutory["gst"]["rate"]))
+
+    def rates(self, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> Rates:
+        """The rates that apply to such an order on `day`."""
+        category = category_of(instrument, horizon)
+        key = (category, instrument.exchange, instrument.underlying if instrument.exchange == "BFO" else "", side, day)
+        found = self._rates.get(key)
+        if found is None:
+            found = self._rates[key] = self._resolve(category, instrument, side, day)
+        return found
+
+    def _resolve(self, category: str, instrument: Instrument, side: Side, day: date) -> Rates:
+        plan, guessed = self._plan(day)
+        brokerage, per_lot = self._brokerage(plan, category, day)
+        exchange, guessed_exchange = self._exchange(category, instrument, day)
+        tax, guessed_tax = self._tax(category, side, day)
+        sebi, guessed_sebi = _version(self._statutory["sebi_fee_per_cr"], day)
+        stamp, guessed_stamp = self._stamp(category, day)
+        gst = self._statutory["gst"]
+        return Rates(
+            brokerage=brokerage,
+            per_lot=per_lot,
+            stt=tax,
+            txn=float(exchange["rate"]),
+            ipft=exchange.get("ipft_per_cr", 0) / CRORE,
+            sebi=sebi["v"] / CRORE,
+            stamp=stamp if side is Side.BUY else 0.0,
+            gst=float(gst["rate"]),
+            sebi_taxed=day >= gst["sebi_fee_in_base_from"],
+            ipft_taxed=self._ipft_taxed(gst["ipft_in_base"].get(self.broker, False), day),
+            assumed=guessed or guessed_exchange or guessed_tax or guessed_sebi or guessed_stamp,
+        )
+
+    def _plan(self, day: date) -> tuple[Mapping[str, Any], bool]:
+        return _version(self._plans, day)
+
+    def _brokerage(self, plan: Mapping[str, Any], category: str, day: date) -> tuple[Formula, float]:
+        if f"{category}_per_lot" in plan:
+            return formula(0), float(plan[f"{category}_per_lot"])
+        names = (category, category.partition("_")[0])  # "currency" and "commodity" may stand for both their kinds
+        written = next((plan[name] for name in names if name in plan), None)
+        if written is None:
+            raise ConfigError(f"{_WHERE}: no brokerage of {self.broker} for {category} on {day}; add it to the broker's plan there")
+        return formula(written), 0.0
+
+    def _exchange(self, category: str, instrument: Instrument, day: date) -> tuple[Mapping[str, Any], bool]:
+        name = _EXCHANGES[instrument.exchange]
+        table = self._statutory["exchange_txn"][name]
+        product = {"equity_delivery": "equity", "equity_intraday": "equity"}.get(category, category.removeprefix("commodity_"))
+        if name == "BSE" and product == "options":
+            product = "options_sensex_bankex" if instrument.underlying in _BSE_INDEX_OPTIONS else "options_other"
+        rows = [row for row in table.get(product, ()) if row.get("underlying", instrument.underlying) == instrument.underlying]
+        if not rows:
+            raise ConfigError(f"{_WHERE}: no exchange charge of {name} for {product} ({instrument.key}); add it under exchange_txn")
+        own = [row for row in rows if "underlying" in row and row["from"] <= day]
+        return _version(own or [row for row in rows if "underlying" not in row], day)
+
+    def _tax(self, category: str, side: Side, day: date) -> tuple[float, bool]:
+        if category.startswith("currency"):
+            return 0.0, False
+        version, guessed = _version(self._statutory["stt"][_TAXES.get(category, category)], day)
+        return float(version.get(side.value.lower(), 0)), guessed
+
+    def _stamp(self, category: str, day: date) -> tuple[float, bool]:
+        name = "currency" if category.startswith("currency") else category
+        rows = [row for row in self._statutory["stamp_duty_buy"] if name in row]
+        version, guessed = _version(rows, day)
+        return float(version[name]), guessed or version.get("status") == "unconfirmed"
+
+    @staticmethod
+    def _ipft_taxed(given: bool | Sequence[Mapping[str, Any]], day: date) -> bool:
+        return given if isinstance(given, bool) else bool(_version(given, day)[0]["v"])
+
+
+# --- the day's contract note ------------------------------------------------------------------------------------------------------
+
+
+def day_contract_note(charges: Charges, orders: Iterable[Executed], day: date) -> Breakdown:
+    """A day's charges as the contract note states them: transaction tax by scrip, rounded to paise and then to whole rupees; stamp duty
+    to whole rupees of the day's sum; every other line to paise. Depository charges are billed apart (`Charges.depository`)."""
+    sums = dict.fromkeys(("brokerage", "txn", "ipft", "sebi", "stamp", "gst"), 0.0)
+    scrips: dict[str, list[Executed]] = {}
+    assumed = False
+    for order in orders:
+        parts = charges.for_value(order.instrument, order.horizon, order.side, order.quantity, order.value, day)
+        assumed = assumed or parts.assumed
+        for name in sums:
+            sums[name] += getattr(parts, name)
+        scrips.setdefault(order.instrument.key, []).append(order)
+    lines = {name: float(rounded(value, "0.01")) for name, value in sums.items()}
+    lines["stamp"] = float(whole_rupees(sums["stamp"]))
+    lines["stt"] = float(sum(whole_rupees(tax) for scrip in scrips.values() for tax in transaction_tax(charges, scrip, day).values()))
+    return Breakdown(**lines, total=float(rounded(sum(lines.values()), "0.01")), assumed=assumed)
+
+
+def transaction_tax(charges: Charges, orders: Sequence[Executed], day: date) -> dict[str, float]:
+    """The unrounded tax of one scrip's orders of a day, by category. Shares bought and sold the same day are intraday whatever the
+    product said, the rest is delivery; both at the day's average over all purchases and sales."""
+    instrument = orders[0].instrument
+    quantity = {side: sum(order.quantity for order in orders if order.side is side) for side in Side}
+    value = {side: sum(order.value for order in orders if order.side is side) for side in Side}
+    if instrument.kind is not Kind.EQUITY:
+        sell = charges.rates(instrument, orders[0].horizon, Side.SELL, day).stt
+        return {category_of(instrument, orders[0].horizon): value[Side.SELL] * sell}
+    average = sum(value.values()) / sum(quantity.values())
+    both = min(quantity.values())
+    net = quantity[Side.BUY] - quantity[Side.SELL]
+    taxes = {}
+    if both:
+        taxes["equity_intraday"] = both * average * charges.rates(instrument, Horizon.INTRADAY, Side.SELL, day).stt
+    if net:
+        rate = charges.rates(instrument, Horizon.CARRY, Side.BUY if net > 0 else Side.SELL, day).stt
+        taxes["equity_delivery"] = abs(net) * average * rate
+    return taxes
+
+
+def rounded(value: float, step: str) -> Decimal:
+    """Half up to `step`, after removing float drift: 12.495 -> 12.50."""
+    return Decimal(repr(round(value, 9))).quantize(Decimal(step), ROUND_HALF_UP)
+
+
+def whole_rupees(value: float) -> int:
+    """To paise, then to rupees, half up each time (12.495 -> 12.50 -> 13)."""
+    return int(rounded(float(rounded(value, "0.01")), "1"))
+
+
+# --- reading the file -------------------------------------------------------------------------------------------------------------
+
+
+def category_of(instrument: Instrument, horizon: Horizon) -> str:
+    """The name under which the file keeps the rates of such an order."""
+    if instrument.kind is Kind.EQUITY:
+        return "equity_delivery" if horizon is Horizon.CARRY else "equity_intraday"
+    if instrument.kind is Kind.INDEX:
+        raise ValueError(f"{instrument.key} is an index: it cannot be traded, so it has no charges")
+    kind = "futures" if instrument.kind is Kind.FUTURE else "options"
+    return {"CDS": "currency_", "MCX": "commodity_"}.get(instrument.segment, "") + kind
+
+
+def formula(written: float | str) -> Formula:
+    """Rupees of brokerage as a function of the turnover T. A number from 1 up is rupees, below 1 a fraction of T; a text is arithmetic of
+    T with min, max, + - * / and `x if T >= y else z`, and nothing else (it is parsed, not run)."""
+    if isinstance(written, int | float):
+        amount = float(written)
+        return (lambda turnover: amount) if amount == 0 or amount >= 1 else (lambda turnover: amount * turnover)
+    try:
+        return _compiled(ast.parse(written, mode="eval").body)
+    except (SyntaxError, _NotArithmetic):
+        raise ConfigError(
+            f"{_WHERE}: {written!r} is no formula of T (numbers, T, min, max, + - * /, if-else); write the broker's rate"
+        ) from None
+
+
+class _NotArithmetic(Exception):
+    pass
+
+
+_OPERATIONS: Mapping[type, Callable[[float, float], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.GtE: lambda a, b: a >= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Lt: lambda a, b: a < b,
+}
+
+
+def _compiled(node: ast.expr) -> Callable[[float], Any]:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return lambda turnover: number
+        case ast.Name(id="T"):
+            return lambda turnover: turnover
+        case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _OPERATIONS:
+            return _pair(_OPERATIONS[type(operator)], _compiled(left), _compiled(right))
+        case ast.Compare(left=left, ops=[operator], comparators=[right]) if type(operator) in _OPERATIONS:
+            return _pair(_OPERATIONS[type(operator)], _compiled(left), _compiled(right))
+        case ast.Call(func=ast.Name(id="min" | "max" as name), args=[left, right], keywords=[]):
+            return _pair(min if name == "min" else max, _compiled(left), _compiled(right))
+        case ast.IfExp(test=test, body=body, orelse=other):
+            condition, yes, no = _compiled(test), _compiled(body), _compiled(other)
+            return lambda turnover: yes(turnover) if condition(turnover) else no(turnover)
+    raise _NotArithmetic
+
+
+def _pair(operation: Callable[[Any, Any], Any], left: Formula, right: Formula) -> Callable[[float], Any]:
+    return lambda turnover: operation(left(turnover), right(turnover))
+
+
+def _version(versions: Sequence[Mapping[str, Any]], day: date) -> tuple[Mapping[str, Any], bool]:
+    """The row in force on `day`, and whether that is only assumed: before the first row's date the first serves."""
+    for version in versions:
+        if version["from"] <= day and (version["to"] is None or day <= version["to"]):
+            return version, False
+    if day < versions[0]["from"]:
+        return versions[0], True
+    raise ConfigError(f"{_WHERE} has no rate for {day} between its dated rows; add the missing period")
