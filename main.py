@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The command line: it reads the flags, calls one function for the command, and turns errors into exit codes (0 done, 1 wrong, 2 misused)."""
+"""The command line: reads the flags, calls one function for the command, and turns errors into exit codes (0 done, 1 wrong, 2 misused)."""
 
 import argparse
 import sys
@@ -207,6 +207,20 @@ def _instruments(options: argparse.Namespace) -> int:
     from runtime import commands
 
     return commands.instruments(options)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    """A program of its own: of our packages only what --data needs to be checked and normalised is imported, and nothing otherwise."""
+    from simulators import server
+
+    if options.data is not None:
+        from pathlib import Path
+
+        if not (Path(options.data) / "manifest.json").exists():
+            from runtime import commands
+
+            options.data = commands.prepared_data(options)
+    return server.run(options)
 
 
 def _date(text: str) -> Any:

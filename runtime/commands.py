@@ -3,15 +3,21 @@
 import argparse
 import json
 import sys
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
+from core.types import AccountKind
 from runtime import state_folder
 from runtime.state_folder import RunFolder
 from utils import control
+
+if TYPE_CHECKING:
+    from core.types import Account
+    from utils.config_loader import Config
 
 OUTCOME = 900.0  # seconds a command may take until its outcome is known (a square-off in a thin market)
 READ = 60.0
@@ -84,28 +90,101 @@ def order(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"ok": answer.ok, "text": answer.text, "data": answer.data})
     else:
-        print(answer.text, file=sys.stdout if answer.ok else sys.stderr)
+        (sys.stdout if answer.ok else sys.stderr).write(answer.text + "\n")
     return 0 if answer.ok else 1
+
+
+def login(options: argparse.Namespace) -> int:
+    from runtime import login as doing
+
+    config, account = _config_and_account(options, options.broker)
+    text = doing.login(config, account, _state(options), SystemClock(), answer=options.redirect_url, totp=options.totp)
+    if options.json:
+        _print_json({"ok": True, "text": text, "account": account.name})
+    else:
+        sys.stdout.write(text + "\n")
+    return 0
+
+
+def instruments(options: argparse.Namespace) -> int:
+    from runtime import instruments as doing
+
+    if (options.action == "resolve") != bool(options.name):
+        raise ConfigError("`instruments resolve NAME` needs a name; `update` and `show` take none")
+    state, clock = _state(options), SystemClock()
+    on = options.on or clock.now().date()
+    data: Any
+    if options.action == "update":
+        config, account = _config_and_account(options, options.broker)
+        data = doing.update(config, account, state, clock)
+    elif options.action == "show":
+        data = doing.show(Path(options.config), state, options.broker)
+    else:
+        data = doing.resolve(Path(options.config), state, options.broker, options.name, on)
+    _show("instruments", data, options.json)
+    return 0
+
+
+def prepared_data(options: argparse.Namespace) -> str:
+    """Check and normalise `--data` for a stand-alone simulator, into the state folder; notes go to standard error."""
+    from data_ingestion.replay import prepare
+    from utils.config_loader import load_calendar
+
+    source = Path(options.data).resolve()
+    folder = _state(options) / "simulate" / f"{source.stem}-{zlib.crc32(str(source).encode()):08x}"
+    folder.mkdir(parents=True, exist_ok=True)
+    calendar = load_calendar(Path(options.config), assumed_cut_offs=True)
+
+    def note(text: str) -> None:
+        sys.stderr.write(f"niyam: {text}\n")
+
+    prepare(source, folder, calendar, symbols=_path(options.symbols), repair=options.repair, on_note=note)
+    return str(folder)
+
+
+def _config_and_account(options: argparse.Namespace, broker: str) -> "tuple[Config, Account]":
+    """The configuration and the paper or live account a broker command is for: --account, the one in use, or the broker's only one."""
+    from brokers import registry
+    from utils.config_loader import load
+
+    registry.get(broker)  # refuses an unknown name
+    config = load(Path(options.config))
+    accounts = {name: given.account(name) for name, given in config.settings.accounts.items()}
+    if options.account is not None and options.account not in accounts:
+        raise ConfigError(f"--account {options.account!r}: settings.yaml has {', '.join(accounts)}")
+    real = [account for account in accounts.values() if account.kind not in state_folder.PRACTICE_KINDS and account.broker == broker]
+    for name in (options.account, config.settings.account):
+        chosen = [account for account in real if account.name == name]
+        if chosen:
+            return config, chosen[0]
+    if options.account is not None:
+        raise ConfigError(f"account {options.account!r} is no paper or live account at {broker}; practice needs no login of yours")
+    if len(real) != 1:
+        names = ", ".join(account.name for account in real) or "none"
+        raise ConfigError(f"paper and live accounts at {broker} in settings.yaml: {names}; add one, or name one with --account")
+    return config, real[0]
 
 
 def _from_ledger(options: argparse.Namespace, folder: RunFolder, arguments: Mapping[str, Any]) -> Any:
     from runtime import readout as documents
     from storage.store import open_reader
 
-    store = open_reader(ledger_url(folder, Path(options.config)))
+    store = open_reader(_ledger_of(folder, Path(options.config)))
     try:
         return documents.document(store, options.command, arguments)
     finally:
         store.close()
 
 
-def ledger_url(folder: RunFolder, config: Path) -> str:
-    """Where a run keeps its ledger: its own SQLite file, unless the configuration names a database."""
+def _ledger_of(folder: RunFolder, config: Path) -> str:
+    """The URL of a run's ledger; the configuration is only read when it is not a file of the run."""
     if folder.ledger.exists():
         return folder.ledger_url
+    from utils.config_loader import config as secrets
     from utils.config_loader import load
 
-    return load(config).settings.database.url or folder.ledger_url
+    kind = AccountKind(folder.about().get("kind", AccountKind.PRACTICE))
+    return state_folder.ledger_url(folder, kind, load(config).settings.database.url, secrets)
 
 
 def _current(state: Path) -> RunFolder:
@@ -135,4 +214,4 @@ def _show(name: str, data: Any, as_json: bool) -> None:
 
 
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, ensure_ascii=False, indent=1))
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=1) + "\n")

@@ -6,12 +6,16 @@ the log (and the journal, which the engine writes first) is the record, the webh
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from core.errors import NiyamError
+from core.ports import CredentialStore
+
+if TYPE_CHECKING:
+    from utils.config_schema import Alerts
 
 LEVELS = {"page": "ERROR", "warn": "WARNING", "info": "INFO"}
 WAITING = 200  # messages; past it the oldest undelivered ones are given up: the newest says how things stand
@@ -30,12 +34,12 @@ class LogNotifier:
 
 
 class Notifier:
-    """The log, and each of `deliveries` for what is at least `level` (page alone, or page and warn)."""
+    """The log for everything, and each of `deliveries` for messages of `levels`."""
 
-    def __init__(self, deliveries: Sequence[Deliver] = (), *, level: str = "warn") -> None:
+    def __init__(self, deliveries: Sequence[Deliver] = (), *, levels: Collection[str] = ("page", "warn")) -> None:
         self._log = LogNotifier()
         self._deliveries = tuple(deliveries)
-        self._levels = frozenset({"page"} if level == "page" else {"page", "warn"} if level == "warn" else LEVELS)
+        self._levels = frozenset(levels)
         self._queue: queue.Queue[tuple[str, str, str] | None] = queue.Queue(WAITING)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -86,6 +90,16 @@ class Notifier:
                     return
             else:
                 return
+
+
+def from_settings(alerts: "Alerts", secrets: CredentialStore, account: str) -> Notifier:
+    """The notifier that settings.yaml asks for; raises ConfigError when the secret of a wanted delivery is missing. Not yet started."""
+    deliveries: list[Deliver] = []
+    if alerts.webhook:
+        deliveries.append(webhook(secrets.get_secret("NIYAM_WEBHOOK_URL"), account))
+    if alerts.telegram_chat is not None:
+        deliveries.append(telegram(secrets.get_secret("NIYAM_TELEGRAM_TOKEN"), alerts.telegram_chat, account))
+    return Notifier(deliveries, levels=alerts.levels)
 
 
 def webhook(url: str, account: str) -> Deliver:

@@ -6,19 +6,19 @@ from typing import Any
 
 from core.documents import fill_document, order_document, position_document
 from core.errors import NiyamError
-from core.ports import Store
 from core.types import IST, Order
 from runtime import report
+from runtime.report import Ledger
 
 Documents = list[dict[str, Any]]
 
 
-def document(store: Store, name: str, arguments: Mapping[str, Any]) -> Any:
+def document(store: Ledger, name: str, arguments: Mapping[str, Any]) -> Any:
     """The read-out `name` with `day`, or `from` and `to` (ISO dates); raises NiyamError for what the ledger cannot tell.
 
     Without a day: the latest day there is for orders, fills, signals and report, and everything for the journal.
     """
-    readers: Mapping[str, Callable[[Store, Mapping[str, Any]], Any]] = {
+    readers: Mapping[str, Callable[[Ledger, Mapping[str, Any]], Any]] = {
         "status": _status,
         "orders": _orders,
         "fills": _fills,
@@ -30,7 +30,7 @@ def document(store: Store, name: str, arguments: Mapping[str, Any]) -> Any:
     return readers[name](store, arguments)
 
 
-def latest_day(store: Store) -> date | None:
+def latest_day(store: Ledger) -> date | None:
     """The day the ledger ends with: that of the last snapshot, else of the last fill or order. None for an empty ledger."""
     snapshot = store.snapshot()
     if snapshot is not None:
@@ -43,7 +43,7 @@ def latest_day(store: Store) -> date | None:
     return max(moments).astimezone(IST).date() if moments else None
 
 
-def _status(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _status(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
     snapshot = store.snapshot()
     if snapshot is None:
         raise NiyamError("the ledger holds no snapshot yet: the daemon stopped before its first event; start it with `main.py run`")
@@ -54,16 +54,16 @@ def _status(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**status, "running": False, "orders": counts}
 
 
-def _orders(store: Store, arguments: Mapping[str, Any]) -> Documents:
+def _orders(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     return [order_document(order) for order in _on_days(store, arguments)]
 
 
-def _fills(store: Store, arguments: Mapping[str, Any]) -> Documents:
+def _fills(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     first, last = _period(store, arguments)
     return [fill_document(fill) for fill in store.fills() if first <= fill.at.astimezone(IST).date() <= last]
 
 
-def _positions(store: Store, arguments: Mapping[str, Any]) -> Documents:
+def _positions(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     """Today's as the last snapshot marked them; a past day's from the fills up to its end (no marks then, hence no unrealised)."""
     day = _asked_day(arguments, "day") or _asked_day(arguments, "to")
     if day is not None and day != latest_day(store):
@@ -78,7 +78,7 @@ def _positions(store: Store, arguments: Mapping[str, Any]) -> Documents:
     return rows
 
 
-def _positions_after(store: Store, day: date) -> Documents:
+def _positions_after(store: Ledger, day: date) -> Documents:
     orders = {order.id: order for order in store.orders()}
     fills = [fill for fill in store.fills() if fill.at.astimezone(IST).date() <= day]
     walked = report.walk(fills)
@@ -104,20 +104,20 @@ def _positions_after(store: Store, day: date) -> Documents:
     return rows
 
 
-def _signals(store: Store, arguments: Mapping[str, Any]) -> Documents:
+def _signals(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     first, last = _period(store, arguments)
     entries = store.read_journal(kind="signal")
     return [entry for entry in entries if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last]
 
 
-def _journal(store: Store, arguments: Mapping[str, Any]) -> Documents:
+def _journal(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     if not any(arguments.get(name) for name in ("day", "from", "to")):
         return store.read_journal()
     first, last = _period(store, arguments)
     return [entry for entry in store.read_journal() if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last]
 
 
-def _report(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _report(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
     first, last = _period(store, arguments)
     account = _account(store)
     if arguments.get("from") or arguments.get("to"):
@@ -125,19 +125,19 @@ def _report(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return report.build(store, account=account, day=last)
 
 
-def _account(store: Store) -> str:
+def _account(store: Ledger) -> str:
     snapshot = store.snapshot()
     if snapshot is not None and snapshot.status.get("account"):
         return str(snapshot.status["account"])
     return next((fill.account for fill in store.fills()), "")
 
 
-def _on_days(store: Store, arguments: Mapping[str, Any]) -> list[Order]:
+def _on_days(store: Ledger, arguments: Mapping[str, Any]) -> list[Order]:
     first, last = _period(store, arguments)
     return [order for order in store.orders() if first <= order.created_at.astimezone(IST).date() <= last]
 
 
-def _period(store: Store, arguments: Mapping[str, Any]) -> tuple[date, date]:
+def _period(store: Ledger, arguments: Mapping[str, Any]) -> tuple[date, date]:
     day = _asked_day(arguments, "day")
     if day is not None:
         return day, day

@@ -8,15 +8,26 @@ that were not confirmed); a day without that record is reported from the fills a
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from core.documents import digest_of
-from core.ports import Store
-from core.types import IST, Fill, Instrument, Side
+from core.types import IST, Fill, Instrument, Order, Position, Side, Snapshot
 from execution_engine.portfolio import EXTERNAL
 
 GATE_DAYS = 5
 """A paper week: trading days without a mismatch, an alarm or a late square-off before an account should go live."""
+
+
+class Ledger(Protocol):
+    """The reading half of core.ports.Store: what read-outs and reports need."""
+
+    def orders(self, day: date | None = None) -> list[Order]: ...
+    def fills(self, day: date | None = None) -> list[Fill]: ...
+    def positions(self) -> list[Position]: ...
+    def get(self, space: str, key: str) -> Any: ...
+    def items(self, space: str) -> dict[str, Any]: ...
+    def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]: ...
+    def snapshot(self) -> Snapshot | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +143,7 @@ def _trip(leg: _Leg, last: Fill) -> RoundTrip:
     )
 
 
-def build(store: Store, *, account: str, day: date) -> dict[str, Any]:
+def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
     """The report of one day, as CONTRACT's `report --json` has it (rupees), with the day's round trips beside it."""
     fills = [fill for fill in store.fills() if _day(fill) <= day]
     walked = walk(fill for fill in fills if fill.strategy != EXTERNAL)
@@ -159,7 +170,7 @@ def build(store: Store, *, account: str, day: date) -> dict[str, Any]:
     }
 
 
-def build_period(store: Store, *, account: str, start: date, end: date) -> dict[str, Any]:
+def build_period(store: Ledger, *, account: str, start: date, end: date) -> dict[str, Any]:
     """The reports of all days with fills or a record in [start, end], their sums, and what the go-live gate says of them."""
     days = {_day(fill) for fill in store.fills()} | {date.fromisoformat(key) for key in store.items("day")}
     reports = [build(store, account=account, day=day) for day in sorted(days) if start <= day <= end]
@@ -175,7 +186,7 @@ def build_period(store: Store, *, account: str, start: date, end: date) -> dict[
     }
 
 
-def _gate(store: Store, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _gate(store: Ledger, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     reasons = []
     if len(reports) < GATE_DAYS:
         reasons.append(f"{len(reports)} of {GATE_DAYS} trading days")
@@ -190,7 +201,7 @@ def _gate(store: Store, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"met": not reasons, "needs_days": GATE_DAYS, "reasons": reasons}
 
 
-def _alarms(store: Store, day: date) -> list[dict[str, Any]]:
+def _alarms(store: Ledger, day: date) -> list[dict[str, Any]]:
     alerts = [entry for entry in store.read_journal(kind="alert", day=day) if entry.get("level") == "page"]
     return alerts + store.read_journal(kind="mismatch", day=day)
 

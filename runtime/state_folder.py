@@ -17,8 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from core.errors import ConfigError, NiyamError
+from core.ports import CredentialStore
 from core.types import AccountKind
 
 PRACTICE_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PRACTICE_LIVE})
@@ -62,8 +64,13 @@ class RunFolder:
     def session(self) -> Path:
         return self.path / "session"
 
+    def token_file(self, broker: str) -> Path:
+        """The day's broker session, shared by the daemon and `main.py login` (mode 0600)."""
+        return self.session / f"{broker}.json"
+
     @property
     def data(self) -> Path:
+        """Recorded data as `run --data` normalised it for the simulator."""
         return self.path / "data"
 
     @property
@@ -137,6 +144,27 @@ def current(state: Path) -> RunFolder | None:
     return RunFolder(folder) if folder.is_dir() else None
 
 
+def account_folder(state: Path, account: str) -> RunFolder:
+    """The folder of a paper or live account, made if it is not there."""
+    return _furnish(state / "accounts" / account)
+
+
+def ledger_url(folder: RunFolder, kind: AccountKind, configured: str, secrets: CredentialStore) -> str:
+    """Where this run's ledger is. A practice run always has its own file; `configured` (settings: database.url) is for the others.
+
+    One account to a database. The password of a PostgreSQL URL comes from the secret NIYAM_DATABASE_PASSWORD.
+    """
+    if kind in PRACTICE_KINDS or configured == "sqlite":
+        return folder.ledger_url
+    if configured.startswith("sqlite"):
+        return configured
+    scheme, _, rest = configured.partition("://")
+    user, at, place = rest.rpartition("@")
+    password = quote(secrets.get_secret("NIYAM_DATABASE_PASSWORD"), safe="") if at else ""
+    driver = "postgresql+psycopg" if scheme == "postgresql" else scheme
+    return f"{driver}://{user}:{password}@{place}" if at else f"{driver}://{place}"
+
+
 def enter(state: Path, account: str, kind: AccountKind, now: datetime, *, resume: bool = False) -> tuple[RunFolder, bool]:
     """The folder this daemon works in, made current, and whether it goes on from an earlier process. Call it holding the Lock.
 
@@ -145,7 +173,7 @@ def enter(state: Path, account: str, kind: AccountKind, now: datetime, *, resume
     """
     if kind not in PRACTICE_KINDS:
         folder = state / "accounts" / account
-        continues = folder.is_dir()
+        continues = (folder / "run.json").exists()
     else:
         last = _last_run(state, account)
         continues = last is not None and (resume or not last.ended)

@@ -28,6 +28,7 @@ def show(name: str, data: Any, console: Console | None = None) -> None:
         "journal": journal_table,
         "report": report_table,
         "check": check_table,
+        "instruments": plain_table,
     }
     console.print(views[name](data))
 
@@ -175,6 +176,20 @@ def check_table(result: Row) -> Table:
     for row in result["checks"]:
         status = str(row["status"])
         table.add_row(str(row["name"]), Text(status, style=styles[status]), str(row["text"]), str(row["remedy"]))
+    return table
+
+
+def plain_table(data: Row | Sequence[Row]) -> Table:
+    """A record as lines of name and value, or records as rows."""
+    if isinstance(data, Mapping):
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        for name, value in data.items():
+            grid.add_row(str(name), str(value))
+        return grid
+    table = _table(*data[0])
+    for row in data:
+        table.add_row(*(str(value) for value in row.values()))
     return table
 
 

@@ -1,0 +1,337 @@
+"""`check`: everything that would stop or endanger a trading day, each finding with its remedy.
+
+A finding is `ok`, a `note` (worth knowing, endangers nothing) or `wrong` (counts for the exit code). Practice accounts trade simulated
+days with secrets and instruments of their simulator's, so for them most of it is a note.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigError, NiyamError
+from core.market import Calendar
+from core.ports import Clock, CredentialStore
+from core.types import IST, Account, Horizon, Instrument, Kind, SessionState
+from runtime import state_folder
+from runtime.state_folder import PRACTICE_KINDS, RunFolder
+from utils.config_loader import Config, load
+from utils.config_loader import config as secrets
+
+NEEDED_DISK = 2 * 1024**3  # bytes: a month of recordings and audit
+SKEW = 2.0  # seconds between our clock and the broker's that are still fine
+WEEK_AHEAD = 7  # days whose calendar is looked at
+PROBE_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    status: str
+    text: str
+    remedy: str = ""
+
+    def document(self) -> dict[str, str]:
+        return {"name": self.name, "status": self.status, "text": self.text, "remedy": self.remedy}
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What is asked of the world outside this machine's files; None stands for "could not be found out"."""
+
+    broker_time: Callable[[str], datetime | None]
+    address: Callable[[], str | None]
+    free_disk: Callable[[Path], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is checked: the account, its configuration, its folder and the moment."""
+
+    config: Config
+    account: Account
+    folder: RunFolder
+    calendar: Calendar
+    credentials: CredentialStore
+    probes: Probes
+    clock: Clock
+
+    @property
+    def practice(self) -> bool:
+        return self.account.kind in PRACTICE_KINDS
+
+    @property
+    def live(self) -> bool:
+        return self.account.kind == "live"
+
+    @property
+    def today(self) -> date:
+        return self.clock.now().astimezone(IST).date()
+
+
+def run(folder: Path, state: Path, clock: Clock, *, account: str | None = None, probes: Probes | None = None) -> dict[str, Any]:
+    """All checks for `account` (default: the one in use), as the document of `check --json`; raises nothing."""
+    try:
+        subject = _subject(folder, state, clock, account, probes or Probes(_broker_time, _address, _free_disk))
+    except ConfigError as error:
+        findings = [
+            Finding("config", "wrong", line, "correct the file; every start is refused until then") for line in str(error).splitlines()
+        ]
+    else:
+        findings = list(_findings(subject))
+    wrong = sum(finding.status == "wrong" for finding in findings)
+    return {"ok": not wrong, "wrong": wrong, "checks": [finding.document() for finding in findings]}
+
+
+def _subject(folder: Path, state: Path, clock: Clock, name: str | None, probes: Probes) -> Subject:
+    from strategies.registry import parse_params
+
+    config = load(folder, check_strategy=parse_params)
+    chosen = name or config.settings.account
+    if chosen not in config.settings.accounts:
+        raise ConfigError(f"--account {chosen!r}: settings.yaml has {', '.join(config.settings.accounts)}")
+    account = config.settings.accounts[chosen].account(chosen)
+    current = state_folder.current(state)
+    own = RunFolder(state / "accounts" / chosen)
+    run_folder = current if account.kind in PRACTICE_KINDS and current is not None else own
+    return Subject(config, account, run_folder, config.calendar(account.kind), secrets, probes, clock)
+
+
+def _findings(subject: Subject) -> Iterator[Finding]:
+    enabled = [name for name, strategy in subject.config.strategies.items() if strategy.enabled]
+    yield Finding(
+        "config", "ok" if enabled else "wrong", f"valid; {len(enabled)} strategies enabled", "" if enabled else "enable a strategy"
+    )
+    for look in (_credentials, _token, _skew, _static_ip, _rate, _disk, _days, _cut_offs, _instruments, _protection, _database):
+        try:
+            yield from look(subject)
+        except NiyamError as error:
+            yield Finding(look.__name__.strip("_").replace("_", " "), "wrong", str(error), "see the message")
+
+
+def _credentials(subject: Subject) -> Iterator[Finding]:
+    if subject.practice:
+        yield Finding("credentials", "ok", f"{subject.account.name} uses its simulator's")
+        return
+    from brokers import registry
+
+    for name in registry.get(subject.account.broker).secrets:
+        try:
+            subject.credentials.get_secret(name)
+        except ConfigError as error:
+            yield Finding("credentials", "wrong", f"{name} is not set", str(error).rpartition("; ")[2])
+        else:
+            yield Finding("credentials", "ok", f"{name} is set")
+
+
+def _token(subject: Subject) -> Iterator[Finding]:
+    if subject.practice:
+        yield Finding("token", "ok", "the simulator's login approves by itself")
+        return
+    from brokers import registry
+
+    spec = registry.get(subject.account.broker)
+    token_file = subject.folder.token_file(subject.account.broker)
+    session = spec.make_session(subject.account.name, subject.credentials, subject.clock, token_file, spec.endpoints, lambda event: None)
+    state, expires = session.state(), session.expires_at()
+    if state is SessionState.VALID:
+        yield Finding("token", "ok", f"valid until {expires:%Y-%m-%d %H:%M}" if expires else "valid")
+    else:
+        yield Finding("token", "wrong", f"session {state}", f"main.py login {subject.account.broker} --account {subject.account.name}")
+
+
+def _skew(subject: Subject) -> Iterator[Finding]:
+    if subject.practice:
+        yield Finding("clock", "ok", "the simulator grants the time")
+        return
+    from brokers import registry
+
+    theirs = subject.probes.broker_time(registry.get(subject.account.broker).endpoints.rest)
+    if theirs is None:
+        yield Finding("clock", "wrong", "the broker could not be reached to compare clocks", "check the network, then run check again")
+        return
+    seconds = (subject.clock.now() - theirs).total_seconds()
+    fine = abs(seconds) <= SKEW + 1.0  # an HTTP date has whole seconds
+    yield Finding(
+        "clock", "ok" if fine else "wrong", f"{seconds:+.1f} s from the broker's", "" if fine else "run an NTP client (timedatectl)"
+    )
+
+
+def _static_ip(subject: Subject) -> Iterator[Finding]:
+    """Brokers take API orders only from the address registered with the app. The first one seen is remembered; a change is found."""
+    if not subject.live:
+        yield Finding("static IP", "ok", "only live orders need one")
+        return
+    address = subject.probes.address()
+    remembered = subject.folder.path / "address"
+    if address is None:
+        yield Finding("static IP", "wrong", "the outgoing address could not be found out", "check the network, then run check again")
+    elif not remembered.exists():
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        remembered.write_text(address + "\n", encoding="utf-8")
+        yield Finding("static IP", "note", f"orders will leave from {address}", "it must be the one registered with your app at the broker")
+    elif remembered.read_text(encoding="utf-8").strip() != address:
+        old = remembered.read_text(encoding="utf-8").strip()
+        yield Finding("static IP", "wrong", f"changed from {old} to {address}", f"register it at the broker, then delete {remembered}")
+    else:
+        yield Finding("static IP", "ok", address)
+
+
+def _rate(subject: Subject) -> Iterator[Finding]:
+    from brokers import registry
+
+    limits = {limit.name: limit for limit in registry.get(subject.account.broker).limits}
+    shown = ", ".join(f"{limit.count}/{limit.seconds:g} s {name}" for name, limit in limits.items())
+    per_day = [limit.count for limit in limits.values() if limit.seconds >= 3600]
+    wanted = subject.config.risk.orders_per_day
+    if per_day and wanted > min(per_day):
+        yield Finding("rate budget", "wrong", f"risk.yaml allows {wanted} orders a day, the broker {min(per_day)}", "lower orders_per_day")
+    else:
+        yield Finding("rate budget", "ok", shown)
+
+
+def _disk(subject: Subject) -> Iterator[Finding]:
+    folder = next(path for path in (subject.folder.path, *subject.folder.path.resolve().parents) if path.exists())
+    free = subject.probes.free_disk(folder)
+    text = f"{free / 1024**3:.1f} GB free for {subject.folder.path}"
+    if not os.access(folder, os.W_OK):
+        yield Finding("disk", "wrong", f"{folder} is not writable", "give the daemon's user the state folder, or another with --state")
+    elif free < NEEDED_DISK:
+        yield Finding("disk", "wrong", text, f"free {(NEEDED_DISK - free) / 1024**3:.1f} GB; without space no order intent can be stored")
+    else:
+        yield Finding("disk", "ok", text)
+
+
+def _days(subject: Subject) -> Iterator[Finding]:
+    """The calendar of the week ahead: what is provisional or has a single source."""
+    bad = "note" if subject.practice else "wrong"
+    said = set()
+    for ahead in range(WEEK_AHEAD):
+        day = subject.today + timedelta(days=ahead)
+        for note in subject.calendar.notes(day):
+            if note not in said:
+                said.add(note)
+                unsure = subject.calendar.status(day) != "confirmed"
+                yield Finding("calendar", bad if unsure else "note", note, "compare with the exchange's circular; correct overrides.yaml")
+    if not said:
+        yield Finding("calendar", "ok", f"{WEEK_AHEAD} days from {subject.today} are confirmed (facts as of {subject.calendar.as_of})")
+
+
+def _cut_offs(subject: Subject) -> Iterator[Finding]:
+    """When the broker would close our intraday positions, for each kind of instrument the enabled strategies trade."""
+    day = subject.today
+    while not subject.calendar.trading_day("FO", day):
+        day += timedelta(days=1)
+    for label, instrument in _samples(subject.config, day):
+        cut_off = subject.calendar.cut_off(subject.account.broker, instrument, day)
+        plan = subject.calendar.square_off(subject.account.broker, instrument, day, subject.config.square_off)
+        starts = f", square-off {plan.start:%H:%M}" if plan else ""
+        text = f"{label} on {day}: {f'{cut_off.at:%H:%M}' if cut_off.at else cut_off.status} ({cut_off.status}){starts}"
+        if cut_off.status == "unknown":
+            bad = "note" if subject.practice else "wrong"
+            yield Finding("cut-off", bad, text, "live intraday entries are refused: give it in mis_squareoff of market/overrides.yaml")
+        elif cut_off.status in ("confirmed", "none"):
+            yield Finding("cut-off", "ok", text)
+        else:
+            yield Finding("cut-off", "note", text, "compare with the broker's page; correct it in mis_squareoff of market/overrides.yaml")
+
+
+def _samples(config: Config, day: date) -> list[tuple[str, Instrument]]:
+    """One stand-in for each kind of instrument with its own cut-off, of those the enabled intraday strategies name."""
+    names = {
+        name
+        for strategy in config.strategies.values()
+        if strategy.enabled and strategy.horizon is Horizon.INTRADAY
+        for name in strategy.instruments
+    }
+    found: dict[str, Instrument] = {}
+    for name in sorted(names):
+        symbol = name.partition(":")[2] or name
+        exchange = name.partition(":")[0] if ":" in name else ""
+        if exchange in ("MCX", "CDS"):
+            found[exchange] = Instrument(name, exchange, symbol, Kind.FUTURE, symbol)
+        elif exchange in ("NFO", "BFO") or symbol.endswith(("_FUT", "_FUT_NEXT", "FUT", "CE", "PE")):
+            found["F&O"] = Instrument(
+                f"NFO:{symbol}", "NFO", symbol, Kind.FUTURE, symbol.partition("_")[0], expiry=day + timedelta(days=30)
+            )
+        else:
+            found["equity with F&O"] = Instrument(f"NSE:{symbol}", "NSE", symbol, Kind.EQUITY, symbol, is_fno=True)
+            found["other equity"] = Instrument(f"NSE:{symbol}", "NSE", symbol, Kind.EQUITY, symbol, is_fno=False)
+    return list(found.items())
+
+
+def _instruments(subject: Subject) -> Iterator[Finding]:
+    if subject.practice:
+        yield Finding("instruments", "ok", "fetched from the simulator at each start")
+        return
+    from data_ingestion.instruments import InstrumentStore
+
+    days = InstrumentStore(subject.folder.instruments, subject.calendar, subject.account.broker).days()
+    if not days:
+        yield Finding("instruments", "wrong", "no snapshot is kept yet", f"main.py instruments update --account {subject.account.name}")
+    elif subject.calendar.trading_day("FO", subject.today) and days[-1] != subject.today:
+        yield Finding(
+            "instruments", "note", f"the newest snapshot is of {days[-1]}", "the daemon fetches today's at 08:35 and at its start"
+        )
+    else:
+        yield Finding("instruments", "ok", f"snapshot of {days[-1]}")
+
+
+def _protection(subject: Subject) -> Iterator[Finding]:
+    """Live refuses a strategy whose positions would stand without a stop at the broker when this machine dies."""
+    protect = subject.config.settings.protect
+    for name, strategy in subject.config.strategies.items():
+        if subject.live and strategy.enabled and protect.distance_pct is None and strategy.risk.stop_pct is None:
+            yield Finding("protection", "note", f"{name}: only its signals can bring a stop", "set protect.distance_pct or risk.stop_pct")
+
+
+def _database(subject: Subject) -> Iterator[Finding]:
+    url = state_folder.ledger_url(subject.folder, subject.account.kind, subject.config.settings.database.url, subject.credentials)
+    if url == subject.folder.ledger_url and not subject.folder.ledger.exists():
+        yield Finding("database", "ok", "no ledger yet; the first start makes it")
+        return
+    from storage.store import open_reader
+
+    try:
+        reader = open_reader(url)
+        try:
+            reader.snapshot()
+        finally:
+            reader.close()
+    except Exception as error:  # whatever the driver says, it is a finding
+        message = str(error).splitlines()[0] if str(error) else ""
+        yield Finding("database", "wrong", f"{type(error).__name__}: {message}", "restore the ledger, or check database.url")
+    else:
+        yield Finding("database", "ok", "the ledger opens and reads")
+
+
+def _broker_time(rest: str) -> datetime | None:
+    """The broker's own clock, from the Date header of any reply; no request of ours is authenticated for it."""
+    import requests
+
+    try:
+        reply = requests.head(rest, timeout=PROBE_TIMEOUT, allow_redirects=False)
+        return parsedate_to_datetime(reply.headers["Date"]).astimezone(IST)
+    except (requests.RequestException, KeyError, ValueError, TypeError):
+        return None
+
+
+def _address() -> str | None:
+    """The public IPv4 address our requests leave from, as a neutral host sees it."""
+    import requests
+
+    try:
+        found = requests.get("https://checkip.amazonaws.com", timeout=PROBE_TIMEOUT).text.strip()
+        socket.inet_aton(found)
+    except (requests.RequestException, OSError):
+        return None
+    return found
+
+
+def _free_disk(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

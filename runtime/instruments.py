@@ -1,0 +1,115 @@
+"""The `instruments` command: fetch today's snapshot, list what is kept, resolve a name on a date."""
+
+import contextlib
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from brokers import registry
+from core.errors import DataError, NiyamError
+from core.market import Calendar
+from core.ports import Clock, InstrumentLookup
+from core.types import Account, Instrument
+from data_ingestion.instruments import InstrumentStore
+from runtime import state_folder
+from utils.config_loader import Config, load_calendar
+from utils.config_loader import config as secrets
+from utils.pacing import Budget
+
+FRESH = 7  # days: an older snapshot does not answer for a date; contracts and lots will have changed
+
+
+def update(config: Config, account: Account, state: Path, clock: Clock) -> dict[str, Any]:
+    """Fetch the broker's dump of today through the account's session, validate it and keep it as today's snapshot."""
+    spec = registry.get(account.broker)
+    folder = state_folder.account_folder(state, account.name)
+    session = spec.make_session(account.name, secrets, clock, folder.token_file(account.broker), spec.endpoints, lambda event: None)
+    source = spec.make_data(session, clock, Budget(clock, spec.limits), None, spec.endpoints, _no_lookup)
+    now = clock.now()
+    done = InstrumentStore(folder.instruments, config.calendar(account.kind), account.broker).update(
+        source, spec, now.date(), now, again=True
+    )
+    if not done.accepted:
+        raise NiyamError(f"today's instruments were refused: {done.reason}; the snapshot of {done.snapshot.day} stays in use")
+    return {"day": done.snapshot.day.isoformat(), "broker": account.broker, "instruments": len(done.snapshot), "counts": dict(done.counts)}
+
+
+def show(config: Path, state: Path, broker: str) -> list[dict[str, Any]]:
+    """Each snapshot that is kept: its day, its folder and how many instruments it has."""
+    calendar = load_calendar(config)
+    rows = []
+    for folder in _folders(state):
+        store = InstrumentStore(folder, calendar, broker)
+        for day in store.days():
+            snapshot = store.open(day)
+            if snapshot is not None:
+                with contextlib.closing(snapshot):
+                    rows.append({"day": day.isoformat(), "broker": broker, "instruments": len(snapshot), "folder": str(folder)})
+    return sorted(rows, key=lambda row: str(row["day"]))
+
+
+def resolve(config: Path, state: Path, broker: str, name: str, on: date) -> dict[str, Any]:
+    """What `name` means on a date: by the snapshot of that date if one is kept, else by the calendar's expiry rules (futures only)."""
+    calendar = load_calendar(config)
+    for folder in _folders(state):
+        snapshot = InstrumentStore(folder, calendar, broker).open(on)
+        if snapshot is not None:
+            with contextlib.closing(snapshot):
+                if (on - snapshot.day).days <= FRESH:
+                    return _document(snapshot.resolve(name, on), on, f"snapshot of {snapshot.day}")
+    return _by_rule(calendar, name, on)
+
+
+def _by_rule(calendar: Calendar, name: str, on: date) -> dict[str, Any]:
+    matched = re.fullmatch(r"([A-Z0-9&-]+)_FUT(_NEXT)?", name)
+    if matched is None:
+        raise DataError(
+            f"{name!r} on {on}: no instrument snapshot of that date is kept, and only names such as NIFTY_FUT or NIFTY_FUT_NEXT follow "
+            "from the calendar; fetch one with `main.py instruments update`"
+        )
+    root = matched[1]
+    expiry = calendar.future_expiry(root, on, 1 if matched[2] else 0)
+    unchecked = "" if root in calendar.contracts.index_roots else f"; whether {root} had futures then was not checked"
+    symbol = f"{root}{expiry:%y%b}FUT".upper()
+    return {
+        "name": name,
+        "on": on.isoformat(),
+        "key": f"NFO:{symbol}",
+        "exchange": "NFO",
+        "symbol": symbol,
+        "kind": "FUT",
+        "underlying": root,
+        "expiry": expiry.isoformat(),
+        "lot": calendar.contracts.lot(root, expiry),
+        "by": f"the calendar's expiry rules (no snapshot of that date){unchecked}",
+    }
+
+
+def _document(instrument: Instrument, on: date, by: str) -> dict[str, Any]:
+    return {
+        "on": on.isoformat(),
+        "key": instrument.key,
+        "exchange": instrument.exchange,
+        "symbol": instrument.symbol,
+        "kind": str(instrument.kind),
+        "underlying": instrument.underlying,
+        "expiry": instrument.expiry.isoformat() if instrument.expiry else None,
+        "strike": instrument.strike,
+        "lot": instrument.lot,
+        "tick_size": instrument.tick_size,
+        "freeze": instrument.freeze,
+        "is_fno": instrument.is_fno,
+        "by": by,
+    }
+
+
+def _folders(state: Path) -> list[Path]:
+    """Where snapshots may be: the run in use first, then each account."""
+    current = state_folder.current(state)
+    found = [current.instruments] if current else []
+    return found + [path for path in sorted((state / "accounts").glob("*/instruments")) if path not in found]
+
+
+def _no_lookup() -> InstrumentLookup:
+    raise DataError("the dump is fetched before there is a snapshot to look into")

@@ -1,0 +1,60 @@
+"""The day's login of a paper or live account: by the browser's redirect to localhost, or by what the user pasted."""
+
+import sys
+import webbrowser
+from pathlib import Path
+
+from loguru import logger
+
+from brokers import registry
+from core.errors import ConfigError, NiyamError
+from core.ports import Clock
+from core.types import Account
+from runtime import state_folder
+from utils import control
+from utils.config_loader import Config
+from utils.config_loader import config as secrets
+
+REDIRECT_PORT = 5000
+PATIENCE = 300.0  # seconds a person has for password and second factor
+
+
+def login(config: Config, account: Account, state: Path, clock: Clock, *, answer: str | None, totp: bool) -> str:
+    """Log the account in and say until when; raises ConfigError or BrokerError. A running daemon is told at once."""
+    spec = registry.get(account.broker)
+    if totp:
+        raise ConfigError(f"{spec.title} offers no login without a person (its API has none); leave --totp out and log in by the browser")
+    folder = state_folder.account_folder(state, account.name)
+    session = spec.make_session(account.name, secrets, clock, folder.token_file(account.broker), spec.endpoints, lambda event: None)
+    if answer is None:
+        answer = _caught(session.login_url())
+    session.accept(answer)
+    _tell_daemon(folder, account)
+    expires = session.expires_at()
+    return f"{account.name} is logged in at {spec.title}" + (f" until {expires:%Y-%m-%d %H:%M}" if expires else "")
+
+
+def _caught(url: str) -> str:
+    """The redirect of the browser's login; without a terminal there is nobody to wait for, and the URL is the message."""
+    if not sys.stdout.isatty():
+        raise NiyamError(f"log in at {url} and give the address you end on: main.py login ... --redirect-url 'ADDRESS'")
+    from brokers.zerodha.session import RedirectCatcher
+
+    with RedirectCatcher(REDIRECT_PORT) as catcher:
+        sys.stdout.write(f"Log in at\n  {url}\nwaiting for its redirect on http://127.0.0.1:{catcher.port}/ (Ctrl-C to stop)\n")
+        sys.stdout.flush()
+        try:
+            webbrowser.open(url)
+        except webbrowser.Error as error:
+            logger.debug("no browser opened: {}", error)
+        found = catcher.wait(PATIENCE)
+    if found is None:
+        raise NiyamError(f"nobody logged in within {PATIENCE:.0f} s; try again, or paste the address you ended on with --redirect-url")
+    return found
+
+
+def _tell_daemon(folder: state_folder.RunFolder, account: Account) -> None:
+    try:
+        control.ask(folder.control_socket, "login", {"account": account.name}, timeout=10.0)
+    except control.DaemonDown:
+        return
