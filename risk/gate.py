@@ -16,7 +16,8 @@ from typing import Any, cast
 from core.types import Approved, Instrument, Order, OrderRequest, Refused, TradingState
 from risk.book import RiskBook
 from risk.breaches import ACCOUNT, Breach, LossLocks, Runaway
-from risk.rules import ENTRY_RULES, EXIT_RULES, OPENING, Rule, WellFormed, opens_roll, reduces
+from risk.entry_rules import ENTRY_RULES
+from risk.rules import EXIT_RULES, OPENING, Rule, WellFormed, opens_roll, reduces
 from risk.settings import RiskSettings
 
 __all__ = ["ACCOUNT", "Breach", "Gate"]

@@ -11,6 +11,9 @@ from datetime import date
 from core.types import Horizon, Instrument, Kind, Side
 from risk.settings import MarginSettings
 
+INDICES = frozenset({"NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "SENSEX", "BANKEX", "SENSEX50"})
+"""Underlyings whose derivatives take the index rates; all others, commodities and currencies too, take the higher stock rates."""
+
 
 def required(
     instrument: Instrument,
@@ -26,7 +29,7 @@ def required(
     value = price * quantity * instrument.multiplier
     if instrument.kind in (Kind.EQUITY, Kind.INDEX):
         return value * _equity_rate(instrument, price, horizon, settings)
-    of_index = instrument.underlying in settings.index_underlyings
+    of_index = instrument.underlying in INDICES
     if instrument.kind is Kind.FUTURE:
         return value * (settings.index_future if of_index else settings.stock_future)
     if side is Side.BUY:

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 import msgspec
 
 
+def _positive(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name}: expected a number above zero, got {value!r}")
+
+
 class MarginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The pre-trade margin approximation, as fractions of value (see risk/margin.py). `model` is recorded with results."""
 
     model: str = "approximation-2026-11"
-    index_underlyings: tuple[str, ...] = ("NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "SENSEX", "BANKEX", "SENSEX50")
     equity_intraday: float = 0.20
     equity_intraday_restricted: float = 0.25
     restricted_below_price: float = 50.0
@@ -25,7 +29,7 @@ class MarginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stock_option_expiry_week_factor: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__[2:]:
+        for name in self.__struct_fields__[1:]:
             _positive(f"margin.{name}", getattr(self, name))
 
 
@@ -72,8 +76,6 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How far, in per cent of the last price, an entry's limit or trigger may lie from it."""
     exit_band_pct: float = 20.0
     """How far beyond the last price an exit may chase it, in per cent."""
-    band_min_ticks: int = 20
-    """No band is narrower than this many ticks: three per cent of a cheap option is less than its spread."""
 
     duplicate_window: float = 2.0
     """The same strategy, instrument, side, quantity and price again within this many seconds is a duplicate."""
@@ -95,8 +97,3 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def loss_limit(self, strategy: str) -> float | None:
         """The strategy's own loss limit in rupees, None where it has none."""
         return self.strategy_max_loss.get(strategy, self.max_strategy_loss)
-
-
-def _positive(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{name}: expected a number above zero, got {value!r}")

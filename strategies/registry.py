@@ -34,6 +34,11 @@ def params_of(name: str) -> type[Params]:
     return get(name).params_type
 
 
+def parse_params(name: str, values: Mapping[str, object]) -> Params:
+    """The checked parameters of the class of that name; raises ParameterError (a ValueError with `.parameter`)."""
+    return params_of(name).parse(values)
+
+
 def build(class_name: str, spec: StrategySpec) -> tuple[Strategy, ...]:
     """The objects that serve this configuration: one for each logical instrument, or one for all of them; `start()` is done."""
     cls = get(class_name)

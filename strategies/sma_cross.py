@@ -1,23 +1,20 @@
 """Trend following in its plainest form: hold while the fast average is above the slow one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
 
-from core.types import Bar, Horizon, Signal, View
+from core.types import Bar, Signal, View
 from strategies.base import ParameterError, Params, Strategy, bounded
 from strategies.indicators import SMA
 
 
 @dataclass(frozen=True, slots=True)
 class SmaParams(Params):
-    """`both_ways` goes short while fast is below slow, instead of flat. `stop_pct` is the stop's distance in per cent (0: none)."""
+    """`fast` and `slow` are bars; `both_ways` goes short while fast is below slow, instead of flat."""
 
     fast: int = bounded(9, 1, 500)
     slow: int = bounded(21, 2, 1000)
     both_ways: bool = False
-    stop_pct: float = bounded(0.0, 0.0, 20.0)
 
     def check(self) -> None:
         if self.fast >= self.slow:
@@ -25,37 +22,23 @@ class SmaParams(Params):
 
 
 class SmaCross(Strategy):
-    """Hold one unit while the fast average is above the slow one; otherwise be flat (or short, with `both_ways`)."""
+    """Hold one unit while the fast average is above the slow one; otherwise be flat (or short, with `both_ways`).
+
+    Its history is all its state: a restart in the middle of a day warms up to the same averages, hence to the same decisions.
+    """
 
     params_type = SmaParams
 
     @property
     def warmup_bars(self) -> int:
-        slow: int = self.params.slow
-        return slow
+        return int(self.params.slow)
 
     def start(self) -> None:
         self.fast, self.slow = SMA(self.params.fast), SMA(self.params.slow)
-        self.target: int | None = None
-        self.stop: float | None = None
-
-    def on_session_start(self, day: date) -> None:
-        if self.spec.horizon is Horizon.INTRADAY:
-            self.target = self.stop = None
 
     def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
         fast, slow = self.fast.add(bar.close), self.slow.add(bar.close)
         if fast is None or slow is None:  # still warming up
             return
         below = -1 if self.params.both_ways else 0
-        target = 1 if fast > slow else below
-        if target != self.target and not bar.warmup:  # the stop is set once, where the trade begins, and stays there
-            self.target = target
-            self.stop = bar.close * (1 - target * self.params.stop_pct / 100) if target and self.params.stop_pct else None
-        yield self.signal(bar.instrument, target, stop=self.stop, why=f"fast {fast:.2f} slow {slow:.2f}")
-
-    def state(self) -> dict[str, Any]:
-        return {"target": self.target, "stop": self.stop}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.target, self.stop = state["target"], state["stop"]
+        yield self.signal(bar.instrument, 1 if fast > slow else below, why=f"fast {fast:.2f} slow {slow:.2f}")

@@ -1,0 +1,312 @@
+"""The limits on entries, in the order in which they are asked: first whether trading is allowed now, then how much, then how fast."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from core.types import AccountKind, Horizon, Order, OrderRequest, OrderState, OrderType, SessionState, TradingState
+from risk.book import RiskBook, exposure
+from risk.margin import required
+from risk.rules import OPENING, CircuitLimits, FreezeQuantity, LotMultiple, Reason, RequestRate, Rule, band, prices
+from risk.settings import RiskSettings
+
+
+class StateAllows(Rule):
+    """ACTIVE takes entries. REDUCE_ONLY holds them back; HALTED ends them, and a person's resume does not revive old ones."""
+
+    name = "trading_state"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        if book.trading_state == TradingState.ACTIVE:
+            return None
+        halted = book.trading_state == TradingState.HALTED
+        return Reason(f"trading is {book.trading_state}; `resume{' --confirm' if halted else ''}` allows entries again", permanent=halted)
+
+
+class SessionValid(Rule):
+    """The broker session can carry orders."""
+
+    name = "session"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        if book.session_state == SessionState.LOGIN_REQUIRED:
+            return Reason("the broker session needs a login (`main.py login BROKER`)", permanent=False)
+        return None
+
+
+class BooksTrusted(Rule):
+    """Neither the account is blind nor the instrument frozen."""
+
+    name = "blind"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        blind = book.blind
+        if blind is not None:
+            return Reason(f"blind: {blind}", permanent=False)
+        frozen = book.frozen(request.instrument)
+        if frozen is not None:
+            return Reason(f"{request.instrument.key} is frozen: {frozen}", permanent=False)
+        return None
+
+
+class NotExpired(Rule):
+    """The contract is still alive."""
+
+    name = "expired"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        expiry = request.instrument.expiry
+        if expiry is not None and expiry < book.now.date():
+            return Reason(f"{request.instrument.key} expired on {expiry}; update the instruments")
+        return None
+
+
+class WithinWindow(Rule):
+    """Between the opening of entries and their stop; an unknown broker cut-off refuses live intraday entries altogether."""
+
+    name = "window"
+    clocked = True
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        window = book.entry_window(request)
+        if not window.known and request.horizon == Horizon.INTRADAY and book.account_kind == AccountKind.LIVE:
+            text = "the broker's intraday cut-off for today is not known; give one in config/market/overrides.yaml"
+            return Reason(text, permanent=False)
+        if window.opens is None or window.closes is None:
+            return Reason(f"no session of {request.instrument.key} today", permanent=False)
+        if not window.opens <= book.now < window.closes:
+            return Reason(f"entries are taken {window.opens:%H:%M:%S} to {window.closes:%H:%M:%S}", permanent=False)
+        return None
+
+
+class FreshData(Rule):
+    """The feed is alive, and this instrument's last tick is young by our clock and by the exchange's."""
+
+    name = "stale"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        stale = book.feed_stale
+        if stale is not None:
+            return Reason(f"the feed is stale: {stale}", permanent=False)
+        instrument = request.instrument
+        received = book.received_age(instrument)
+        if received is None:
+            return Reason(f"no tick of {instrument.key} yet", permanent=False)
+        if not received <= self.settings.stale_after:
+            return Reason(f"last tick of {instrument.key} is {received:.1f} s old", permanent=False)
+        exchange = book.exchange_age(instrument)
+        if exchange is not None and not exchange <= self.settings.exchange_stale_after:
+            return Reason(f"last tick of {instrument.key} is {exchange:.1f} s old by the exchange's time", permanent=False)
+        return None
+
+
+class OrderQuantity(Rule):
+    """Units in one order."""
+
+    name = "order_quantity"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        if not request.quantity <= self.settings.max_order_quantity:
+            return Reason(f"quantity {request.quantity} is above max_order_quantity {self.settings.max_order_quantity}")
+        return None
+
+
+class OrderValue(Rule):
+    """Rupees in one order."""
+
+    name = "order_value"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        return _above(_own_exposure(request, book), self.settings.max_order_value, "order value", "max_order_value")
+
+
+class EntryBand(Rule):
+    """An entry's limit and trigger lie near the last price."""
+
+    name = "price_band"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        last = book.last_price(request.instrument)
+        if last is None:
+            return Reason(f"no price of {request.instrument.key} yet", permanent=False)
+        allowed = band(last, self.settings.price_band_pct, request.instrument)
+        for price in prices(request):
+            if not abs(price - last) <= allowed:
+                return Reason(f"price {price} is more than {allowed:.2f} from the last price {last} of {request.instrument.key}")
+        return None
+
+
+class NoUnknownOrder(Rule):
+    """No order of this key is in UNKNOWN: it may have filled."""
+
+    name = "unknown_order"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        for order in book.live_orders():
+            if order.state == OrderState.UNKNOWN and (order.strategy, order.name) == (request.strategy, request.name):
+                return Reason(f"order {order.id} of this key is UNKNOWN until the broker's books decide", permanent=False)
+        return None
+
+
+class Duplicate(Rule):
+    """The same entry is neither working already nor approved a moment ago. Slices of the full freeze quantity are alike by design."""
+
+    name = "duplicate"
+    for_changes = False
+
+    def __init__(self, settings: RiskSettings) -> None:
+        super().__init__(settings)
+        self._recent: deque[tuple[datetime, tuple[Any, ...]]] = deque()
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        if request.quantity == request.instrument.freeze:
+            return None
+        self._forget(book.now)
+        print_ = _fingerprint(request)
+        if any(print_ == seen for _, seen in self._recent):
+            return Reason(f"the same order was approved less than {self.settings.duplicate_window:g} s ago", permanent=False)
+        for order in working_entries(book):
+            if _fingerprint(order) == print_:
+                return Reason(f"the same order is working already ({order.id}, {order.state})", permanent=False)
+        return None
+
+    def passed(self, request: OrderRequest, book: RiskBook) -> None:
+        self._forget(book.now)
+        self._recent.append((book.now, _fingerprint(request)))
+
+    def _forget(self, now: datetime) -> None:
+        while self._recent and (now - self._recent[0][0]).total_seconds() >= self.settings.duplicate_window:
+            self._recent.popleft()
+
+
+class NoSelfTrade(Rule):
+    """The entry would not meet a resting order of our own, of whatever strategy."""
+
+    name = "self_trade"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        if request.order_type == OrderType.SL:
+            return None  # it rests behind its trigger
+        for order in book.live_orders():
+            if order.instrument.key != request.instrument.key or order.side == request.side:
+                continue
+            resting = order.order_type == OrderType.LIMIT or order.state == OrderState.WORKING
+            if resting and (request.limit_price - order.limit_price) * request.side.sign >= 0:
+                return Reason(f"it would trade with our own order {order.id} at {order.limit_price}", permanent=False)
+        return None
+
+
+class NotAgainstOwn(Rule):
+    """An entry does not oppose the strategy's own position: turning round is an exit, then an entry after its fill."""
+
+    name = "opposes_position"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        held = book.position(request.strategy, request.instrument)
+        if held * request.side.sign < 0:
+            return Reason(f"{request.strategy} still holds {held} of {request.instrument.key}; the exit comes first", permanent=False)
+        return None
+
+
+class InstrumentValue(Rule):
+    """Rupees net in one instrument, over all strategies, if every working entry on this side filled."""
+
+    name = "instrument_value"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        instrument, side = request.instrument, request.side
+        working = sum(o.remaining for o in working_entries(book) if o.instrument.key == instrument.key and o.side == side)
+        units = max(0, book.net(instrument) * side.sign + working + request.quantity)
+        price = max(request.limit_price, book.last_price(instrument) or 0.0)
+        value = exposure(instrument, side, units, price)
+        return _above(value, self.settings.max_instrument_value, f"value in {instrument.key}", "max_instrument_value")
+
+
+class StrategyExposure(Rule):
+    """Rupees gross in one strategy, working entries included."""
+
+    name = "strategy_exposure"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        working = sum(_working_exposure(order) for order in working_entries(book) if order.strategy == request.strategy)
+        total = book.strategy_exposure(request.strategy) + working + _own_exposure(request, book)
+        return _above(total, self.settings.max_strategy_exposure, f"exposure of {request.strategy}", "max_strategy_exposure")
+
+
+class GrossExposure(Rule):
+    """Rupees gross over the account, EXTERNAL and working entries included."""
+
+    name = "gross_exposure"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        working = sum(_working_exposure(order) for order in working_entries(book))
+        total = book.account_exposure() + working + _own_exposure(request, book)
+        return _above(total, self.settings.max_gross_exposure, "exposure of the account", "max_gross_exposure")
+
+
+class EnoughMargin(Rule):
+    """The approximate margin of this order is free."""
+
+    name = "margin"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        free = book.available_margin() if self.settings.check_margin else None
+        if free is None:
+            return None
+        needed = required(
+            request.instrument, request.side, request.quantity, request.limit_price, request.horizon, self.settings.margin, book.now.date()
+        )
+        if not needed <= free:
+            return Reason(f"it needs about {needed:.2f} rupees of margin, {free:.2f} are free")
+        return None
+
+
+def working_entries(book: RiskBook) -> Iterator[Order]:
+    """Live orders that may still add to a position; what they may still fill counts as held."""
+    return (order for order in book.live_orders() if order.purpose in OPENING)
+
+
+def _own_exposure(request: OrderRequest, book: RiskBook) -> float:
+    """Rupees this order puts at stake, at its limit or the last price, whichever is higher."""
+    price = max(request.limit_price, book.last_price(request.instrument) or 0.0)
+    return exposure(request.instrument, request.side, request.quantity, price)
+
+
+def _working_exposure(order: Order) -> float:
+    return exposure(order.instrument, order.side, order.remaining, order.limit_price)
+
+
+def _above(value: float, cap: float, what: str, setting: str) -> Reason | None:
+    if not value <= cap:
+        return Reason(f"{what} {value:.2f} rupees is above {setting} {cap:.2f}")
+    return None
+
+
+def _fingerprint(order: OrderRequest | Order) -> tuple[Any, ...]:
+    return (order.strategy, order.instrument.key, order.side, order.quantity, order.order_type, order.limit_price, order.trigger_price)
+
+
+ENTRY_RULES: tuple[Callable[[RiskSettings], Rule], ...] = (
+    StateAllows,
+    SessionValid,
+    BooksTrusted,
+    NotExpired,
+    WithinWindow,
+    FreshData,
+    LotMultiple,
+    FreezeQuantity,
+    OrderQuantity,
+    OrderValue,
+    EntryBand,
+    CircuitLimits,
+    NotAgainstOwn,
+    NoUnknownOrder,
+    Duplicate,
+    NoSelfTrade,
+    InstrumentValue,
+    StrategyExposure,
+    GrossExposure,
+    EnoughMargin,
+    RequestRate,
+)
