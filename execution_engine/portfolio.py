@@ -18,6 +18,7 @@ import msgspec
 
 from core.events import Trade
 from core.types import Fill, Horizon, Instrument, Order, Position, Side
+from execution_engine.costs import Cost
 
 EXTERNAL = "EXTERNAL"
 """The sub-account of what the account holds and we do not own (holdings, manual trades, other tools)."""
@@ -51,34 +52,6 @@ class Adjustment(msgspec.Struct, frozen=True):
     why: str
 
 
-class _Cost:
-    """A signed quantity, what it cost in paise, and what closing parts of it has realised."""
-
-    __slots__ = ("cost", "quantity", "realised")
-
-    def __init__(self, quantity: int = 0, cost: int = 0, realised: int = 0) -> None:
-        self.quantity = quantity
-        self.cost = cost
-        self.realised = realised
-
-    def add(self, quantity: int, value: int) -> None:
-        """Book a signed quantity worth `value` paise (of the same sign)."""
-        held = self.quantity
-        if held * quantity >= 0:
-            self.quantity += quantity
-            self.cost += value
-            return
-        closed = min(abs(held), abs(quantity))
-        received = _share(value, closed, abs(quantity))
-        released = _share(self.cost, closed, abs(held))
-        self.realised -= received + released
-        self.cost -= released
-        self.quantity += closed if quantity > 0 else -closed
-        if closed < abs(quantity):
-            self.quantity = held + quantity
-            self.cost = value - received
-
-
 class _Holding:
     """One sub-account in one (instrument, product)."""
 
@@ -89,8 +62,8 @@ class _Holding:
         self.instrument = instrument
         self.product = product
         self.horizon = horizon
-        self.life = _Cost()
-        self.day_cost = _Cost()
+        self.life = Cost()
+        self.day_cost = Cost()
         self.charges = 0
         self.day_charges = 0
 
@@ -312,7 +285,7 @@ class Portfolio:
                 "product": holding.product,
                 "strategy": holding.strategy,
                 "quantity": holding.life.quantity,
-                "average_price": round(_average(holding.life, holding.instrument), 4),
+                "average_price": round(holding.life.average(holding.instrument.multiplier), 4),
                 "last_price": self._marks.get(holding.instrument.key),
                 "realised": holding.life.realised / 100,
                 "unrealised": (self._value(holding, holding.life.cost) - holding.life.cost) / 100,
@@ -328,7 +301,7 @@ class Portfolio:
             instrument=holding.instrument,
             product=holding.product,
             quantity=life.quantity,
-            average_price=_average(life, holding.instrument),
+            average_price=life.average(holding.instrument.multiplier),
             realised=life.realised,
             charges=holding.charges,
             horizon=holding.horizon,
@@ -405,7 +378,7 @@ class Portfolio:
         if close is not None:
             self._marks[holding.instrument.key] = close
         base = self._value(holding, holding.life.cost)
-        holding.day_cost = _Cost(holding.life.quantity, base)
+        holding.day_cost = Cost(holding.life.quantity, base)
         holding.day_charges = 0
         self._changed[holding.strategy, holding.instrument.key, holding.product] = holding
 
@@ -432,10 +405,10 @@ class Portfolio:
                 continue
             holding = self._holding(stored.strategy, stored.instrument, stored.product, stored.horizon)
             holding.horizon = stored.horizon
-            holding.life = _Cost(stored.quantity, stored.cost, stored.realised)
+            holding.life = Cost(stored.quantity, stored.cost, stored.realised)
             holding.charges = stored.charges
             if stored.day == day:
-                holding.day_cost = _Cost(stored.quantity, stored.day_cost, stored.day_realised)
+                holding.day_cost = Cost(stored.quantity, stored.day_cost, stored.day_realised)
                 holding.day_charges = stored.day_charges
             else:
                 self._rebase(holding, None)
@@ -457,15 +430,6 @@ class Portfolio:
         line.charged += fill.charges
         if fill.id.startswith(f"{fill.order_id}@"):
             line.untold += fill.quantity
-
-
-def _share(value: int, part: int, whole: int) -> int:
-    """value x part / whole, rounded half up to whole paise; exact for part == whole."""
-    return value if part == whole else (2 * value * part + whole) // (2 * whole)
-
-
-def _average(cost: _Cost, instrument: Instrument) -> float:
-    return cost.cost / (cost.quantity * instrument.multiplier * 100) if cost.quantity else 0.0
 
 
 def _digest_line(fill: Fill) -> bytes:
