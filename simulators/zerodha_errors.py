@@ -3,7 +3,7 @@
 from simulators.orders import OrderRefused, Why
 from simulators.wire import Response, dump
 
-BAD_TOKEN = "Incorrect `api_key` or `access_token`."
+BAD_TOKEN = "Incorrect `api_key` or `access_token`."  # noqa: S105 - a text, not a secret
 NO_PERMISSION = "Insufficient permission for that call."
 TIMED_OUT = "Order request timed out. Please check the order book and confirm before placing again."
 NO_SUCH_ORDER = "Couldn't find that `order_id`."

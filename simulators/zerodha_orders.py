@@ -117,7 +117,7 @@ class OrderDesk:
             if order_id == iceberg.order_id:
                 self._next_leg(order_id, iceberg, now)
 
-    def extra(self, order: SimOrder) -> dict[str, Any]:
+    def details(self, order: SimOrder) -> dict[str, Any]:
         """What a row of this order shows beyond the exchange's record."""
         shown: dict[str, Any] = {}
         if order.id in self._lives:

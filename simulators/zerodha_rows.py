@@ -9,6 +9,7 @@ from typing import Any
 
 from simulators.listing import Candle, Listing, Quote
 from simulators.orders import HistoryRow, SimCharges, SimFunds, SimHolding, SimMargin, SimOrder, SimPosition, SimTrade, Status
+from simulators.zerodha_session import AccessToken
 
 STATUS = {
     Status.RECEIVED: "PUT ORDER REQ RECEIVED",
@@ -40,8 +41,25 @@ def number(value: float) -> float | int:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def order_row(order: SimOrder, row: HistoryRow | None = None, extra: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The order as the book shows it, or as it stood at one row of its history. `extra` overrides (validity TTL, iceberg meta)."""
+def profile(session: AccessToken) -> dict[str, Any]:
+    """Who this is, as /user/profile and the login say it."""
+    return {
+        "user_id": session.app.user_id,
+        "user_type": "individual",
+        "email": "practice@example.com",
+        "user_name": "Practice User",
+        "user_shortname": "Practice",
+        "broker": "ZERODHA",
+        "exchanges": ["NSE", "NFO", "BSE", "BFO", "CDS", "MCX", "MF"],
+        "products": ["CNC", "NRML", "MIS", "MTF"],
+        "order_types": ["MARKET", "LIMIT", "SL", "SL-M"],
+        "avatar_url": None,
+        "meta": {"demat_consent": "physical"},
+    }
+
+
+def order_row(order: SimOrder, row: HistoryRow | None = None, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The order as the book shows it, or as it stood at one row of its history. `details` overrides (validity TTL, iceberg meta)."""
     row = row or order.history[-1]
     tags = list(dict.fromkeys([*([order.tag] if order.tag else []), *order.tags]))
     if order.protected is not None:
@@ -82,16 +100,16 @@ def order_row(order: SimOrder, row: HistoryRow | None = None, extra: dict[str, A
     }
     if tags:
         shown["tags"] = tags
-    if extra:
-        shown.update(extra)
+    if details:
+        shown.update(details)
     return shown
 
 
 def order_message(
-    order: SimOrder, row: HistoryRow, status: str, app_id: int, api_secret: str, extra: dict[str, Any] | None
+    order: SimOrder, row: HistoryRow, status: str, app_id: int, api_secret: str, details: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The postback payload that the stream sends as text: an order row with a checksum; `status` may be the postback-only UPDATE."""
-    shown = order_row(order, row, extra)
+    shown = order_row(order, row, details)
     checksum = hashlib.sha256(f"{order.id}{shown['order_timestamp']}{api_secret}".encode()).hexdigest()
     return {
         "type": "order",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from urllib.parse import parse_qsl, urlencode
 
+from simulators.wire import Request
+
 FLUSH = time(6, 0)
 REQUEST_TOKEN_LIFE = timedelta(minutes=5)
 
@@ -33,6 +35,20 @@ class AccessToken:
 
     def alive(self, now: datetime) -> bool:
         return not self.dead and now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An authenticated request on its way to a route; `parts` are the path's, `now` is when it is answered."""
+
+    session: AccessToken
+    request: Request
+    parts: list[str]
+    now: datetime
+
+    @property
+    def user(self) -> str:
+        return self.session.app.user_id
 
 
 class Sessions:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,8 @@ from simulators.zerodha_wire import HEARTBEAT, LTP, MODES, QUOTE, frame, packet
 MOST_CONNECTIONS = 3
 MOST_TOKENS = 3000
 HEARTBEAT_EVERY = timedelta(seconds=2.5)
+PUSH_DELAY = timedelta(milliseconds=20)
+"""How long after a subscription its snapshot comes, where nothing else moves time earlier."""
 
 _TOLD = {
     Status.OPEN: "OPEN",
@@ -116,6 +118,8 @@ class Ticker:
         for one in live:
             stream: Stream = one.state
             moments += [due for due, _ in stream.late]
+            if stream.snapshots or stream.texts:
+                moments.append(now + PUSH_DELAY)
             if stream.muted_until is not None:
                 moments.append(stream.muted_until)
             if world.market.opens_at <= now < world.market.closes_at:
@@ -124,7 +128,9 @@ class Ticker:
                     moments.append(second)
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
-    def tell(self, changes: Sequence[Change], extras: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, int], now: datetime) -> None:
+    def tell(
+        self, changes: Sequence[Change], details_of: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, int], now: datetime
+    ) -> None:
         """Queue an order message for every connection of the user whose order changed."""
         for change in changes:
             status = self._word(change)
@@ -146,8 +152,8 @@ class Ticker:
                 app = stream.session.app
                 if app.user_id != change.user or connection.ended:
                     continue
-                extra = dict(extras.get(change.order.id, {}))
-                told = order_message(change.order, change.row, status, app.app_id, app.api_secret, extra)
+                details = details_of.get(change.order.id, {})
+                told = order_message(change.order, change.row, status, app.app_id, app.api_secret, details)
                 text = json.dumps(told, separators=(",", ":"))
                 if "late_update" in faults:
                     stream.late.append((now + timedelta(seconds=float(faults["late_update"].values["seconds"])), text))
@@ -263,11 +269,5 @@ class Ticker:
             token = next((token for token in stream.modes if values["symbol"] in ("", keys.get(token))), None)
             if token is not None:
                 quote = self._world.market.quote(keys[token])
-                return frame([packet(token, _priced(quote, float(values["price"])), LTP)])
+                return frame([packet(token, replace(quote, last_price=max(0.0, float(values["price"]))), LTP)])
         return b""
-
-
-def _priced(quote: Any, price: float) -> Any:
-    from dataclasses import replace
-
-    return replace(quote, last_price=max(0.0, price))
