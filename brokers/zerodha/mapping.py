@@ -236,6 +236,7 @@ def _sendable(order: Order) -> str:
 
 _REFUSALS = frozenset({"InputException", "OrderException", "MarginException", "HoldingException", "UserException"})
 _CERTAIN = frozenset({400, 404, 405, 410, 428})
+_IP_REFUSAL = "is not allowed to place orders"
 _TIMED_OUT = ("timed out", "check the order book", "confirm before placing")
 
 
@@ -249,7 +250,7 @@ def failure(status: int, error_type: str, message: str, *, is_order: bool) -> Br
         return RateLimited(f"{text} - the budget pauses", code=code)
     if error_type == "TokenException" and status == 403:
         return SessionExpired(f"{text} - log in again: main.py login zerodha", code=code)
-    if error_type == "PermissionException" and status == 403:
+    if status == 403 and (error_type == "PermissionException" or _IP_REFUSAL in message):
         return Rejected(f"{text} - {_permission_step(message)}", code=code)
     if error_type in _REFUSALS and status in _CERTAIN:
         return Rejected(text, code=code)
@@ -259,7 +260,7 @@ def failure(status: int, error_type: str, message: str, *, is_order: bool) -> Br
 
 
 def _permission_step(message: str) -> str:
-    if message.startswith("IP ") or "not allowed to place orders" in message:
+    if _IP_REFUSAL in message:
         return "whitelist this machine's static IPv4 address in the app's profile at developers.kite.trade; a new login does not help"
     return "the app's plan lacks this call (Personal has no market data); change the plan at developers.kite.trade, do not log in again"
 

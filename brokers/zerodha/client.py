@@ -1,0 +1,302 @@
+"""Zerodha over REST: the official SDK on our pooled transport, our words in and out, and a type for every way a call can end.
+
+An order call ends in an order id, a certain refusal (Rejected, RateLimited, SessionExpired), or Unknown; a read in its data or
+Transient and those three. Order calls use keyword arguments only: the SDK has moved positional ones before.
+"""
+
+import functools
+import gzip
+import importlib
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import ModuleType
+from typing import Any, TypeVar
+
+from brokers.spec import Audit, Endpoints, Lookup
+from brokers.transport import Allow, PooledSession, Response
+from brokers.zerodha import mapping
+from brokers.zerodha.session import ZerodhaSession
+from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.ports import Clock
+from core.types import IST, Bar, Instrument, Order, Purpose
+from utils.pacing import Budget, Lane
+
+T = TypeVar("T")
+
+ORDER_SECONDS = 3.0  # an order call that has no answer by then is Unknown; the look-up for it must not wait longer
+_READ_SECONDS = 7.0
+_DOWNLOAD_SECONDS = 60.0
+_ENTRY_PATIENCE = 2.0  # an entry that waits longer for its place in the budget is stale: refused, nothing sent
+_LTP_KEYS = 1000  # instruments in one /quote/ltp
+_PAUSE = {"place": 5.0, "modify": 5.0, "cancel": 2.0, "quote": 5.0, "historical": 5.0, "other": 5.0}  # seconds after a 429
+_READABLE = re.compile(r"/(user/profile|instruments(/.*)?|quote(/ohlc|/ltp)?)")
+
+
+def may_read(method: str, path: str) -> bool:
+    """The allow-list of an account that may not trade: market data and its own profile, by GET alone."""
+    return method == "GET" and _READABLE.fullmatch(path) is not None
+
+
+class ZerodhaData:
+    """Market data of one login; see core.ports.DataSession. Blocking; each thread has an SDK object of its own."""
+
+    def __init__(
+        self,
+        session: ZerodhaSession,
+        clock: Clock,
+        budget: Budget,
+        audit: Audit | None,
+        endpoints: Endpoints,
+        lookup: Lookup,
+        *,
+        allow: Allow | None = may_read,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._budget = budget
+        self._endpoints = endpoints
+        self._lookup = lookup
+        self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
+        self._local = threading.local()
+        _kite_class()  # the SDK is imported here, not inside the first order
+
+    def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
+        name = mapping.INTERVALS.get(interval)
+        if name is None:
+            raise Rejected(f"Zerodha has no candles of {interval} minutes; it has {', '.join(map(str, mapping.INTERVALS))}")
+        token = self._lookup().token(instrument)
+        begin, finish = start.astimezone(IST), end.astimezone(IST)
+        rows = self._read(
+            Lane.DATA,
+            "historical",
+            lambda kite: kite.historical_data(
+                instrument_token=token,
+                from_date=begin.replace(tzinfo=None),
+                to_date=finish.replace(tzinfo=None),
+                interval=name,
+                continuous=continuous,
+                oi=instrument.expiry is not None,
+            ),
+        )
+        try:
+            bars = [_bar(instrument, row, interval) for row in rows]
+        except (IndexError, ValueError, TypeError) as error:
+            raise Transient(f"Zerodha's candles of {instrument.key} hold a row that does not read ({error}); ask again") from error
+        return [bar for bar in bars if begin <= bar.start <= finish]
+
+    def instruments(self) -> bytes:
+        dump = self._read(Lane.DATA, "other", lambda kite: kite.instruments(), seconds=_DOWNLOAD_SECONDS)
+        if not isinstance(dump, bytes):
+            raise Transient("Zerodha's instrument dump came as something else than CSV; ask again")
+        try:
+            return gzip.decompress(dump) if dump[:2] == b"\x1f\x8b" else dump
+        except (OSError, EOFError) as error:
+            raise Transient(f"Zerodha's instrument dump is a broken archive ({error}); ask again") from error
+
+    def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
+        prices: dict[str, float] = {}
+        keys = [instrument.key for instrument in instruments]
+        for first in range(0, len(keys), _LTP_KEYS):
+            some = keys[first : first + _LTP_KEYS]
+            answer = self._mapping("last prices", Lane.DATA, "quote", functools.partial(_ltp, keys=some))
+            try:
+                prices.update((key, float(answer[key]["last_price"])) for key in some if key in answer)
+            except (KeyError, ValueError, TypeError) as error:
+                raise Transient(f"Zerodha's last prices hold a row that does not read ({error}); ask again") from error
+        return prices
+
+    def profile(self) -> Mapping[str, Any]:
+        return self._mapping("profile", Lane.PORTFOLIO, "other", lambda kite: kite.profile())
+
+    def close(self) -> None:
+        """Give the pooled connections back."""
+        self._http.close()
+
+    # --- one call -----------------------------------------------------------------------------------------------------------------------
+
+    def _read(self, lane: Lane, kind: str, ask: Callable[[Any], T], *, seconds: float = _READ_SECONDS) -> T:
+        self._budget.acquire(lane, kind)
+        return self._call(kind, ask, seconds, is_order=False)
+
+    def _mapping(self, what: str, lane: Lane, kind: str, ask: Callable[[Any], Any]) -> Mapping[str, Any]:
+        answer = self._read(lane, kind, ask)
+        if not isinstance(answer, dict):
+            raise Transient(
+                f"Zerodha's {what} came as {type(answer).__name__} where an object was due; this read proves nothing, ask again"
+            )
+        return answer
+
+    def _call(self, kind: str, ask: Callable[[Any], T], seconds: float, *, is_order: bool) -> T:
+        token = self._session.token()
+        kite = self._kite()
+        kite.set_access_token(token)
+        kite.timeout = seconds
+        try:
+            return ask(kite)
+        except BrokerError:
+            raise
+        except Exception as error:  # the SDK raises whatever a reply made it trip over; each end gets its type here
+            failure = _failure(error, self._http.last, is_order=is_order)
+        if isinstance(failure, SessionExpired):
+            self._session.invalidate(token, str(failure))
+        elif isinstance(failure, RateLimited):
+            self._budget.pause(_PAUSE[kind], kind)
+        raise failure
+
+    def _kite(self) -> Any:
+        """This thread's SDK object."""
+        kite = getattr(self._local, "kite", None)
+        if kite is None:
+            kite = _kite_class()(api_key=self._session.api_key(), root=self._endpoints.rest)
+            kite.reqsession = self._http
+            self._local.kite = kite
+        return kite
+
+
+class ZerodhaBroker(ZerodhaData):
+    """A trading login; see core.ports.Broker."""
+
+    def __init__(
+        self, session: ZerodhaSession, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
+    ) -> None:
+        super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
+
+    def place(self, order: Order) -> str:
+        parameters = mapping.place_parameters(order)
+        return self._order(_lane(order), "place", lambda kite: kite.place_order(**parameters))
+
+    def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
+        parameters = mapping.modify_parameters(order, quantity, limit_price, trigger_price)
+        self._order(_lane(order), "modify", lambda kite: kite.modify_order(**parameters))
+
+    def cancel(self, order: Order) -> None:
+        parameters = mapping.cancel_parameters(order)
+        self._order(Lane.CANCEL, "cancel", lambda kite: kite.cancel_order(**parameters))
+
+    def orders(self) -> tuple[OrderUpdate, ...]:
+        rows, at, lookup = self._rows("orders", lambda kite: kite.orders()), self._clock.now(), self._lookup()
+        return tuple(_complete(lambda row: mapping.order_update(row, at, "book", lookup), rows))
+
+    def trades(self) -> tuple[Trade, ...]:
+        rows, lookup = self._rows("trades", lambda kite: kite.trades()), self._lookup()
+        return tuple(_complete(lambda row: mapping.trade(row, lookup), rows))
+
+    def positions(self) -> tuple[BrokerPosition, ...]:
+        answer, lookup = self._mapping("positions", Lane.PORTFOLIO, "other", lambda kite: kite.positions()), self._lookup()
+        return tuple(_complete(lambda row: mapping.position(row, lookup), _list("positions", answer.get("net"))))
+
+    def funds(self) -> Funds:
+        answer = self._mapping("margins", Lane.PORTFOLIO, "other", lambda kite: kite.margins())
+        try:
+            return mapping.funds(answer)
+        except DataError as error:
+            raise Transient(str(error)) from error
+
+    def _order(self, lane: Lane, kind: str, send: Callable[[Any], Any]) -> str:
+        patience = _ENTRY_PATIENCE if lane is Lane.ENTRY else 60.0
+        self._budget.acquire(lane, kind, patience=patience)
+        order_id = self._call(kind, send, ORDER_SECONDS, is_order=True)
+        if not isinstance(order_id, str | int) or not str(order_id).strip():
+            raise Unknown(f"Zerodha's {kind} reply carries no order id ({order_id!r}); look for the order by its tag in the order book")
+        return str(order_id)
+
+    def _rows(self, what: str, ask: Callable[[Any], Any]) -> list[Any]:
+        return _list(what, self._read(Lane.PORTFOLIO, "other", ask))
+
+
+def _ltp(kite: Any, *, keys: list[str]) -> Any:
+    return kite.ltp(*keys)
+
+
+def _lane(order: Order) -> Lane:
+    return Lane.ENTRY if order.purpose is Purpose.ENTRY else Lane.EXIT
+
+
+def _list(what: str, rows: Any) -> list[Any]:
+    if not isinstance(rows, list):
+        raise Transient(f"Zerodha's {what} came without a list ({type(rows).__name__}); this read proves nothing, ask again")
+    return rows
+
+
+def _complete(make: Callable[[Any], T], rows: list[Any]) -> list[T]:
+    """All rows or none: a book that misses a row would be evidence of absence."""
+    try:
+        return [make(row) for row in rows]
+    except (DataError, AttributeError, TypeError) as error:
+        raise Transient(f"{error}; the whole read is dropped") from error
+
+
+def _bar(instrument: Instrument, row: Sequence[Any], interval: int) -> Bar:
+    start = datetime.fromisoformat(row[0]).astimezone(IST)
+    oi = int(row[6]) if len(row) > 6 else 0
+    close_at = start + timedelta(minutes=interval)
+    return Bar(instrument, start, close_at, interval, float(row[1]), float(row[2]), float(row[3]), float(row[4]), int(row[5]), oi)
+
+
+def _failure(error: Exception, reply: Response | None, *, is_order: bool) -> BrokerError:
+    """What a failed call means, from the reply itself rather than from what the SDK made of it."""
+    if reply is None:
+        text = f"no answer from Zerodha ({type(error).__name__}: {error})"
+        return Unknown(f"{text}; the order may have been taken, look for it by its tag") if is_order else Transient(text)
+    try:
+        envelope = json.loads(reply.content)
+    except ValueError:
+        envelope = None
+    if reply.status_code >= 500 or not isinstance(envelope, dict) or not (envelope.get("error_type") or envelope.get("status") == "error"):
+        message = envelope.get("message") if isinstance(envelope, dict) else None
+        shown = str(message or f"{type(error).__name__}, body {reply.content[:120]!r}")
+        return mapping.failure(
+            reply.status_code if reply.status_code == 429 or reply.status_code >= 500 else 0, "", shown, is_order=is_order
+        )
+    return mapping.failure(
+        reply.status_code, str(envelope.get("error_type") or ""), str(envelope.get("message") or "no message"), is_order=is_order
+    )
+
+
+def _is_download(path: str) -> bool:
+    return path.startswith(("/instruments", "/quote"))
+
+
+@functools.cache
+def _kite_class() -> Any:
+    """KiteConnect with its reply formatters off: rows stay as the wire has them, for mapping.py, which also reads the stream's texts."""
+
+    class Kite(load_sdk().KiteConnect):  # type: ignore[misc]  # the SDK has no types
+        def _format_response(self, data: Any) -> Any:
+            return data
+
+        def _format_historical(self, data: Any) -> Any:
+            return data["candles"]
+
+        def _parse_instruments(self, data: Any) -> Any:
+            return data
+
+    return Kite
+
+
+@functools.cache
+def load_sdk() -> ModuleType:
+    """Import kiteconnect without Twisted: its ticker module is stood in for while the package loads, and found normally afterwards."""
+    if "kiteconnect" in sys.modules:
+        return sys.modules["kiteconnect"]
+    stub = ModuleType("kiteconnect.ticker")
+    stub.KiteTicker = None  # type: ignore[attr-defined]
+    sys.modules["kiteconnect.ticker"] = stub
+    try:
+        sdk = importlib.import_module("kiteconnect")
+    finally:
+        del sys.modules["kiteconnect.ticker"]
+
+    def on_demand(name: str) -> Any:
+        if name == "KiteTicker":
+            return importlib.import_module("kiteconnect.ticker").KiteTicker
+        raise AttributeError(f"module 'kiteconnect' has no attribute {name!r}")
+
+    del sdk.KiteTicker, sdk.ticker
+    sdk.__getattr__ = on_demand  # type: ignore[method-assign]
+    return sdk
