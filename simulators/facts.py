@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from functools import cache, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,11 @@ class Facts:
                 return phase.start + timedelta(seconds=30)
         return phases[-1].end - timedelta(seconds=30)
 
+    def expiring_index_stop(self, day: date) -> datetime | None:
+        """When index contracts that expire on this day stop trading, where that is before the others do."""
+        text = version_at(self.sessions["segments"]["FO"]["versions"], day).get("expiring_index_contracts_stop")
+        return self._at(day, text) if text else None
+
     def close_window(self, segment: str, day: date) -> tuple[datetime, datetime] | None:
         """The window whose volume-weighted price is the official close; None where the last (auction) price is."""
         rule = version_at(self.sessions["segments"][segment]["versions"], day).get("close_price", {})
@@ -205,6 +211,15 @@ class Facts:
                 found.append(expiry)
             year, month = year + month // 12, month % 12 + 1
         return found
+
+    def in_pre_open(self, kind: str, root: str, expiry: date | None, day: date) -> bool:
+        """Cash shares take part in the opening auction; of derivatives the current month's futures, and the next month's in its last five days."""
+        if kind == "EQ":
+            return True
+        if kind != "FUT" or expiry is None or self.auction_at("FO", day, "pre_open") is None:
+            return False
+        near, following = self.monthly_expiries(root, day, 2)
+        return expiry == near or (expiry == following and near <= list(islice(self.days_from(day), 5))[-1])
 
     def weekly_expiry(self, root: str, day: date) -> date | None:
         """The next weekly expiry not before `day`, unless that week's is the monthly one's date; None for roots without weeklies."""

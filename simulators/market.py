@@ -302,7 +302,7 @@ class SyntheticMarket(TapeMarket):
         volume = int(quantities.sum())
         for kind, share in (("pre_open", 0.006), ("auction", 0.08)):
             at = self.facts.auction_at(segment, day, kind)
-            if at is None or (kind == "pre_open" and not self.in_pre_open(contract.key, day, contract)):
+            if at is None or (kind == "pre_open" and not self.facts.in_pre_open(contract.kind, contract.root, contract.expiry, day)):
                 continue
             second = _seconds(at, opens_at)
             price = as_grid(float(mid[second]) * (1 + (0.0008 * float(random.standard_normal()) if kind == "auction" else 0.0)), tick)
@@ -311,19 +311,6 @@ class SyntheticMarket(TapeMarket):
             seconds, prices = np.insert(seconds, place, second), np.insert(prices, place, price)
             quantities = np.insert(quantities, place, quantity)
         return seconds, prices, quantities
-
-    def in_pre_open(self, key: str, day: date, contract: Contract | None = None) -> bool:
-        """Cash shares take part; of derivatives the current month's futures, and the next month's in its predecessor's last five days."""
-        contract = contract or self._contracts[key]
-        if contract.kind == "EQ":
-            return True
-        if contract.kind != "FUT" or contract.expiry is None:
-            return False
-        near, following = self.facts.monthly_expiries(contract.root, day, 2)
-        if contract.expiry == near:
-            return True
-        last_days = list(islice(self.facts.days_from(day), 5))
-        return contract.expiry == following and near <= last_days[-1]
 
     def _open_interest(self, contract: Contract, day: date, length: int, lot: int) -> Ints | None:
         if contract.kind == "EQ":
