@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
-from core.documents import fill_document, order_document, position_document
 from core.errors import NiyamError
-from core.types import IST, Order
+from core.types import IST, Fill, Order, Position
 from runtime import report
 from runtime.report import Ledger
 
@@ -55,12 +54,14 @@ def _status(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _orders(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
-    return [order_document(order) for order in _on_days(store, arguments)]
+    from execution_engine.snapshots import order_row
+
+    return [{"account": order.account, **order_row(order)} for order in _on_days(store, arguments)]
 
 
 def _fills(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     first, last = _period(store, arguments)
-    return [fill_document(fill) for fill in store.fills() if first <= fill.at.astimezone(IST).date() <= last]
+    return [_fill(fill) for fill in store.fills() if first <= fill.at.astimezone(IST).date() <= last]
 
 
 def _positions(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
@@ -74,7 +75,7 @@ def _positions(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     for position in store.positions():
         row = marked.get((position.strategy, position.instrument.key, position.product))
         last_price = row.get("last_price") if row else None
-        rows.append(position_document(position, float(str(last_price)) if last_price is not None else None))
+        rows.append(_position(position, float(str(last_price)) if last_price is not None else None))
     return rows
 
 
@@ -98,7 +99,6 @@ def _positions_after(store: Ledger, day: date) -> Documents:
                     "last_price": None,
                     "realised": leg.gross / 100,
                     "unrealised": None,
-                    "charges": leg.charges / 100,
                 }
             )
     return rows
@@ -106,8 +106,13 @@ def _positions_after(store: Ledger, day: date) -> Documents:
 
 def _signals(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     first, last = _period(store, arguments)
+    account = _account(store)
     entries = store.read_journal(kind="signal")
-    return [entry for entry in entries if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last]
+    return [
+        {"account": account, **entry}
+        for entry in entries
+        if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last
+    ]
 
 
 def _journal(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
@@ -123,6 +128,38 @@ def _report(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("from") or arguments.get("to"):
         return report.build_period(store, account=account, start=first, end=last)
     return report.build(store, account=account, day=last)
+
+
+def _fill(fill: Fill) -> dict[str, Any]:
+    return {
+        "id": fill.id,
+        "account": fill.account,
+        "order_id": fill.order_id,
+        "strategy": fill.strategy,
+        "instrument": fill.instrument.key,
+        "side": str(fill.side),
+        "quantity": fill.quantity,
+        "price": fill.price,
+        "charges": fill.charges / 100,
+        "at": fill.at.astimezone(IST).isoformat(),
+    }
+
+
+def _position(position: Position, last_price: float | None) -> dict[str, Any]:
+    """`last_price` None (no mark known) leaves `unrealised` None as well, never zero."""
+    units = position.quantity * position.instrument.multiplier
+    unrealised = None if last_price is None else round((last_price - position.average_price) * units, 2)
+    return {
+        "account": position.account,
+        "instrument": position.instrument.key,
+        "product": position.product,
+        "strategy": position.strategy,
+        "quantity": position.quantity,
+        "average_price": round(position.average_price, 4),
+        "last_price": last_price,
+        "realised": position.realised / 100,
+        "unrealised": unrealised if position.quantity else 0.0,
+    }
 
 
 def _account(store: Ledger) -> str:

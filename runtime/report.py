@@ -5,12 +5,12 @@ Everything is derived from the booked fills. What only the engine saw comes from
 that were not confirmed); a day without that record is reported from the fills alone.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from core.documents import digest_of
 from core.types import IST, Fill, Instrument, Order, Position, Side, Snapshot
 from execution_engine.portfolio import EXTERNAL
 
@@ -143,6 +143,19 @@ def _trip(leg: _Leg, last: Fill) -> RoundTrip:
     )
 
 
+def digest_of(fills: Iterable[Fill]) -> str:
+    """SHA-256 over a run's fills in booking order, a line each: at|strategy|instrument|side|quantity|price in paise|charges in paise.
+
+    `at` in whole seconds of IST. Ids are left out, so that equal digests mean equal behaviour. (The portfolio keeps the same running.)
+    """
+    digest = hashlib.sha256()
+    for fill in fills:
+        at = fill.at.astimezone(IST).isoformat(timespec="seconds")
+        parts = (at, fill.strategy, fill.instrument.key, fill.side, fill.quantity, round(fill.price * 100), fill.charges)
+        digest.update(("|".join(map(str, parts)) + "\n").encode())
+    return digest.hexdigest()
+
+
 def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
     """The report of one day, as CONTRACT's `report --json` has it (rupees), with the day's round trips beside it."""
     fills = [fill for fill in store.fills() if _day(fill) <= day]
@@ -150,7 +163,7 @@ def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
     today = [(fill, gross) for fill, gross in walked.realised if _day(fill) == day]
     trips = [trip for trip in walked.trips if trip.exit_at.date() == day]
     seen: Mapping[str, Any] = store.get("day", day.isoformat()) or {}
-    square_off = seen.get("square_off") or {}
+    square_off = seen.get("square_off") or _rounds(store, day)
     charges = sum(fill.charges for fill, _ in today)
     gross = sum(part for _, part in today)
     return {
@@ -203,7 +216,18 @@ def _gate(store: Ledger, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 def _alarms(store: Ledger, day: date) -> list[dict[str, Any]]:
     alerts = [entry for entry in store.read_journal(kind="alert", day=day) if entry.get("level") == "page"]
-    return alerts + store.read_journal(kind="mismatch", day=day)
+    return alerts + store.read_journal(kind="difference", day=day)
+
+
+def _rounds(store: Ledger, day: date) -> dict[str, Any]:
+    """The square-off of a day that has not closed yet, from its durable schedule: the first start, and flat once every round is."""
+    rounds = [dict(value) for key, value in store.items("square_off").items() if key.startswith(f"{day.isoformat()}|")]
+    flat = [one["flat"] for one in rounds if one["flat"]]
+    return {
+        "scheduled": min((one["scheduled"] for one in rounds), default=None),
+        "started": min((one["started"] for one in rounds if one["started"]), default=None),
+        "flat": max(flat) if flat and len(flat) == len(rounds) else None,
+    }
 
 
 def _late(square_off: Mapping[str, str]) -> bool:
