@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import brokers.zerodha.mapping as mapping
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, InstrumentRows, Lookup, Put, Session, Spec
-from brokers.zerodha import mapping
 from core.ports import Broker, Clock, CredentialStore, DataSession, Feed
 from utils.pacing import Budget, Limit
 

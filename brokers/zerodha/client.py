@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any, TypeVar
 
+import brokers.zerodha.mapping as mapping
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response
-from brokers.zerodha import mapping
 from brokers.zerodha.session import ZerodhaSession
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, OrderUpdate, Trade
@@ -297,6 +297,6 @@ def load_sdk() -> ModuleType:
             return importlib.import_module("kiteconnect.ticker").KiteTicker
         raise AttributeError(f"module 'kiteconnect' has no attribute {name!r}")
 
-    del sdk.KiteTicker, sdk.ticker
+    del sdk.KiteTicker
     sdk.__getattr__ = on_demand  # type: ignore[method-assign]
     return sdk

@@ -17,9 +17,9 @@ from autobahn.twisted.websocket import connectWS
 from kiteconnect.ticker import KiteTicker
 from twisted.internet import reactor, ssl
 
+import brokers.zerodha.wire as wire
 from brokers.spec import Lookup
 from brokers.stream import Closed, Refused
-from brokers.zerodha import wire
 from core.errors import DataError
 from core.events import Event
 from core.ports import Clock

@@ -18,9 +18,9 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import urllib3
 
+import brokers.zerodha.mapping as mapping
 from brokers.spec import Announce, Endpoints
 from brokers.transport import PooledSession, Response, ServerFault
-from brokers.zerodha import mapping
 from core.errors import ConfigError, Rejected, SessionExpired, Transient
 from core.events import SessionStatus
 from core.ports import Clock, CredentialStore

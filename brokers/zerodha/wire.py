@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import brokers.zerodha.mapping as mapping
 from brokers.spec import Lookup
-from brokers.zerodha import mapping
 from core.errors import DataError
 from core.events import Event, OrderUpdate
 from core.types import IST, Instrument, Tick
