@@ -152,7 +152,8 @@ class Contracts:
         if "all" in version:
             return float(version["all"])
         bands = version.get("bands") or version["bands_by_index_level"]
-        return next(float(step) for low, high, step in bands if low <= level and (high is None or level < high or level == high))
+        # NSE's limits belong to the band below them, except the first (below 250 rupees, below 15,000 points)
+        return next(float(step) for low, high, step in bands if high is None or level < high or (low > 0 and level == high))
 
     # --- inside -----------------------------------------------------------------------------------------------------------------
 

@@ -172,7 +172,8 @@ class Calendar:
 
     def day_bounds(self, day: date, segments: Iterable[str] = ("EQ", "FO")) -> tuple[datetime, datetime] | None:
         """(start of the first phase, end of the last) over `segments`; None when none of them trades."""
-        phases = [phase for segment in segments for variant in ("", "cas") for phase in self._day((_EXCHANGES[segment][0], variant, day))]
+        keys = [(_EXCHANGES[segment][0], variant, day) for segment in segments for variant in (("", "cas") if segment == "EQ" else ("",))]
+        phases = [phase for key in keys for phase in self._day(key)]
         return (min(phase.start for phase in phases), max(phase.end for phase in phases)) if phases else None
 
     # --- hours ----------------------------------------------------------------------------------------------------------------
