@@ -107,8 +107,12 @@ class Executor(Protocol):
         """Events this executor made without a thread (paper); taken before the next outside event."""
         ...
 
-    def restore(self, orders: Sequence[Order]) -> None:
-        """Live orders found in the ledger at start (paper re-arms them; live has them at the broker)."""
+    def restore(self, orders: Sequence[Order], *, positions: Sequence[Position] = (), fills: Sequence[Fill] = ()) -> None:
+        """The ledger's live orders, positions and fills at start (paper re-arms them; live has them at the broker)."""
+        ...
+
+    def end_of_day(self, now: datetime) -> None:
+        """The last session of the day is over (paper ends its day orders; a real exchange does that itself)."""
         ...
 
 

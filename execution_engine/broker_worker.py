@@ -3,12 +3,13 @@
 import heapq
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
 from core.events import Action, Books, Event, Outcome, Reply
 from core.ports import Broker, Clock
-from core.types import Order, Purpose
+from core.types import Fill, Order, Position, Purpose
 
 Put = Callable[[Sequence[Event], str], None]
 
@@ -132,8 +133,11 @@ class BrokerWorker:
     def drain(self) -> list[Event]:
         return []
 
-    def restore(self, orders: Sequence[Order]) -> None:
+    def restore(self, orders: Sequence[Order], *, positions: Sequence[Position] = (), fills: Sequence[Fill] = ()) -> None:
         return None
+
+    def end_of_day(self, now: datetime) -> None:
+        self.read_books(positions=True, urgent=True)
 
     def _call(self, action: Action, order: Order, run: Callable[[], str | None]) -> None:
         outcome, broker_order_id, reason, code, name = Outcome.ACK, order.broker_order_id, "", "", ""

@@ -92,9 +92,7 @@ class Control:
             return
         engine.set_state(TradingState.HALTED, "kill by command")
         engine.store.commit()
-        if whole is not None:
-            engine.adopt_external("kill --whole-account")
-        engine.square_off.now_all("kill by command", engine.clock.now())
+        engine.square_off.now_all("kill by command", engine.clock.now(), whole_account=whole is not None)
         self._wait(engine, command)
 
     def _acknowledge(self, engine: Engine, command: Command) -> None:

@@ -58,7 +58,8 @@ class Run(msgspec.Struct):
     strategy: Strategy
     size: Size
     instruments: dict[str, Instrument]  # logical name -> today's contract
-    stop_pct: float | None = None  # protection for a signal that carries no stop
+    stop_pct: float | None = None  # protection for a signal that carries none of its own, in per cent of the price
+    take_profit_pct: float | None = None
 
 
 class Engine:
@@ -169,7 +170,22 @@ class Engine:
             self.timers.cancel(name)
         now = self.clock.now()
         self.portfolio.sample(now)
-        self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.portfolio.flat, "pnl": self.portfolio.pnl()})
+        rounds = self.square_off.rounds()
+        self.store.put(
+            "day",
+            day.isoformat(),
+            {
+                "flat_at": max((one["flat"] for one in rounds if one["flat"]), default=None) if self.flat else None,
+                "max_drawdown": self.portfolio.max_drawdown,
+                "square_off": {
+                    "scheduled": min((one["scheduled"] for one in rounds), default=None),
+                    "started": min((one["started"] for one in rounds if one["started"]), default=None),
+                    "flat": max((one["flat"] for one in rounds if one["flat"]), default=None) if self.flat else None,
+                },
+                "assumed": list(self.world.calendar.notes(day)),
+            },
+        )
+        self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.flat, "pnl": self.portfolio.pnl()})
         self.settle()
 
     # --- the loop's side --------------------------------------------------------------------------------------------------------
@@ -262,9 +278,7 @@ class Engine:
         if old is None and signal.target == 0:
             return  # flat from the start: nothing to hold, nothing to say
         price = self.world.last_price(signal.instrument) or 0.0
-        stop = signal.stop
-        if stop is None and run.stop_pct is not None and signal.target != 0 and price > 0:
-            stop = price * (1 - run.stop_pct / 100 * (1 if signal.target > 0 else -1))
+        stop, take_profit = _protection(run, signal, price)
         try:
             wanted = quantity_for(run.size, signal.instrument, signal.target, price, stop)
         except (SizingError, ZeroDivisionError) as error:
@@ -280,7 +294,7 @@ class Engine:
             at=signal.at,
             reference=price,
             stop=stop,
-            take_profit=signal.take_profit,
+            take_profit=take_profit,
             why=signal.why,
         )
         self.signals.append(signal)
@@ -288,7 +302,7 @@ class Engine:
             self.clock.now(),
             "signal",
             {"strategy": signal.strategy, "name": signal.name, "instrument": signal.instrument.key, "target": signal.target,
-             "wanted": wanted, "stop": stop, "take_profit": signal.take_profit, "why": signal.why},
+             "wanted": wanted, "stop": stop, "take_profit": take_profit, "why": signal.why},
         )  # fmt: skip
         self._retries.pop((signal.strategy, signal.name), None)
         self.targets.keep(target)
@@ -587,3 +601,16 @@ class Engine:
         """Nothing intraday of ours is open and no order of ours is alive."""
         held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != "EXTERNAL" for p in self.portfolio.positions())
         return not held and not self.desk.live()
+
+
+def _protection(run: Run, signal: Signal, price: float) -> tuple[float | None, float | None]:
+    """Stop and profit target of a new target: the signal's own, else the configured distances from the price."""
+    if signal.target == 0 or price <= 0:
+        return None, None
+    sign = 1 if signal.target > 0 else -1
+    stop, take_profit = signal.stop, signal.take_profit
+    if stop is None and run.stop_pct is not None:
+        stop = price * (1 - sign * run.stop_pct / 100)
+    if take_profit is None and run.take_profit_pct is not None:
+        take_profit = price * (1 + sign * run.take_profit_pct / 100)
+    return stop, take_profit

@@ -24,6 +24,7 @@ ABSENT_READS = 4
 ABSENT_SECONDS = 120.0
 ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the book by then
 FAILED_READS = 3
+RECOVERING = "recovery: the broker's books have not been read yet"
 
 
 class Reconciliation:
@@ -102,6 +103,8 @@ class Reconciliation:
         self._acknowledged(books)
         if books.positions is not None:
             self._positions(books, books.positions)
+            if self._world.blind_reason == RECOVERING:
+                self._world.blind_reason = None
         if not self._desk.unknown():
             self._looks = 0
         return changes

@@ -113,9 +113,12 @@ class SquareOff:
         if now < this.closes:
             self._timers.set(f"square_off|{name}", now + AGAIN)
 
-    def now_all(self, why: str, now: datetime) -> list[Target]:
-        """Flatten every key of ours at once, whatever its horizon (square-off and kill by command); returns the keys acted on."""
-        held = [p for p in self._portfolio.positions() if p.quantity and p.strategy != EXTERNAL]
+    def now_all(self, why: str, now: datetime, *, whole_account: bool = False) -> list[Target]:
+        """Flatten every key of ours at once, whatever its horizon (square-off and kill by command); returns the keys acted on.
+
+        `whole_account` also closes what is EXTERNAL: only `kill --whole-account` with the account's name typed out asks for that.
+        """
+        held = [p for p in self._portfolio.positions() if p.quantity and (whole_account or p.strategy != EXTERNAL)]
         targets = self._to_flatten(held, list(self._desk.live()), now)
         for target in targets:
             self._flatten(target, why, Purpose.SQUARE_OFF)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ class GrantChannel:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(None)
         self._lines = self._socket.makefile("rb")
+        self._lock = threading.Lock()
         self._send({"attach": {"account": account}})
         self.attached: dict[str, Any] = self.read()["attached"]
 
@@ -46,7 +48,8 @@ class GrantChannel:
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
-            self._socket.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            with self._lock:
+                self._socket.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
         except OSError as error:
             raise NiyamError(f"the simulator is gone ({error}); start the run again") from error
 

@@ -1,0 +1,370 @@
+"""The daemon: one account, one engine thread, day after day. It starts by recovering, ends in order, and dies without losing anything."""
+
+import math
+import signal
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from types import FrameType
+from typing import Any
+
+from loguru import logger
+from sdnotify import SystemdNotifier
+
+from brokers.spec import Endpoints
+from core.clock import GrantedClock, SystemClock
+from core.errors import ConfigError
+from core.events import Command
+from core.ports import CredentialStore
+from core.types import Account, Snapshot
+from data_ingestion.replay import Manifest, prepare
+from execution_engine import snapshots
+from runtime import day as trading_day
+from runtime import readout, recovery, report, simulator, state_folder, tables
+from runtime.control_socket import ControlSocket
+from runtime.grants import GrantChannel, GrantedPump
+from runtime.inbox import Inbox, Pump, SystemPump
+from runtime.notifier import Notifier
+from runtime.options import RunOptions
+from runtime.screen import Screen
+from runtime.state_folder import PRACTICE_KINDS, Lock, RunFolder
+from runtime.wiring import account_of, build
+from storage.store import open_reader
+from strategies import registry as strategies
+from utils import config_loader
+from utils.config_loader import Config, Secrets
+from utils.config_schema import StrategySettings
+from utils.control import Answer
+from utils.logging_setup import setup as setup_logging
+
+PREPARE_AT = time(8, 45)  # IST: after the brokers' dumps are made (about 08:30), before the pre-open
+AFTER_CLOSE = timedelta(minutes=2)  # for the last rows of the day
+PUBLISH_S = 0.2
+STORE_SNAPSHOT_S = 5.0
+OUTCOME_S = 120.0  # how long a command waits for its outcome
+
+
+def run(options: RunOptions) -> int:
+    """The `run` command: exit 0 when it ended by itself or was asked to, 1 when something is wrong."""
+    config = config_loader.load(options.config, strategy=options.strategy, check_strategy=_check_strategy)
+    account = account_of(config, options.account, options.broker)
+    practice = account.kind in PRACTICE_KINDS
+    if not practice and (options.data or options.simulator or options.speed or options.date or options.start):
+        raise ConfigError(f"--data, --simulator, --speed, --date and --start are for practice accounts; {account.name!r} is {account.kind}")
+    wall = SystemClock()
+    with Lock(options.state):
+        folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now(), resume=options.resume)
+        screen_wanted = Screen(lambda: None).live
+        setup_logging(
+            level=config.settings.log.level,
+            file=folder.log / "niyam.jsonl",
+            keep_days=config.settings.log.keep_days,
+            human=not screen_wanted,
+        )
+        logger.info("Niyam: account {} ({}), state {}, config {}", account.name, account.kind, folder.path, config.hash[:12])
+        daemon = Daemon(options, config, account, folder, continues)
+        return daemon.main()
+
+
+@dataclass
+class Sources:
+    """Where time, wire and credentials of this run come from."""
+
+    clock: SystemClock | GrantedClock
+    inbox: Inbox
+    pump: Pump
+    credentials: CredentialStore
+    endpoints: Endpoints | None = None
+    login_page: str | None = None
+    manifest: Manifest | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Daemon:
+    """One run of one account."""
+
+    def __init__(self, options: RunOptions, config: Config, account: Account, folder: RunFolder, continues: bool) -> None:
+        self._options = options
+        self._config = config
+        self._folder = folder
+        self._continues = continues
+        self._account = account
+        self._stopping = ""
+        self._snapshot: Snapshot | None = None
+        self._published_at = self._stored_at = -math.inf
+        self._wall = SystemClock()
+        self._systemd = SystemdNotifier()
+        self._answers: dict[str, tuple[threading.Event, list[Answer]]] = {}
+        self._notifier = Notifier(_deliveries(config, account), levels=config.settings.alerts.levels)
+        self._sources = self._find_sources()
+        self._house, self._control = build(
+            account=account,
+            config=config,
+            run=folder,
+            clock=self._sources.clock,
+            inbox=self._sources.inbox,
+            pump=self._sources.pump,
+            credentials=self._sources.credentials,
+            endpoints=self._sources.endpoints,
+            ledger_url=_ledger_url(config, folder, account),
+            notifier=self._notifier,
+            answer=self._on_answer,
+        )
+        self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
+        self._screen = Screen(lambda: self._snapshot)
+
+    def main(self) -> int:
+        """Recover, trade the days, end in order."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        self._notifier.start()
+        self._socket.start()
+        self._house.downloads.start()
+        if self._house.broker_worker is not None:
+            self._house.broker_worker.start()
+        ended = False
+        try:
+            self._journal_start()
+            self._screen.start()
+            ended = self._trade_days()
+        finally:
+            self._close(ended)
+        return 0
+
+    # --- days -------------------------------------------------------------------------------------------------------------------------
+
+    def _trade_days(self) -> bool:
+        """True when the run came to its own end (its days are done, or it was asked to stop)."""
+        house, done = self._house, 0
+        enabled = self._enabled()
+        first = True
+        while not self._stopping:
+            today = self._next_day()
+            if today is None:
+                break
+            if first:
+                resumed = recovery.from_ledger(house, today)
+            self._rest_until(trading_day.begins_at(house, today, PREPARE_AT))
+            if self._stopping:
+                break
+            trading_day.open_day(house, today, resumed=first and resumed, login_page=self._sources.login_page, enabled=enabled)
+            if first:
+                house.feed.start()
+                self._systemd.notify("READY=1")
+            first = False
+            house.store.put("engine", "day", today.isoformat())
+            self._rest_until(trading_day.ends_at(house, today) + AFTER_CLOSE)
+            if self._stopping:
+                break
+            trading_day.close_day(house, today)
+            house.store.put("engine", "closed_day", today.isoformat())
+            self._publish(force=True)
+            logger.info("the day is closed: {}", today)
+            done += 1
+            if self._options.days is not None and done >= self._options.days:
+                self._show_report(today)
+                break
+        return True
+
+    def _next_day(self) -> date | None:
+        """The day to trade now: today while it is not over, else the next one (within the data, when data is played)."""
+        house, now = self._house, self._house.clock.now()
+        closed = house.store.get("engine", "closed_day")
+        day = now.date()
+        if closed is not None and day <= date.fromisoformat(closed):
+            day = date.fromisoformat(closed) + timedelta(days=1)
+        played = self._sources.manifest
+        if played is not None:
+            left = [one for one in played.days if one >= day]
+            return left[0] if left else None
+        calendar = house.calendar
+        for _ in range(30):
+            bounds = calendar.day_bounds(day)
+            if (calendar.trading_day("EQ", day) or calendar.trading_day("FO", day)) and bounds is not None and now < bounds[1]:
+                return day
+            day += timedelta(days=1)
+        raise ConfigError(f"no trading day within 30 days of {now.date()}; look at config/market/holidays.yaml and overrides.yaml")
+
+    def _rest_until(self, until: datetime) -> None:
+        """Run the engine until `until`, or until somebody asks the process to stop."""
+        house = self._house
+        engine = house.engine
+        while not self._stopping and house.clock.now() < until:
+            for event in house.pump.next(min(until, engine.wake_at())):
+                engine.process(event)
+            engine.run_timers()
+            engine.settle()
+            self._control.check(engine)
+            self._publish()
+
+    def _enabled(self) -> dict[str, StrategySettings]:
+        """The strategies this run trades: enabled, of this account, `--instrument` applied, fitting the spacing of recorded bars."""
+        chosen = {name: one for name, one in self._config.strategies.items() if one.enabled and one.account in (None, self._account.name)}
+        if not chosen:
+            raise ConfigError(f"no enabled strategy of account {self._account.name!r} in {self._options.config / 'strategies'}; enable one")
+        if self._options.instrument is not None:
+            chosen = {name: one.model_copy(update={"instruments": (self._options.instrument,)}) for name, one in chosen.items()}
+        played = self._sources.manifest
+        if played is not None and played.interval_s:
+            for name, one in list(chosen.items()):
+                if (one.interval * 60) % played.interval_s:
+                    text = f"{name} wants {one.interval}-minute bars, the data has bars of {played.interval_s} s; it is off for this run"
+                    self._house.alerts("warn", "Strategy disabled", text)
+                    del chosen[name]
+        if not chosen:
+            raise trading_day.NothingToTrade("no strategy fits the spacing of this data")
+        return chosen
+
+    # --- what the outside sees and says ----------------------------------------------------------------------------------------------
+
+    def _publish(self, *, force: bool = False) -> None:
+        """A new Snapshot at most every 200 ms of wall time; stored every few seconds, so that a crash leaves a recent one."""
+        wall = self._wall.monotonic()
+        if not force and wall - self._published_at < PUBLISH_S:
+            return
+        self._published_at = wall
+        self._snapshot = snapshots.build(self._house.engine, list(self._house.alerts.latest))
+        self._systemd.notify(f"WATCHDOG=1\nSTATUS={self._house.clock.now():%Y-%m-%d %H:%M}, {self._snapshot.status['trading_state']}")
+        if force or wall - self._stored_at >= STORE_SNAPSHOT_S:
+            self._stored_at = wall
+            self._house.store.save_snapshot(self._snapshot)
+            self._house.engine.settle()
+
+    def _submit(self, name: str, arguments: Mapping[str, Any]) -> Answer:
+        """Called on a control thread: hand the command to the engine and wait for its outcome."""
+        identity = uuid.uuid4().hex
+        arrived, answers = threading.Event(), list[Answer]()
+        self._answers[identity] = (arrived, answers)
+        try:
+            self._house.inbox.put([Command(self._house.clock.now(), identity, name, dict(arguments))], "control")
+            self._house.pump.poke()
+            if not arrived.wait(OUTCOME_S):
+                return Answer(ok=False, text=f"{name}: no outcome within {OUTCOME_S:.0f} s; look at `status` and `journal`")
+            return answers[0]
+        finally:
+            del self._answers[identity]
+
+    def _on_answer(self, identity: str, ok: bool, text: str, data: Any) -> None:
+        waiting = self._answers.get(identity)
+        self._publish(force=True)
+        if waiting is not None:
+            waiting[1].append(Answer(ok=ok, text=text, data=data))
+            waiting[0].set()
+
+    def _read(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Called on a control thread: what the Snapshot does not hold, from a reader of the ledger."""
+        reader = open_reader(_ledger_url(self._config, self._folder, self._account))
+        try:
+            return readout.document(reader, name, {**arguments, "account": self._account.name})
+        finally:
+            reader.close()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            raise KeyboardInterrupt
+        self._stopping = signal.Signals(number).name
+        threading.Thread(target=self._house.pump.poke, daemon=True).start()  # never from inside the handler: it may hold the lock
+
+    def _show_report(self, day: date) -> None:
+        self._screen.stop()
+        document = report.build(self._house.store, account=self._account.name, day=day)
+        tables.show("report", document)
+
+    # --- start and end -----------------------------------------------------------------------------------------------------------------
+
+    def _journal_start(self) -> None:
+        house = self._house
+        facts = {"account": self._account.name, "kind": str(self._account.kind), "config": self._config.hash,
+                 "build": config_loader.build_hash(), "continues": self._continues}  # fmt: skip
+        house.store.journal(house.clock.now(), "started", facts)
+        house.store.commit()
+        logger.info("build {}, config {}", str(facts["build"])[:12], self._config.hash[:12])
+
+    def _close(self, ended: bool) -> None:
+        house = self._house
+        self._systemd.notify("STOPPING=1")
+        self._screen.stop()
+        self._socket.stop()
+        house.feed.stop()
+        house.downloads.stop()
+        if house.broker_worker is not None:
+            house.broker_worker.stop()
+        if ended:
+            house.store.journal(house.clock.now(), "stopped", {"why": self._stopping or "the run is over", "flat": house.engine.flat})
+            self._publish(force=True)
+            self._folder.finish(self._wall.now())
+        house.recorder.swap(None)
+        house.store.close()
+        house.audit.close()
+        self._notifier.stop()
+        if isinstance(house.clock, GrantedClock):
+            house.clock.fail("the daemon ends")
+            if ended:
+                simulator.end(self._folder, self._sources.facts)
+
+    def _find_sources(self) -> Sources:
+        inbox = Inbox()
+        if self._account.kind not in PRACTICE_KINDS:
+            clock = SystemClock()
+            return Sources(clock, inbox, SystemPump(inbox, clock), Secrets())
+        options, folder = self._options, self._folder
+        manifest = self._prepared() if options.data is not None else None
+        facts = simulator.find(folder, options)
+        if facts is None:
+            day = options.date or (manifest.first_full_session if manifest is not None else simulator.DEFAULT_DAY)
+            at = options.start or simulator.DEFAULT_START
+            facts = simulator.start(
+                folder, options, self._account.broker, day=day, at=at, data=manifest.folder if manifest is not None else None
+            )
+        granted = GrantedClock()
+        channel = GrantChannel(str(facts["grants"]), self._account.name)
+        pump = GrantedPump(inbox, granted, channel, self._on_end)
+        return Sources(
+            granted,
+            inbox,
+            pump,
+            simulator.SimulatorCredentials(self._account.broker, facts["credentials"]),
+            Endpoints(rest=facts["rest"], stream=facts["stream"], login=facts["login"]),
+            facts["login"],
+            manifest,
+            facts,
+        )
+
+    def _prepared(self) -> Manifest:
+        """The user's data, checked and normalised into the run's folder."""
+        options = self._options
+        assert options.data is not None
+        calendar = self._config.calendar(self._account.kind)
+        return prepare(
+            options.data,
+            self._folder.data,
+            calendar,
+            symbols=options.symbols,
+            repair=options.repair,
+            day=options.date,
+            on_note=lambda text: logger.info("data: {}", text),
+        )
+
+    def _on_end(self, reason: str) -> None:
+        self._stopping = self._stopping or f"the simulated market has no more days ({reason})"
+
+
+def _check_strategy(name: str, params: Mapping[str, Any]) -> object:
+    return strategies.params_of(name).parse(params)
+
+
+def _ledger_url(config: Config, folder: RunFolder, account: Account) -> str:
+    return state_folder.ledger_url(folder, account.kind, config.settings.database.url, Secrets())
+
+
+def _deliveries(config: Config, account: Account) -> list[Any]:
+    from runtime.notifier import telegram, webhook
+
+    wanted, secrets, found = config.settings.alerts, Secrets(), []
+    if wanted.webhook:
+        found.append(webhook(secrets.get_secret("NIYAM_WEBHOOK_URL"), account.name))
+    if wanted.telegram_chat:
+        found.append(telegram(secrets.get_secret("NIYAM_TELEGRAM_TOKEN"), wanted.telegram_chat, account.name))
+    return found

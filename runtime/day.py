@@ -1,0 +1,195 @@
+"""The morning of a trading day, and its evening: session, instruments, names, warm-up, subscription; then report, record and rest.
+
+All that blocks runs on the downloads thread while the pump keeps the process moving, so that the morning is the same in real and in
+granted time.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from typing import Any, TypeVar
+
+from loguru import logger
+
+from core.errors import BrokerError, ConfigError, DataError
+from core.events import SessionStatus
+from core.types import AccountKind, Instrument, SessionState
+from data_ingestion.recorder import Recorder
+from data_ingestion.warmup import warmup_bars
+from execution_engine.broker_worker import DATA
+from execution_engine.buy_sell_logic import Size
+from execution_engine.engine import Run
+from execution_engine.portfolio import EXTERNAL
+from runtime.wiring import House
+from strategies import registry as strategies
+from strategies.base import Strategy, StrategySpec
+from utils.config_loader import build_hash
+from utils.config_schema import StrategySettings
+
+Result = TypeVar("Result")
+KNOWN = ("NSE:NIFTY 50", "NSE:RELIANCE")  # keys whose absence says that a dump is not the real one
+
+
+class NothingToTrade(ConfigError):
+    """No enabled strategy has an instrument today; the text names what there is."""
+
+
+def waiting(house: House, run: Callable[[], Result]) -> Result:
+    """Run something that blocks on the downloads thread; events that happen meanwhile wait for the engine. Raises what it raises."""
+    job = house.downloads.submit(DATA, run)
+    house.pump.complete(job)
+    result: Result = job.value()
+    return result
+
+
+def log_in(house: House, login_page: str | None) -> bool:
+    """A valid session: the stored one, else (simulator) its self-approving page. False when a person has to log in."""
+    if login_page is not None and house.session.state() is not SessionState.VALID:
+        waiting(house, lambda: house.session.auto_login(login_page))
+    state = house.session.state()
+    house.engine.process(
+        SessionStatus(
+            house.clock.now(),
+            house.account.name,
+            state,
+            "start of the day",
+            "" if state is SessionState.VALID else house.session.login_url(),
+        )
+    )
+    return state is not SessionState.LOGIN_REQUIRED
+
+
+def load_instruments(house: House, day: date, known: tuple[str, ...]) -> None:
+    """Today's snapshot, or an older one with an alert; DataError when there is none at all."""
+    update = waiting(house, lambda: house.instruments.update(house.data, house.spec, day, house.clock.now(), known=known))
+    if not update.accepted:
+        house.alerts("page", "Instrument dump refused", f"{update.reason}; yesterday's snapshot ({update.snapshot.day}) stays in use")
+    house.lookup.set(update.snapshot)
+
+
+def resolve(house: House, day: date, enabled: Mapping[str, StrategySettings]) -> tuple[dict[str, Instrument], list[str]]:
+    """Logical name -> today's contract for all enabled strategies, and a note for each that does not resolve."""
+    snapshot = house.instruments.open(day)
+    assert snapshot is not None
+    names: dict[str, Instrument] = {}
+    notes = []
+    for name in sorted({name for one in enabled.values() for name in one.instruments}):
+        try:
+            instrument = snapshot.resolve(name, day)
+        except DataError as error:
+            notes.append(str(error))
+            continue
+        if not instrument.tradable:
+            notes.append(f"{name} is an index and cannot be traded; use its future, e.g. {instrument.underlying}_FUT")
+        elif not house.calendar.continuous(instrument, day):
+            notes.append(f"{name} ({instrument.key}) has no session on {day}")
+        else:
+            names[name] = instrument
+    return names, notes
+
+
+def build_runs(house: House, day: date, enabled: Mapping[str, StrategySettings], names: Mapping[str, Instrument]) -> list[Run]:
+    """The strategies of today, warmed up by muted replay of history up to now and given back what they stored."""
+    runs = []
+    for name, settings in enabled.items():
+        traded = tuple(one for one in settings.instruments if one in names)
+        if not traded:
+            continue
+        params = strategies.params_of(settings.class_).parse(settings.params)
+        spec = StrategySpec(name, params, traded, settings.interval, settings.horizon)
+        for strategy in strategies.build(settings.class_, spec):
+            own = (strategy.logical,) if strategy.logical is not None else traded
+            run = Run(
+                strategy,
+                Size(settings.size.lots, settings.size.quantity, settings.size.capital, settings.size.risk),
+                {one: names[one] for one in own},
+                settings.risk.stop_pct or house.config.settings.protect.distance_pct,
+                settings.risk.take_profit_pct,
+            )
+            _warm_up(house, day, run)
+            runs.append(run)
+    return runs
+
+
+def _warm_up(house: House, day: date, run: Run) -> None:
+    strategy, now = run.strategy, house.clock.now()
+    for instrument in run.instruments.values():
+        if strategy.warmup_bars:
+            try:
+                bars = waiting(
+                    house,
+                    lambda one=instrument: warmup_bars(  # type: ignore[misc]
+                        house.data, house.calendar, one, strategy.interval, strategy.warmup_bars, now
+                    ),
+                )
+            except BrokerError as error:
+                house.alerts("warn", "No warm-up history", f"{strategy.name} {instrument.key}: {error}; it warms up on live bars")
+                bars = []
+            for bar in bars:
+                for _ in strategy.bar(bar, house.engine.world):
+                    pass  # muted: what a strategy says of the past is not acted on
+    opens = [windows[0][0] for one in run.instruments.values() if (windows := house.calendar.continuous(one, day))]
+    strategy.begin(day, _saved(house, strategy), min(opens) if opens else None)
+
+
+def _saved(house: House, strategy: Strategy) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = house.store.get("strategy", f"{strategy.name}|{strategy.logical or '*'}")
+    return found
+
+
+def open_day(house: House, day: date, *, resumed: bool, login_page: str | None, enabled: Mapping[str, StrategySettings]) -> None:
+    """Everything until the gate opens. Raises NothingToTrade when no strategy has an instrument today."""
+    engine = house.engine
+    if not log_in(house, login_page):
+        raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {house.account.broker}`")
+    load_instruments(house, day, KNOWN if house.account.kind in (AccountKind.PAPER, AccountKind.LIVE) else ())
+    for gone in engine.targets.restore(house.lookup().by_key):
+        house.alerts("warn", "Instrument gone", f"{gone} is not in today's instruments; its target is dropped, a position in it is shown")
+    names, notes = resolve(house, day, enabled)
+    for note in notes:
+        house.alerts("warn", "Instrument not available", note)
+    if not names:
+        raise NothingToTrade("no enabled strategy has an instrument today: " + "; ".join(notes))
+    house.recorder.swap(
+        Recorder(
+            house.run.recordings, day, house.account.name, {"config": house.config.hash, "build": build_hash(), "resumed": str(resumed)}
+        )
+    )
+    engine.portfolio.start_day(day) if not resumed else None
+    engine.desk.open_day(house.store.orders(day))
+    engine.world.canary = _canary(house, names)
+    runs = build_runs(house, day, enabled, names)
+    held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
+    watched = {one.key: one for one in (*names.values(), *held, *([engine.world.canary] if engine.world.canary else []))}
+    engine.open_day(day, runs, names, resumed=resumed)
+    house.feed.subscribe(watched.values())
+    logger.info("the day is open: {} with {}", day, ", ".join(f"{run.strategy.name} on {'/'.join(run.instruments)}" for run in runs))
+
+
+def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
+    wanted = house.config.settings.feed.canary
+    snapshot = house.instruments.open(house.clock.now().date())
+    if wanted is not None and snapshot is not None:
+        try:
+            return snapshot.resolve(wanted, house.clock.now().date())
+        except DataError:
+            logger.info("the canary {} is not in today's instruments; any traded instrument serves", wanted)
+    return next(iter(names.values()), None)
+
+
+def ends_at(house: House, day: date) -> datetime:
+    """When the day is over for us: the last session of what we trade has closed, and two minutes for its last rows have passed."""
+    ends = [windows[-1][1] for one in house.engine.world.names.values() if (windows := house.calendar.continuous(one, day))]
+    return max(ends)
+
+
+def begins_at(house: House, day: date, prepare: time) -> datetime:
+    return datetime.combine(day, prepare, house.clock.now().tzinfo)
+
+
+def close_day(house: House, day: date) -> None:
+    """The evening: unfilled day orders end, the engine closes its books, the day's record for the report is stored."""
+    engine = house.engine
+    house.feed.unsubscribe(list(engine.world.names.values()))
+    house.executor.end_of_day(house.clock.now())
+    engine.close_day(day)
+    house.recorder.swap(None)

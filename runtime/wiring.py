@@ -1,0 +1,273 @@
+"""The composition root: the one place that picks concretes. It builds the house of one account; it decides nothing about trading."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from brokers import registry
+from brokers.spec import Endpoints, Session, Spec
+from core.clock import GrantedClock, SystemClock
+from core.errors import ConfigError, DataError
+from core.events import Command, Event
+from core.market import Calendar
+from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, InstrumentLookup, Notifier
+from core.types import Account, AccountKind, Horizon, Instrument, Order, Side
+from data_ingestion.bars import BarBuilder
+from data_ingestion.instruments import InstrumentStore
+from data_ingestion.recorder import Recorder
+from data_ingestion.tick_filter import TickFilter
+from execution_engine.broker_worker import BrokerWorker, Worker
+from execution_engine.charges import Charges
+from execution_engine.control import Control
+from execution_engine.engine import Engine, Ladder
+from execution_engine.order_manager import OrderDesk
+from execution_engine.paper_broker import PaperBroker
+from execution_engine.portfolio import Portfolio
+from execution_engine.world import World
+from risk.gate import Gate
+from risk.margin import required
+from risk.settings import MarginSettings, RiskSettings
+from runtime.alerts import Alerts
+from runtime.inbox import Inbox, Pump
+from runtime.state_folder import RunFolder
+from storage.audit import AuditSegment
+from storage.store import SqlStore, open_store
+from utils.config_loader import Config, load_charges
+from utils.pacing import Budget
+
+PAPER_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PAPER})
+MUTE_AFTER_S = 10.0  # heartbeats come every couple of seconds; this long without anything is a dead line (zerodha.md 6.2)
+
+
+class LaneAudit:
+    """One audit segment for each worker thread; order requests are on disk before they leave (promise P12)."""
+
+    def __init__(self, run: RunFolder, clock: Clock) -> None:
+        self._run = run
+        self._clock = clock
+        self._segments: dict[str, AuditSegment] = {}
+        self._lock = threading.Lock()
+
+    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int:
+        return self._segment(lane).request(lane, method, route, masked_params, durable=method != "GET")
+
+    def reply(self, number: int, status: int, masked_body: str) -> None:
+        self._segment(threading.current_thread().name).reply(number, status, masked_body)
+
+    def close(self) -> None:
+        for segment in self._segments.values():
+            segment.close()
+
+    def _segment(self, lane: str) -> AuditSegment:
+        with self._lock:
+            if lane not in self._segments:
+                self._segments[lane] = AuditSegment(self._run.audit, lane.replace("/", "-"), self._clock)
+            return self._segments[lane]
+
+
+class Lookup:
+    """The day's instrument snapshot behind a name that does not change when the day does."""
+
+    def __init__(self) -> None:
+        self._current: InstrumentLookup | None = None
+
+    def set(self, snapshot: InstrumentLookup) -> None:
+        self._current = snapshot
+
+    def __call__(self) -> InstrumentLookup:
+        if self._current is None:
+            raise DataError("no instrument snapshot of today yet; the day's preparation loads it before anything asks")
+        return self._current
+
+
+@dataclass
+class House:
+    """All parts of one running account. The engine thread owns everything but what is named as an edge thread's."""
+
+    account: Account
+    config: Config
+    run: RunFolder
+    clock: SystemClock | GrantedClock
+    inbox: Inbox
+    pump: Pump
+    calendar: Calendar
+    store: SqlStore
+    spec: Spec
+    session: Session
+    data: DataSession
+    executor: Executor
+    broker_worker: BrokerWorker | None
+    downloads: Worker
+    feed: Feed
+    lookup: Lookup
+    instruments: InstrumentStore
+    engine: Engine
+    alerts: Alerts
+    audit: LaneAudit
+    recorder: "RecorderSlot"
+    budget: Budget
+
+
+class RecorderSlot:
+    """Where the engine's record of the day goes: the day's Recorder once there is one."""
+
+    def __init__(self) -> None:
+        self.recorder: Recorder | None = None
+
+    def append(self, event: Event) -> None:
+        if self.recorder is not None:
+            self.recorder.append(event)
+
+    def swap(self, recorder: Recorder | None) -> None:
+        if self.recorder is not None:
+            self.recorder.close()
+        self.recorder = recorder
+
+
+def build(
+    *,
+    account: Account,
+    config: Config,
+    run: RunFolder,
+    clock: SystemClock | GrantedClock,
+    inbox: Inbox,
+    pump: Pump,
+    credentials: CredentialStore,
+    endpoints: Endpoints | None,
+    ledger_url: str,
+    notifier: Notifier,
+    answer: Callable[[str, bool, str, Any], None],
+) -> tuple[House, Control]:
+    """Everything for `account`; nothing is connected and no thread runs yet. `endpoints` None = the broker's own."""
+    spec = registry.get(account.broker)
+    endpoints = endpoints or spec.endpoints
+    calendar = config.calendar(account.kind)
+    store = open_store(ledger_url)
+    alerts = Alerts(clock, store, notifier)
+    budget = Budget(clock, spec.limits)
+    audit = LaneAudit(run, clock)
+    lookup = Lookup()
+
+    def put(events: Sequence[Event], origin: str) -> None:
+        inbox.put(events, origin)
+
+    def announce(event: Event) -> None:
+        inbox.put([event], "session")
+
+    session = spec.make_session(account.name, credentials, clock, run.session / f"{account.broker}.json", endpoints, announce)
+    portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker))
+    margin_settings = _risk(config)
+    data: DataSession
+    executor: Executor
+    broker_worker = None
+    if account.kind in PAPER_KINDS:
+        data = spec.make_data(session, clock, budget, audit, endpoints, lookup)
+        executor = PaperBroker(account, clock, sessions=calendar)
+    else:
+        broker = spec.make_broker(session, clock, budget, audit, endpoints, lookup)
+        data, executor = broker, BrokerWorker(account.name, broker, clock, put, inbox.poke)
+        broker_worker = executor
+    desk = OrderDesk(account.name, store, executor, portfolio, lambda order: _product(spec, order), alerts)
+
+    def margin(instrument: Instrument, horizon: Horizon, quantity: int, price: float) -> float:
+        side = Side.BUY if quantity > 0 else Side.SELL
+        return required(instrument, side, abs(quantity), price, horizon, margin_settings.margin, clock.now().date())
+
+    world = World(account, calendar, config.square_off, portfolio, desk, clock.now, margin)
+    world.stale_after = config.settings.feed.canary_stale_s
+    feed = spec.make_feed(
+        account.name,
+        session,
+        clock,
+        put,
+        endpoints,
+        lookup,
+        config.settings.feed.transport,
+        lambda: world.canary is None or calendar.is_open(world.canary, clock.now()),
+    )
+
+    def feed_mute() -> str:
+        if not world.feed_connected or world.canary is None or not calendar.is_open(world.canary, clock.now()):
+            return ""
+        silent = feed.silent_for
+        return f"nothing arrived for {silent:.0f} s on a connected feed" if silent > MUTE_AFTER_S else ""
+
+    recorder = RecorderSlot()
+    control = Control(answer)
+    engine = Engine(
+        account=account,
+        clock=clock,
+        store=store,
+        executor=executor,
+        desk=desk,
+        portfolio=portfolio,
+        gate=Gate(margin_settings),
+        world=world,
+        bars=BarBuilder(calendar),
+        tick_gate=TickFilter(),
+        alert=alerts,
+        ladder=Ladder(),
+        books_every_s=15.0,
+        record=recorder.append,
+        feed_mute=feed_mute,
+        reconnect=feed.reconnect,
+        horizon_of=spec.horizon_of,
+        commands=lambda house, command: _command(control, house, command),
+    )
+    return (
+        House(
+            account=account,
+            config=config,
+            run=run,
+            clock=clock,
+            inbox=inbox,
+            pump=pump,
+            calendar=calendar,
+            store=store,
+            spec=spec,
+            session=session,
+            data=data,
+            executor=executor,
+            broker_worker=broker_worker,
+            downloads=Worker(f"{account.name}/downloads", clock, inbox.poke),
+            feed=feed,
+            lookup=lookup,
+            instruments=InstrumentStore(run.instruments, calendar, account.broker),
+            engine=engine,
+            alerts=alerts,
+            audit=audit,
+            recorder=recorder,
+            budget=budget,
+        ),
+        control,
+    )
+
+
+def account_of(config: Config, name: str | None, broker: str | None) -> Account:
+    """The account that this run trades, `--broker` applied (practice kinds only)."""
+    chosen = name or config.settings.account
+    settings = config.settings.accounts.get(chosen)
+    if settings is None:
+        raise ConfigError(f"no account {chosen!r} in settings.yaml; there are {', '.join(config.settings.accounts)}")
+    account = settings.account(chosen)
+    if broker is not None and broker != account.broker:
+        if account.kind not in (AccountKind.PRACTICE, AccountKind.PRACTICE_LIVE):
+            raise ConfigError(f"--broker {broker} does not fit the account {chosen!r}, which is at {account.broker}; change settings.yaml")
+        registry.get(broker)  # says which brokers there are
+        account = Account(account.name, account.kind, broker, account.capital, account.data_broker, account.app)
+    return account
+
+
+def _risk(config: Config) -> RiskSettings:
+    given = config.risk.model_dump()
+    losses = {name: one.risk.max_loss for name, one in config.strategies.items() if one.risk.max_loss is not None}
+    return RiskSettings(**{**given, "margin": MarginSettings(**given["margin"]), "strategy_max_loss": losses})
+
+
+def _product(spec: Spec, order: Order) -> str:
+    return spec.product(order.horizon, order.instrument)
+
+
+def _command(control: Control, engine: Engine, command: Command) -> None:
+    control.handle(engine, command)
