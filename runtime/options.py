@@ -1,7 +1,8 @@
 """What `main.py run` was asked to do: one frozen record of its flags."""
 
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date as Day
+from datetime import time as TimeOfDay
 from pathlib import Path
 
 
@@ -20,8 +21,8 @@ class RunOptions:
     broker: str | None = None
     account: str | None = None
     days: int | None = None
-    date: date | None = None
-    start: time | None = None
+    date: Day | None = None
+    start: TimeOfDay | None = None
     speed: float | None = None
     data: Path | None = None
     symbols: Path | None = None
