@@ -201,7 +201,7 @@ class Grants:
         state = self.attached
         if state is None or state.done is None:
             return
-        print(f"grants: waited {WALL_GUARD_S:.0f} s for what done {state.grant} names; going on without it", file=sys.stderr)
+        sys.stderr.write(f"grants: waited {WALL_GUARD_S:.0f} s for what done {state.grant} names; going on without it\n")
         for lane, count in state.done.get("requests", {}).items():
             for number in range(state.received.get(lane, 0) + 1, count + 1):
                 state.received[lane] = number
@@ -326,7 +326,8 @@ class Grants:
 
     def _release_brake(self, state: Attached) -> None:
         """A poke while braking: grant the moment at which a braked clock stands now."""
-        assert self._brake is not None and self._speed is not None
+        assert self._brake is not None
+        assert self._speed is not None
         self._brake.cancel()
         self._brake = None
         state.poked = False

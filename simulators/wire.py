@@ -67,6 +67,10 @@ class BrokerSimulator(Protocol):
         """The next moment after `now` at which one of these connections may get a frame; None: not before the market's end."""
         ...
 
+    def next_moment(self, now: datetime) -> datetime | None:
+        """The next moment after `now` at which anything at all happens, for a clock that runs as fast as it can; None at the end."""
+        ...
+
     def last_moment(self) -> datetime:
         """The end of the last day this market has."""
         ...

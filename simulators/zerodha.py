@@ -73,6 +73,10 @@ class ZerodhaSimulator:
         dying = self.desk.next_due() if connections else None
         return min((moment for moment in (due, dying) if moment is not None and moment > now), default=None)
 
+    def next_moment(self, now: datetime) -> datetime | None:
+        moments = (self.world.next_second(now), self.world.next_day(), self.world.exchange.next_due(), self.desk.next_due())
+        return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
     def last_moment(self) -> datetime:
         return self.world.last_moment
 

@@ -128,9 +128,7 @@ class Ticker:
                     moments.append(second)
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
-    def tell(
-        self, changes: Sequence[Change], details_of: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, int], now: datetime
-    ) -> None:
+    def tell(self, changes: Sequence[Change], details_of: Mapping[str, dict[str, Any]], numbers: Mapping[str, int], now: datetime) -> None:
         """Queue an order message for every connection of the user whose order changed."""
         for change in changes:
             status = self._word(change)
@@ -152,7 +150,7 @@ class Ticker:
                 app = stream.session.app
                 if app.user_id != change.user or connection.ended:
                     continue
-                details = details_of.get(change.order.id, {})
+                details = details_of.get(change.order.id)
                 told = order_message(change.order, change.row, status, app.app_id, app.api_secret, details)
                 text = json.dumps(told, separators=(",", ":"))
                 if "late_update" in faults:

@@ -1,0 +1,385 @@
+"""The socket shell of a broker simulator: one process and one loop for REST, login page, stream, admin routes and the grants channel.
+
+Everything listens on loopback. With `granted` time moves only by grants to an attached client (simulators/grants.py); without it time
+runs by itself at `speed`. Clients that are not attached are answered at once in both.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import math
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from simulators.faults import FaultError, Faults, load
+from simulators.grants import Finish, Grants
+from simulators.sockets import GrantLink, StreamWire, hang_up
+from simulators.wire import Connection, Request, Response
+from simulators.world import IST, World
+from simulators.zerodha import ZerodhaSimulator
+from simulators.zerodha_session import App
+
+HEADER = "X-Grant"
+DEFAULT_DATE = date(2026, 11, 20)
+DEFAULT_START = time(9, 15)
+KEEP_ALIVE_S = 24 * 3600.0  # a client that stands still in granted time must find its connection alive
+STEP_S = 0.1  # real seconds between two looks at a free-running clock
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `simulate` was asked for. `speed` None = as fast as it goes; `data` is a folder normalised by data_ingestion/replay.py."""
+
+    broker: str = "zerodha"
+    host: str = "127.0.0.1"
+    port: int = 0
+    speed: float | None = 1.0
+    data: Path | None = None
+    seed: int = 1
+    faults: Path | None = None
+    date: "date | None" = None
+    start: time = DEFAULT_START
+    granted: bool = False
+    json: bool = False
+    redirect_url: str = "http://127.0.0.1:5000/"
+    facts: Path | None = None
+
+    @classmethod
+    def of(cls, given: Any) -> "Options":
+        """From a parsed command line; what it lacks or leaves None keeps its default, an infinite speed means as fast as it goes."""
+        told = {one.name: value for one in fields(cls) if (value := getattr(given, one.name, None)) is not None}
+        for name in ("data", "faults", "facts"):
+            if name in told:
+                told[name] = Path(told[name])
+        if getattr(given, "config", None) is not None and (Path(given.config) / "market").is_dir():
+            told.setdefault("facts", Path(given.config) / "market")
+        if math.isinf(told.get("speed", 0.0)):
+            told["speed"] = None
+        return cls(**told)
+
+
+def run(given: Any) -> int:
+    """Serve until SIGTERM, SIGINT or POST /shutdown; 0 done, 2 asked for something that cannot be served.
+
+    `given` is an Options or a parsed command line with some of its names.
+    """
+    options = given if isinstance(given, Options) else Options.of(given)
+    try:
+        server = Server(options)
+    except (FaultError, ValueError, OSError) as error:
+        sys.stderr.write(f"simulate {options.broker}: {error}\n")
+        return 2
+    return asyncio.run(server.serve())
+
+
+def build(options: Options) -> tuple[ZerodhaSimulator, datetime]:
+    """The simulator of these options and the moment its clock starts at."""
+    if options.broker != "zerodha":
+        raise ValueError(f"no simulator for {options.broker!r}; there is one for: zerodha")
+    from simulators.exchange import Exchange  # numpy and the day's prices cost half a second; `--help` shall not
+    from simulators.facts import Facts
+    from simulators.listing import Market
+
+    facts = Facts.load(options.facts)
+    market: Market
+    if options.data is not None:
+        from simulators.recorded import RecordedMarket
+
+        market = RecordedMarket(options.data, facts)
+        day = options.date if options.date is not None and options.date in market.days else market.days[0]
+    else:
+        from simulators.market import SyntheticMarket
+
+        day = options.date or DEFAULT_DATE
+        market = SyntheticMarket(options.seed, day, facts)
+    start = datetime.combine(day, options.start, IST)
+    world = World(market, Exchange(market, facts, options.seed), start)
+    faults = Faults(load(options.faults) if options.faults is not None else ())
+    app = App("practicekey", "practicesecret", "ZZ1234", options.redirect_url)
+    return ZerodhaSimulator(world, [app], faults, options.seed), start
+
+
+class Server:
+    """The sockets around one simulator."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.simulator, self._start = build(options)
+        self._stopped = asyncio.Event()
+        self._free: dict[str, tuple[Connection, StreamWire]] = {}
+        self._opened = 0
+        self._addresses: dict[str, str] = {}
+        self._grants: Grants
+        self._free_now = self._start
+
+    @property
+    def now(self) -> datetime:
+        return self._grants.now if self.options.granted else self._free_now
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._grants = Grants(
+            self.simulator,
+            seed=self.options.seed,
+            start=self._start,
+            speed=self.options.speed,
+            wall=loop.time,
+            later=loop.call_later,
+            on_move=self._push,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError, ValueError, RuntimeError):
+                loop.add_signal_handler(number, self._stopped.set)
+        serving, spacing_s = self.options, self.simulator.world.market.spacing_s
+        on_request = web.Server(self._on_request, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        broker = await loop.create_server(on_request, serving.host, serving.port)
+        admin = await loop.create_server(web.Server(self._on_admin, access_log=None), serving.host, 0)
+        grants = await loop.create_server(lambda: GrantLink(self._grants, spacing_s, granted=serving.granted), serving.host, 0)
+        rest, control = self._address(broker), self._address(admin)
+        self._addresses = {
+            "rest": f"http://{rest}",
+            "stream": f"ws://{rest}",
+            "login": f"http://{rest}/connect/login",
+            "admin": f"http://{control}",
+            "grants": self._address(grants),
+        }
+        if not self.options.granted:
+            del self._addresses["grants"]
+        self._announce()
+        gc.collect()
+        gc.freeze()  # the day's prices live as long as the process: no collection need look at them
+        running = None if self.options.granted else asyncio.create_task(self._run_free(loop))
+        await self._stopped.wait()
+        if running is not None:
+            running.cancel()
+        for server in (broker, admin, grants):
+            server.close()
+        return 0
+
+    def _address(self, server: asyncio.Server) -> str:
+        host, port = server.sockets[0].getsockname()[:2]
+        return f"{host}:{port}"
+
+    def _announce(self) -> None:
+        about = self.describe()
+        if self.options.json:
+            sys.stdout.write(json.dumps(about) + "\n")
+        else:
+            market = "invented (SYNTHETIC) prices" if about["synthetic"] else "recorded prices"
+            lines = [f"{name:8}{about[name]}" for name in ("rest", "stream", "login", "admin", "grants") if name in about]
+            keys = "  ".join(f"{name} {value}" for name, value in about["credentials"].items())
+            lines = [f"Zerodha simulator, {about['date']}, {market}", *lines, f"app     {keys}", "stop with Ctrl-C"]
+            sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+
+    def describe(self) -> dict[str, Any]:
+        """The JSON of `GET /` on the admin address."""
+        return {**self._addresses, **self.simulator.describe(), "now": self.now.isoformat(), "attached": self._grants.attached is not None}
+
+    # --- REST and login -----------------------------------------------------------------------------------------------------------
+
+    async def _on_request(self, raw: web.BaseRequest) -> web.StreamResponse:
+        grant = raw.headers.get(HEADER, "")
+        granted = bool(grant) and self._grants.counts(grant)
+        request = Request(
+            raw.method,
+            raw.path,
+            raw.rel_url.raw_query_string,
+            {name.lower(): value for name, value in raw.headers.items()},
+            await raw.read() if raw.can_read_body else b"",
+            grant.rpartition("/")[0] if granted else "",
+        )
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return await self._on_stream(raw, request, grant if granted else "")
+        if granted:
+            answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+            self._grants.request(grant, lambda now: self.simulator.handle(request, now), _resolve(answer))
+            response = await answer
+            assert response is not None
+        else:
+            response = self.simulator.handle(request, self.now)
+            await self._wait(response.delay_s)
+        return _answer(raw, response)
+
+    async def _wait(self, seconds: float) -> None:
+        """Market time for a client that is not attached; in granted time it stands still, so nobody waits."""
+        if seconds > 0 and not self.options.granted and self.options.speed is not None:
+            await asyncio.sleep(seconds / self.options.speed)
+
+    # --- the stream ---------------------------------------------------------------------------------------------------------------
+
+    async def _on_stream(self, raw: web.BaseRequest, request: Request, grant: str) -> web.StreamResponse:
+        self._opened += 1
+        connection = Connection(grant or f"free/{self._opened}", request.lane)
+        if grant:
+            answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+            wire = StreamWire(raw)
+
+            def finish(refusal: Response | None) -> None:
+                if refusal is None:
+                    self._grants.opened(connection, wire)
+                _resolve(answer)(refusal)
+
+            self._grants.request(grant, lambda now: self.simulator.connect(request, connection, now), finish)
+            refusal = await answer
+        else:
+            refusal = self.simulator.connect(request, connection, self.now)
+            wire = StreamWire(raw)
+        if refusal is not None:
+            return _answer(raw, refusal)
+        socket_ = web.WebSocketResponse(autoping=False, autoclose=False, compress=False, max_msg_size=1 << 20)
+        await socket_.prepare(raw)
+        wire.open()
+        if not grant:
+            self._free[connection.id] = (connection, wire)
+        try:
+            await self._read(socket_, connection, grant)
+        finally:
+            self._free.pop(connection.id, None)
+            if grant:
+                self._grants.received(connection, None)
+            else:
+                self.simulator.disconnect(connection)
+        return socket_
+
+    async def _read(self, socket_: web.WebSocketResponse, connection: Connection, grant: str) -> None:
+        """Take what the client sends until either side closes."""
+        while True:
+            message = await socket_.receive()
+            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                if message.type is WSMsgType.CLOSE:
+                    with suppress(ConnectionError, RuntimeError):
+                        await socket_.close()
+                return
+            if message.type is WSMsgType.PING:
+                await socket_.pong(message.data)
+            elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                if grant:
+                    self._grants.received(connection, message.data)
+                elif not connection.ended:
+                    self.simulator.receive(connection, message.data, self.now)
+                    self._push_one(connection)
+
+    def _push(self, now: datetime) -> None:
+        """Frames for the connections that are not attached."""
+        for connection, _ in list(self._free.values()):
+            self._push_one(connection)
+
+    def _push_one(self, connection: Connection) -> None:
+        if connection.id not in self._free:
+            return
+        wire = self._free[connection.id][1]
+        frames = self.simulator.frames(connection, self.now)
+        if frames:
+            wire.send(frames)
+        if connection.ended:
+            del self._free[connection.id]
+            self.simulator.disconnect(connection)
+            wire.close(reset=connection.reset)
+
+    # --- a clock that runs by itself ----------------------------------------------------------------------------------------------
+
+    async def _run_free(self, loop: asyncio.AbstractEventLoop) -> None:
+        began, speed = loop.time(), self.options.speed
+        while True:
+            if speed is not None:
+                await asyncio.sleep(STEP_S)
+                now = self._start + timedelta(seconds=(loop.time() - began) * speed)
+            else:
+                await asyncio.sleep(0)
+                following = self.simulator.next_moment(self._free_now)
+                if following is None:
+                    return
+                now = following
+            self._free_now = now
+            self.simulator.advance(now)
+            self._push(now)
+
+    # --- admin --------------------------------------------------------------------------------------------------------------------
+
+    async def _on_admin(self, raw: web.BaseRequest) -> web.StreamResponse:
+        body = await raw.read() if raw.can_read_body else b""
+        routes: dict[str, Callable[[bytes], Any]] = {
+            "GET /": lambda _: self.describe(),
+            "GET /faults": lambda _: self.simulator.faults.describe(),
+            "POST /faults": self._add_faults,
+            "DELETE /faults": self._clear_faults,
+            "GET /accounts": lambda _: self.simulator.accounts(),
+            "GET /requests": lambda _: list(self.simulator.requests),
+            "GET /messages": lambda _: self.simulator.ticker.received(),
+            "POST /redirect": self._redirect,
+            "POST /shutdown": self._shutdown,
+        }
+        route = routes.get(f"{raw.method} {raw.path}")
+        if route is None:
+            return _json({"error": f"no admin route {raw.method} {raw.path}; there are: {', '.join(routes)}"}, 404)
+        try:
+            return _json(route(body))
+        except (FaultError, ValueError, KeyError, TypeError) as error:
+            return _json({"error": str(error)}, 400)
+
+    def _add_faults(self, body: bytes) -> Any:
+        self.simulator.faults.add(json.loads(body))
+        return self.simulator.faults.describe()
+
+    def _clear_faults(self, body: bytes) -> Any:
+        self.simulator.faults.entries.clear()
+        return []
+
+    def _redirect(self, body: bytes) -> Any:
+        self.simulator.redirect_to(str(json.loads(body)["url"]))
+        return self.describe()
+
+    def _shutdown(self, body: bytes) -> Any:
+        asyncio.get_running_loop().call_soon(self._stopped.set)
+        return {"stopped": True}
+
+
+def _resolve(answer: "asyncio.Future[Response | None]") -> Finish:
+    def finish(response: Response | None) -> None:
+        if not answer.done():
+            answer.set_result(response)
+
+    return finish
+
+
+def _answer(raw: web.BaseRequest, response: Response) -> web.StreamResponse:
+    if response.dropped:
+        hang_up(raw.transport, reset=True)
+        return web.Response(status=500)  # goes nowhere: the connection is gone
+    return web.Response(status=response.status, body=response.body, headers={"Content-Type": response.content_type, **response.headers})
+
+
+def _json(value: object, status: int = 200) -> web.StreamResponse:
+    return web.Response(status=status, body=json.dumps(value).encode(), content_type="application/json")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The simulator without the rest of the command line: `python -m simulators.server --granted --json`."""
+    parser = argparse.ArgumentParser(prog="simulators.server", description="A stand-alone wire simulator of a broker.")
+    parser.add_argument("broker", nargs="?", default="zerodha")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--speed", default="1", help="market seconds per real second, or max")
+    parser.add_argument("--data", type=Path, help="a folder normalised by data_ingestion/replay.py")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--faults", type=Path)
+    parser.add_argument("--date", type=date.fromisoformat)
+    parser.add_argument("--start", type=time.fromisoformat, default=DEFAULT_START)
+    parser.add_argument("--granted", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    given.speed = math.inf if given.speed == "max" else float(given.speed)
+    return run(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
