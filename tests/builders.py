@@ -1,5 +1,6 @@
-"""Instruments, orders and broker rows for tests: the least that makes one valid, every field open to change."""
+"""Instruments, orders, broker rows and a tariff for tests: the least that makes one valid, every field open to change."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -90,3 +91,20 @@ def make_fill(id: str = "T1", **changes: Any) -> Fill:
         charges=2_345,
     )
     return msgspec.structs.replace(fill, **changes)
+
+
+class Total(msgspec.Struct):
+    total: float
+
+
+class CappedCharges:
+    """A tariff small enough to check by hand: 0.03 % of turnover, at most 20 rupees an order, and 0.01 % duty without a cap."""
+
+    def order_charges(self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date) -> Total:
+        turnover = sum(quantity * price for quantity, price in trades) * instrument.multiplier
+        return Total(min(20.0, turnover * 0.0003) + turnover * 0.0001)
+
+
+class NoCharges:
+    def order_charges(self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date) -> Total:
+        return Total(0.0)

@@ -2,8 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from time import perf_counter
 
 import msgspec
@@ -12,26 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from core.events import Trade
-from core.types import Horizon, Instrument, Side
+from core.types import Horizon, Side
 from execution_engine.portfolio import EXTERNAL, Adjustment, Portfolio
-from tests.builders import DAY, NIFTY, RELIANCE, at, make_order, make_trade
-
-
-class Total(msgspec.Struct):
-    total: float
-
-
-class CappedCharges:
-    """A tariff small enough to check by hand: 0.03 % of turnover, at most 20 rupees an order, and 0.01 % duty without a cap."""
-
-    def order_charges(self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date) -> Total:
-        turnover = sum(quantity * price for quantity, price in trades) * instrument.multiplier
-        return Total(min(20.0, turnover * 0.0003) + turnover * 0.0001)
-
-
-class NoCharges:
-    def order_charges(self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date) -> Total:
-        return Total(0.0)
+from tests.builders import DAY, NIFTY, RELIANCE, CappedCharges, NoCharges, at, make_order, make_trade
 
 
 def fresh(charges: CappedCharges | NoCharges | None = None) -> Portfolio:
