@@ -92,9 +92,15 @@ def price_problem(listing: Listing, side: str, order_type: str, price: float, tr
     """Circuit limits, the exchange's limit price protection, and the side on which a trigger must lie."""
     if order_type in {"SL", "SL-M"}:
         if side == "BUY" and trigger <= last:
-            return ("Trigger price for stoploss buy orders should be above LTP.", f"RMS:Trigger price {trigger:.2f} is below LTP {last:.2f}")
+            return (
+                "Trigger price for stoploss buy orders should be above LTP.",
+                f"RMS:Trigger price {trigger:.2f} is below LTP {last:.2f}",
+            )
         if side == "SELL" and trigger >= last:
-            return ("Trigger price for stoploss sell orders should be below LTP.", f"RMS:Trigger price {trigger:.2f} is above LTP {last:.2f}")
+            return (
+                "Trigger price for stoploss sell orders should be below LTP.",
+                f"RMS:Trigger price {trigger:.2f} is above LTP {last:.2f}",
+            )
     if order_type == "SL-M":
         return None
     for bound, low in ((listing.lower_circuit, True), (listing.upper_circuit, False)):
@@ -105,7 +111,8 @@ def price_problem(listing: Listing, side: str, order_type: str, price: float, tr
     if order_type == "LIMIT" and listing.kind in {"FUT", "CE", "PE"}:
         width = LPP_FUTURES * last if listing.kind == "FUT" else LPP_CHEAP if last <= 50 else LPP_OPTIONS * last
         if (side == "BUY" and price > last + width) or (side == "SELL" and price < last - width):
-            text = f"Order price {price:.2f} is outside the current allowed limit price protection range of {last - width:.2f} to {last + width:.2f}."
+            allowed = f"{last - width:.2f} to {last + width:.2f}"
+            text = f"Order price {price:.2f} is outside the current allowed limit price protection range of {allowed}."
             return (text, "16283 : The order price is outside the current allowed limit price protection range")
     return None
 
@@ -156,7 +163,10 @@ class Sessions:
         if phase.order_types == () or phase.name in {"pre_open_match", "buffer", "cas_match"}:
             return (f"Orders are not accepted in this session ({phase.name}).", "16387 : Security is not allowed to trade in this market")
         if order_type in {"SL", "SL-M"} or validity == "IOC" or disclosed:
-            return ("Stoploss, IOC and disclosed quantity orders are not allowed in the auction session.", "16420 : Order type not allowed in auction")
+            return (
+                "Stoploss, IOC and disclosed quantity orders are not allowed in the auction session.",
+                "16420 : Order type not allowed in auction",
+            )
         if requested == "MARKET" and phase.order_types is not None and "MARKET" not in phase.order_types:
             return ("Market orders are not allowed in this part of the auction session.", "16420 : Order type not allowed in auction")
         return None

@@ -119,11 +119,8 @@ class Facts:
             return self._special_phases(special, day)
         rows = list(version_at(self.sessions["segments"][segment]["versions"], day)["phases"])
         if segment == "EQ_CAS":  # the file leaves the pre-open of both cash classes in one place
-            rows = [
-                row
-                for row in version_at(self.sessions["segments"]["EQ_NONCAS"]["versions"], day)["phases"]
-                if _kind(row["name"]) == "pre_open"
-            ] + rows
+            others = version_at(self.sessions["segments"]["EQ_NONCAS"]["versions"], day)["phases"]
+            rows = [row for row in others if _kind(row["name"]) == "pre_open"] + rows
         phases = []
         for row in rows:
             kind = _kind(row["name"])
@@ -190,7 +187,8 @@ class Facts:
     # --- contracts ----------------------------------------------------------------------------------------------------------------
     def _expiry_rules(self, root: str, kind: str) -> Sequence[Record]:
         rules = self.contracts["expiry_calendar"]["rules"]
-        return rules.get(root, rules["NSE_STOCKS"]).get(kind, ())
+        found: Sequence[Record] = rules.get(root, rules["NSE_STOCKS"]).get(kind, ())
+        return found
 
     def _moved(self, day: date) -> date:
         return day if self.trading_day(day) else self.previous_day(day)
@@ -213,7 +211,7 @@ class Facts:
         return found
 
     def in_pre_open(self, kind: str, root: str, expiry: date | None, day: date) -> bool:
-        """Cash shares take part in the opening auction; of derivatives the current month's futures, and the next month's in its last five days."""
+        """Cash shares are in the opening auction; of derivatives this month's futures, and the next month's in its last five days."""
         if kind == "EQ":
             return True
         if kind != "FUT" or expiry is None or self.auction_at("FO", day, "pre_open") is None:
@@ -255,7 +253,7 @@ class Facts:
         return found
 
     def tick_size(self, group: str, price: float, day: date) -> float:
-        """Tick by price band. `group` is nse_equity_and_stock_futures (by the stock's price), nse_index_futures (index level) or options."""
+        """Tick by price band. `group`: nse_equity_and_stock_futures (stock's price), nse_index_futures (index level) or options."""
         table = self.contracts["tick_size"][group]
         if group == "options":
             return float(table["all"])

@@ -77,13 +77,18 @@ class Candle(NamedTuple):
 class Market(Protocol):
     """What the exchange and the broker simulators need of a market (SyntheticMarket and RecordedMarket)."""
 
-    listings: Mapping[str, Listing]
-    days: Sequence[date]
     spacing_s: int
     synthetic: bool
+    label: str
     day: date
     opens_at: datetime
     closes_at: datetime
+
+    @property
+    def listings(self) -> Mapping[str, Listing]: ...
+
+    @property
+    def days(self) -> Sequence[date]: ...
 
     def open_day(self, day: date) -> None:
         """Start this trading day: new listings and tokens, nothing played yet. ValueError if it is not in `days`."""

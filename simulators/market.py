@@ -110,9 +110,9 @@ class SyntheticMarket(TapeMarket):
         freeze = self.facts.freeze(contract.root, day) if is_index_contract else lot * 40 if contract.kind == "FUT" else None
         name = item.name if contract.expiry is None else contract.root
         return Listing(
-            key=contract.key, exchange=exchange, symbol=symbol, name=name, kind=contract.kind, underlying=contract.root, expiry=contract.expiry,
-            strike=contract.strike, lot=lot, tick_size=tick, token=token, freeze=freeze, previous_close=close, lower_circuit=low,
-            upper_circuit=high, is_fno=item.is_fno,
+            key=contract.key, exchange=exchange, symbol=symbol, name=name, kind=contract.kind, underlying=contract.root,
+            expiry=contract.expiry, strike=contract.strike, lot=lot, tick_size=tick, token=token, freeze=freeze,
+            previous_close=close, lower_circuit=low, upper_circuit=high, is_fno=item.is_fno,
         )  # fmt: skip
 
     def _lot(self, contract: Contract) -> int:
@@ -276,7 +276,8 @@ class SyntheticMarket(TapeMarket):
         bids = np.floor((mid - width) / tick + 1e-9) * tick
         asks = np.ceil((mid + width) / tick - 1e-9) * tick
         asks = np.where(asks <= bids, bids + tick, asks)
-        bids, asks = np.round(np.where(inside & (bids > 0), bids, 0.0), 4), np.round(np.where(inside, asks, 0.0), 4)
+        bids = np.round(np.where(inside & (bids > 0), bids, 0.0), 4).astype(np.float64)
+        asks = np.round(np.where(inside, asks, 0.0), 4).astype(np.float64)
         counts = np.minimum(random.poisson(rate * volatility), 6) * inside
         seconds = np.repeat(np.arange(length), counts)
         total = len(seconds)

@@ -56,7 +56,9 @@ def _group(listing: Listing, product: str) -> str:
 def _exchange_rate(facts: Facts, listing: Listing, group: str, day: date) -> Mapping[str, Any]:
     venue = {"NSE": "NSE", "NFO": "NSE", "BSE": "BSE", "BFO": "BSE", "MCX": "MCX", "NCO": "MCX"}[listing.exchange]
     table = facts.charges["statutory"]["exchange_txn"][venue]
-    name = {"equity_intraday": "equity", "equity_delivery": "equity", "commodity_futures": "futures", "commodity_options": "options"}.get(group, group)
+    name = {"equity_intraday": "equity", "equity_delivery": "equity", "commodity_futures": "futures", "commodity_options": "options"}.get(
+        group, group
+    )
     if venue == "BSE" and name == "options":
         name = "options_sensex_bankex" if listing.underlying in {"SENSEX", "BANKEX"} else "options_other"
     return version_at(table[name], day)
@@ -173,7 +175,10 @@ def _group_margin(group: _Group, spot: float, day: date) -> SimMargin:
         return SimMargin(var=group.buy_value)  # what was bought is paid for, what is sold is held
     long, short = max(held + group.buys, 0), max(group.sells - held, 0)
     return max(
-        (margin_of(listing, "BUY", product, long, buy_price or group.price, spot, day), margin_of(listing, "SELL", product, short, sell_price or group.price, spot, day)),
+        (
+            margin_of(listing, "BUY", product, long, buy_price or group.price, spot, day),
+            margin_of(listing, "SELL", product, short, sell_price or group.price, spot, day),
+        ),
         key=lambda margin: margin.total,
     )
 

@@ -147,6 +147,7 @@ class SimOrder:
     queue_ahead: int = 0
     triggered: bool = False
     fill_cap: int | None = None
+    charges_booked: bool = False
 
     @property
     def pending(self) -> int:

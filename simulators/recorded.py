@@ -75,8 +75,9 @@ class RecordedMarket(TapeMarket):
         expiry = date.fromisoformat(str(row["expiry"])[:10]) if row.get("expiry") else None
         return Listing(
             key=key, exchange=exchange, symbol=str(row["symbol"]), name=str(row.get("name") or row["underlying"]), kind=kind,
-            underlying=str(row["underlying"]), expiry=expiry, strike=float(row.get("strike") or 0.0), lot=int(row["lot"] or 1), tick_size=tick,
-            token=number * 256 + code, freeze=row.get("freeze"), previous_close=close, lower_circuit=0.0 if kind == "INDEX" else low,
+            underlying=str(row["underlying"]), expiry=expiry, strike=float(row.get("strike") or 0.0), lot=int(row["lot"] or 1),
+            tick_size=tick, token=number * 256 + code, freeze=row.get("freeze"), previous_close=close,
+            lower_circuit=0.0 if kind == "INDEX" else low,
             upper_circuit=0.0 if kind == "INDEX" else high, is_fno=bool(row.get("is_fno")),
         )  # fmt: skip
 

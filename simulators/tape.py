@@ -28,7 +28,7 @@ def as_grid(price: float, tick: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MinuteBars:
-    """A day's one-minute bars; `minute` counts from midnight. `day_*` include the auctions, the minutes only what was continuous or closing."""
+    """A day's one-minute bars; `minute` counts from midnight. `day_open` is the opening auction's price, which no minute includes."""
 
     minute: Ints
     open: Floats
@@ -77,14 +77,14 @@ class Tape:
         last_change = np.maximum.accumulate(np.where(changed, np.arange(length), -1))
         volume = np.concatenate(([0], np.cumsum(quantities)))
         turnover = np.concatenate(([0.0], np.cumsum(prices * quantities)))
-        # memoryviews answer single items as plain Python numbers, several times faster than numpy does
-        self.offsets, self.seconds, self.last_change = memoryview(offsets), memoryview(seconds), memoryview(last_change)
-        self.prices, self.quantities = memoryview(prices), memoryview(quantities)
-        self.volume, self.turnover = memoryview(volume), memoryview(turnover)
-        self.high, self.low = memoryview(np.maximum.accumulate(prices)), memoryview(np.minimum.accumulate(prices))
-        self.bids = memoryview(bids) if bids is not None else None
-        self.asks = memoryview(asks) if asks is not None else None
-        self.oi = memoryview(oi) if oi is not None else None
+        # memoryviews (`.data`) answer single items as plain Python numbers, several times faster than numpy does
+        self.offsets, self.seconds, self.last_change = offsets.data, seconds.data, last_change.data
+        self.prices, self.quantities = prices.data, quantities.data
+        self.volume, self.turnover = volume.data, turnover.data
+        self.high, self.low = np.maximum.accumulate(prices).data, np.minimum.accumulate(prices).data
+        self.bids = bids.data if bids is not None else None
+        self.asks = asks.data if asks is not None else None
+        self.oi = oi.data if oi is not None else None
 
     def trades(self, second: int) -> list[tuple[float, int]]:
         if not 0 <= second < self.length:
