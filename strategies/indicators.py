@@ -49,15 +49,13 @@ class EMA:
         self.period = _at_least_one(period)
         self.value: float | None = None
         self._weight = 2.0 / (period + 1)
-        self._first: SMA | None = SMA(period)
+        self._first = SMA(period)
 
     def add(self, value: float) -> float | None:
-        if self.value is not None:
-            self.value += self._weight * (value - self.value)
-        elif self._first is not None:
+        if self.value is None:
             self.value = self._first.add(value)
-            if self.value is not None:
-                self._first = None
+        else:
+            self.value += self._weight * (value - self.value)
         return self.value
 
 
