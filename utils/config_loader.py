@@ -84,8 +84,7 @@ def load(folder: Path = CONFIG_FOLDER, *, strategy: Path | None = None, check_st
     if settings is not None:
         faults += _cross_check(folder, settings, dict(zip(strategies, paths, strict=False)), strategies)
     try:
-        load_calendar(folder, assumed_cut_offs=False)
-        load_calendar(folder, assumed_cut_offs=True)
+        _calendar(folder, _market(folder, assumed=True, overrides=True))
         load_charges(folder)
     except ConfigError as error:
         faults.append(str(error))
@@ -99,18 +98,7 @@ def load(folder: Path = CONFIG_FOLDER, *, strategy: Path | None = None, check_st
 
 def load_calendar(folder: Path = CONFIG_FOLDER, *, assumed_cut_offs: bool = False, overrides: bool = True) -> Calendar:
     """The market calendar of market/*.yaml. `assumed_cut_offs` is for practice and backtests alone; `overrides` are the operator's."""
-    facts = {name: _facts(folder, name) for name in ("holidays", "sessions", "contracts")}
-    if overrides and (folder / "market" / "overrides.yaml").exists():
-        facts["overrides"] = _corrections(folder, "overrides")
-    if assumed_cut_offs:
-        facts["assumed"] = _corrections(folder, "assumed")
-    try:
-        return Calendar(facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"{folder / 'market'}: the market facts have not their usual form ({type(error).__name__}: {error}); restore "
-            "the shipped files, and put corrections into overrides.yaml as its comments show"
-        ) from error
+    return _calendar(folder, _market(folder, assumed=assumed_cut_offs, overrides=overrides))
 
 
 def load_charges(folder: Path = CONFIG_FOLDER) -> Mapping[str, Any]:
@@ -235,16 +223,19 @@ def _names_at(model: Any, place: Iterable[str | int]) -> list[str]:
     for part in place:
         if hasattr(model, "model_fields"):
             fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-            model = fields.get(str(part))
-        model = _section(model)
+            model = _bare(fields.get(str(part)))
+        else:  # inside dict[name, X] or list[X]
+            arguments = getattr(model, "__args__", (None,))
+            model = _bare(arguments[-1] if model.__origin__ is dict else arguments[0]) if hasattr(model, "__origin__") else None
     return [field.alias or name for name, field in model.model_fields.items()] if hasattr(model, "model_fields") else []
 
 
-def _section(annotation: Any) -> Any:
-    """The section class inside `dict[str, Section]`, `Section | None` and the like; the annotation itself where there is none."""
-    if hasattr(annotation, "model_fields"):
+def _bare(annotation: Any) -> Any:
+    """The section or container inside `X | None` and the like."""
+    if hasattr(annotation, "model_fields") or getattr(annotation, "__origin__", None) in (dict, list, tuple):
         return annotation
-    return next((found for part in getattr(annotation, "__args__", ()) if hasattr(found := _section(part), "model_fields")), annotation)
+    inner = [_bare(part) for part in getattr(annotation, "__args__", ())]
+    return next((part for part in inner if hasattr(part, "model_fields") or hasattr(part, "__origin__")), annotation)
 
 
 def _meaning(model: Any, place: tuple[str | int, ...]) -> str:
@@ -288,6 +279,25 @@ def _cross_check(folder: Path, settings: "Settings", paths: Mapping[str, Path], 
             where = read(paths[name]).where(("account",))
             faults.append(f"{where}: account: no account {one.account!r} in settings.yaml; {_nearest(one.account, settings.accounts)}")
     return faults
+
+
+def _market(folder: Path, *, assumed: bool, overrides: bool) -> dict[str, dict[str, Any]]:
+    facts = {name: _facts(folder, name) for name in ("holidays", "sessions", "contracts")}
+    if overrides and (folder / "market" / "overrides.yaml").exists():
+        facts["overrides"] = _corrections(folder, "overrides")
+    if assumed:
+        facts["assumed"] = _corrections(folder, "assumed")
+    return facts
+
+
+def _calendar(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> Calendar:
+    try:
+        return Calendar(facts)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{folder / 'market'}: the market facts have not their usual form ({type(error).__name__}: {error}); restore "
+            "the shipped files, and put corrections into overrides.yaml as its comments show"
+        ) from error
 
 
 def _facts(folder: Path, name: str) -> dict[str, Any]:
