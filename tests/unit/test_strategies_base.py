@@ -1,8 +1,11 @@
 """Parameters, signals, sessions and the registry: what every strategy stands on."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -12,7 +15,7 @@ from core.types import Bar, Signal, Tick, View
 from strategies import registry
 from strategies.base import ParameterError, Params, Strategy, StrategySpec, bounded
 from tests.builders import DAY, NIFTY, RELIANCE, make_fill
-from tests.unit.strategy_fakes import OPEN, FakeView, bar_at
+from tests.unit.strategy_fakes import OPEN, FakeView, bar_at, play, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,3 +227,17 @@ def test_the_strategies_refuse_parameters_that_make_no_sense(name: str, values: 
     with pytest.raises(ParameterError) as caught:
         registry.parse_params(name, values)
     assert caught.value.parameter == parameter
+
+
+def test_the_example_of_the_documentation_works() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "write-a-strategy.md").read_text()
+    module = ModuleType("momentum")
+    sys.modules[module.__name__] = module  # get_type_hints looks the class's module up
+    try:
+        exec(text.split("```python\n")[1].split("```")[0], module.__dict__)
+        momentum = module.Momentum(StrategySpec("mine", module.MomentumParams(lookback=1), ("RELIANCE",), 5), "RELIANCE")
+        momentum.start()
+        assert said(play(momentum, [bar_at(5.0 * n, close) for n, close in enumerate([100.0, 101.0, 99.0])])) == [1, 0]
+        assert momentum.warmup_bars == 1
+    finally:
+        del sys.modules[module.__name__]
