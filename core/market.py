@@ -9,11 +9,12 @@ what is not known is refused or flattened early, never guessed. Before 2020 the 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as TimeOfDay
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from core.errors import ConfigError
 from core.expiries import FIRST_KNOWN, Contracts, Facts, in_force
@@ -40,8 +41,7 @@ _UNKNOWN_CUT_OFF = TimeOfDay(15, 0)
 _KNOWN_STATUSES = ("confirmed", "single_source")
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(msgspec.Struct, frozen=True):
     """One stretch of a day. `name` is ours (pre_open, continuous, auction, closing, post_close, block_deal, cancel_only), `detail` the
     exchange's; `order_types` is what it takes then (None: nothing is said, () = no order entry). `end` is exclusive."""
 
@@ -52,8 +52,7 @@ class Phase:
     order_types: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CutOff:
+class CutOff(msgspec.Struct, frozen=True):
     """When the broker itself closes intraday positions. `status`: confirmed, single_source, assumed, unknown (nobody can say; `at` is
     None) or none (this broker has no cut-off here; `at` is None)."""
 
@@ -62,8 +61,7 @@ class CutOff:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SquareOffSettings:
+class SquareOffSettings(msgspec.Struct, frozen=True):
     """The configured part of the square-off rule. `time` is for equity and F&O; commodity and currency have none unless given."""
 
     time: TimeOfDay | None = _SQUARE_OFF
@@ -75,8 +73,7 @@ class SquareOffSettings:
     unknown_time: TimeOfDay = _UNKNOWN_CUT_OFF
 
 
-@dataclass(frozen=True, slots=True)
-class SquareOffPlan:
+class SquareOffPlan(msgspec.Struct, frozen=True):
     """When intraday positions of one (broker, segment, is_fno, date) are closed. Entries stop at `entries_stop`; exits start at `start`;
     a person is paged if not flat at `page_at`; `deadline` is the broker's cut-off or, without one, the end of trading; exits are retried
     until `closes`. `known` False: the cut-off is not known, and live intraday entries are refused."""

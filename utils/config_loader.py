@@ -8,10 +8,11 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from core.errors import ConfigError
 from core.market import Calendar, SquareOffSettings
@@ -31,8 +32,7 @@ CheckStrategy = Callable[[str, Mapping[str, Any]], object]
 """Judges (class, params) of a strategy; a ValueError it raises may carry `parameter`, the name of the wrong one (or "class")."""
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """A whole, valid configuration. `strategies` is by name (the file's stem); `hash` is SHA-256 over all `files`, whose own it lists."""
 
     folder: Path
