@@ -11,8 +11,6 @@ IST = timezone(timedelta(hours=5, minutes=30), "IST")
 DAY_STARTS = time(6, 0)
 """When a day's book opens, contracts get their tokens and yesterday's access tokens die."""
 
-_SECOND = timedelta(seconds=1)
-
 
 class World:
     """Owns time. `now` is where the world stands; nothing here ever depends on what a client asks for."""
@@ -25,7 +23,8 @@ class World:
         self.steps = 0
         self.changed_at: dict[str, int] = {}  # key -> number of the step that changed its quote last
         self.changes: list[Change] = []  # since the last take_changes()
-        self._days = list(market.days)
+        self._days = sorted(market.days)
+        self._next_day: datetime | None = None
         if start.date() not in self._days:
             raise ValueError(f"{start.date()} is no trading day of this market; its days run from {self._days[0]} to {self._days[-1]}")
         self._open(start.date())
@@ -54,8 +53,7 @@ class World:
 
     def next_day(self) -> datetime | None:
         """When the next day's book opens; None after the last day."""
-        later = [day for day in self._days if day > self.day]
-        return datetime.combine(later[0], DAY_STARTS, IST) if later else None
+        return self._next_day
 
     def advance(self, to: datetime) -> None:
         """Play everything up to and including `to`, in time order; an earlier `to` is ignored."""
@@ -89,6 +87,8 @@ class World:
 
     def _open(self, day: date) -> None:
         self.market.open_day(day)
+        later = next((one for one in self._days if one > day), None)
+        self._next_day = datetime.combine(later, DAY_STARTS, IST) if later is not None else None
         self.changed_at.clear()
         self.exchange.open_day(day)
 

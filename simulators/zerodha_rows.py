@@ -62,7 +62,7 @@ def order_row(order: SimOrder, row: HistoryRow | None = None, details: dict[str,
     """The order as the book shows it, or as it stood at one row of its history. `details` overrides (validity TTL, iceberg meta)."""
     row = row or order.history[-1]
     tags = list(dict.fromkeys([*([order.tag] if order.tag else []), *order.tags]))
-    if order.protected is not None:
+    if order.protected is not None and order.protected > 0 and row.order_type == "LIMIT":
         tags = list(dict.fromkeys([*tags, "mktp", f"mktp:{order.protected:.2f}"]))
     shown: dict[str, Any] = {
         "placed_by": order.placed_by,

@@ -240,15 +240,13 @@ class Ticker:
 
     def _word(self, change: Change) -> str | None:
         """The postback's status: UPDATE for a partial fill or a modification; None where the broker stays silent."""
-        if change.trade is not None:
-            return "COMPLETE" if change.row.status is Status.COMPLETE else "UPDATE"
-        history = change.order.history
-        index = history.index(change.row)
-        if change.row.status is Status.OPEN and index and history[index - 1].status is Status.MODIFIED:
+        status, history = change.row.status, change.order.history
+        if change.trade is not None and status is not Status.COMPLETE:
+            return "UPDATE"
+        index = next(number for number, row in enumerate(history) if row is change.row)
+        if status in (Status.OPEN, Status.TRIGGER_PENDING) and index and history[index - 1].status is Status.MODIFIED:
             return None
-        if change.row.status is Status.COMPLETE:
-            return None  # told with its last trade
-        return _TOLD.get(change.row.status)
+        return _TOLD.get(status)
 
     def _live_orders(self, stream: Stream) -> bool:
         account = self._world.exchange.account(stream.session.app.user_id)

@@ -105,7 +105,7 @@ def frame(packets: Iterable[bytes]) -> bytes:
 def _depth(levels: Sequence[tuple[float, int, int]], scale: int) -> tuple[int, ...]:
     flat: list[int] = []
     for price, quantity, orders in levels[:5]:
-        flat += (min(quantity, _LARGEST), round(price * scale), min(orders, 0xFFFF), 0)
+        flat += (min(quantity, _LARGEST), int(price * scale + 0.5), min(orders, 0xFFFF), 0)
     return (*flat, *_NO_LEVELS[len(flat) :])
 
 
