@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
 """The command line: reads the flags, calls one function for the command, and turns errors into exit codes (0 done, 1 wrong, 2 misused)."""
 
+from __future__ import annotations
+
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # typing's own, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 # Nothing else is imported here: `--help` must cost little more than a bare interpreter, and `simulate` must stay free of our engine.
 
@@ -27,8 +32,9 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser(next((word for word in given if not word.startswith("-")), ""))
+    options = parser.parse_args(given)
     if options.command is None:
         parser.print_help()
         return 2
@@ -54,11 +60,17 @@ def _say(error: Exception) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors, and help of a fixed width (finding the terminal's costs as much as all the rest)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28, width=110), **options)
+
     def error(self, message: str) -> Any:
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(chosen: str) -> argparse.ArgumentParser:
+    """The parser that knows every command by name, and the flags of the `chosen` one."""
     parser = _Parser(
         prog="main.py",
         description="Niyam: an event-driven trading daemon for the Indian markets.",
@@ -66,50 +78,65 @@ def build_parser() -> argparse.ArgumentParser:
         "Then `main.py report`. Each command has its own --help.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    _add_run(commands)
-    check = _command(commands, "check", "everything that would stop or endanger a trading day, with its remedy; exit 1 if any", _check)
-    check.add_argument("--account", metavar="A", help="check for this account instead of the one in settings.yaml")
-    _json(check)
-    for name, text in READOUTS.items():
-        readout = _command(commands, name, text, _readout)
-        readout.add_argument("--day", metavar="YYYY-MM-DD", type=_date, help="this day instead of the latest")
-        readout.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on")
-        readout.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
-        _json(readout)
-    for name, text in COMMANDS.items():
-        command = _command(commands, name, text, _order)
-        if name == "kill":
-            command.add_argument("--whole-account", metavar="ID", help="also what our ledger does not own; type the account's id")
-        if name == "resume":
-            command.add_argument("--confirm", action="store_true", help="needed after kill: yes, trade again")
-        _json(command)
-    _add_login(commands)
-    _add_instruments(commands)
-    _add_simulate(commands)
+    for name, (text, add_flags, call) in _commands().items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            command.set_defaults(call=call)
+            command.add_argument("--config", metavar="DIR", default="config", help="configuration folder (default: ./config)")
+            command.add_argument("--state", metavar="DIR", help="state folder (default: $NIYAM_STATE, else ./var)")
+            add_flags(command)
     return parser
 
 
-def _command(commands: Any, name: str, text: str, call: Callable[[argparse.Namespace], int], **extra: Any) -> argparse.ArgumentParser:
-    """A sub-command with the two folders that every command knows."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", **extra)
-    parser.set_defaults(call=call)
-    parser.add_argument("--config", metavar="DIR", default="config", help="configuration folder (default: ./config)")
-    parser.add_argument("--state", metavar="DIR", help="state folder (default: $NIYAM_STATE, else ./var)")
-    return parser
+def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]]:
+    return {
+        "run": ("the daemon: trades the account until stopped, or for --days", _run_flags, _run),
+        "check": ("everything that would stop or endanger a trading day, with its remedy; exit 1 if any", _check_flags, _check),
+        **{name: (text, _readout_flags, _readout) for name, text in READOUTS.items()},
+        **{name: (text, _order_flags, _order) for name, text in COMMANDS.items()},
+        "login": ("the day's broker session: shows the login URL and catches its redirect on localhost", _login_flags, _login),
+        "instruments": (
+            "the dated instrument snapshots: fetch today's, list them, or resolve a name such as NIFTY_FUT on a date",
+            _instruments_flags,
+            _instruments,
+        ),
+        "simulate": (
+            "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given",
+            _simulate_flags,
+            _simulate,
+        ),
+    }
 
 
-def _json(parser: argparse.ArgumentParser) -> None:
+def _json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
 
 
-def _add_run(commands: Any) -> None:
-    run = _command(
-        commands,
-        "run",
-        "the daemon: trades the account until stopped, or for --days",
-        _run,
-        epilog="Without flags: the account `practice` on a simulated broker, playing 2026-11-20 from 09:00. "
-        "Ctrl-C stops it in order; a second `run` after a crash goes on where it died.",
+def _check_flags(check: argparse.ArgumentParser) -> None:
+    check.add_argument("--account", metavar="A", help="check for this account instead of the one in settings.yaml")
+    _json_flag(check)
+
+
+def _readout_flags(readout: argparse.ArgumentParser) -> None:
+    readout.add_argument("--day", metavar="YYYY-MM-DD", type=_date, help="this day instead of the latest")
+    readout.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on")
+    readout.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
+    _json_flag(readout)
+
+
+def _order_flags(command: argparse.ArgumentParser) -> None:
+    name = command.prog.rpartition(" ")[2]
+    if name == "kill":
+        command.add_argument("--whole-account", metavar="ID", help="also what our ledger does not own; type the account's id")
+    if name == "resume":
+        command.add_argument("--confirm", action="store_true", help="needed after kill: yes, trade again")
+    _json_flag(command)
+
+
+def _run_flags(run: argparse.ArgumentParser) -> None:
+    run.epilog = (
+        "Without flags: the account `practice` on a simulated broker, playing 2026-11-20 from 09:00. "
+        "Ctrl-C stops it in order; a second `run` after a crash goes on where it died."
     )
     run.add_argument("--broker", metavar="B", help="broker of the practice accounts (default: zerodha)")
     run.add_argument("--account", metavar="A", help="account of settings.yaml: practice, practice-live, or your own paper or live one")
@@ -131,31 +158,26 @@ def _add_run(commands: Any) -> None:
     )
 
 
-def _add_login(commands: Any) -> None:
-    login = _command(commands, "login", "the day's broker session: shows the login URL and catches its redirect on localhost", _login)
+def _login_flags(login: argparse.ArgumentParser) -> None:
     login.add_argument("broker", metavar="BROKER", help="zerodha")
     login.add_argument("--account", metavar="A", help="account of settings.yaml (default: the one in use, else the broker's own)")
     login.add_argument(
         "--redirect-url", metavar="URL", help="the address the browser ended on, or its request_token, instead of catching it"
     )
     login.add_argument("--totp", action="store_true", help="log in unattended, where the broker's API offers that (Zerodha's does not)")
-    _json(login)
+    _json_flag(login)
 
 
-def _add_instruments(commands: Any) -> None:
-    text = "the dated instrument snapshots: fetch today's, list them, or resolve a name such as NIFTY_FUT on a date"
-    instruments = _command(commands, "instruments", text, _instruments)
+def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
     instruments.add_argument("action", choices=("update", "show", "resolve"))
     instruments.add_argument("name", nargs="?", metavar="NAME", help="what to resolve: NIFTY_FUT, RELIANCE, NFO:NIFTY26NOVFUT")
     instruments.add_argument("--on", metavar="DATE", type=_date, help="as on this day (default: today)")
     instruments.add_argument("--broker", metavar="B", default="zerodha", help="whose instruments (default: zerodha)")
     instruments.add_argument("--account", metavar="A", help="whose session fetches them (default: the account in use)")
-    _json(instruments)
+    _json_flag(instruments)
 
 
-def _add_simulate(commands: Any) -> None:
-    text = "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given"
-    simulate = _command(commands, "simulate", text, _simulate)
+def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument("broker", metavar="BROKER", help="zerodha")
     simulate.add_argument(
         "--port", metavar="N", type=int, default=0, help="REST port; stream, login and admin follow (default 0: any free)"
@@ -163,14 +185,13 @@ def _add_simulate(commands: Any) -> None:
     simulate.add_argument("--speed", metavar="X|max", type=_speed, help="market seconds per second (default 1); with --granted the brake")
     simulate.add_argument("--date", metavar="D", type=_date, help="first day (default: 2026-11-20, or the data's first full session)")
     simulate.add_argument("--start", metavar="HH:MM", type=_time, help="first moment (default: 09:15)")
-    simulate.add_argument("--days", metavar="N", type=_count, help="end after N market days")
     simulate.add_argument("--data", metavar="PATH", help="replay recorded bars or ticks instead of the synthetic market")
     simulate.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key")
     simulate.add_argument("--repair", action="store_true", help="drop bad rows of --data and say which")
     simulate.add_argument("--seed", metavar="N", type=int, default=1, help="seed of market and latencies (default 1)")
     simulate.add_argument("--faults", metavar="FILE", help="faults to inject (YAML or JSON)")
     simulate.add_argument("--granted", action="store_true", help="time by grants, for `run --simulator`; otherwise it runs freely")
-    _json(simulate)
+    _json_flag(simulate)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ days with secrets and instruments of their simulator's, so for them most of it i
 """
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -74,10 +75,18 @@ class Subject:
         return self.clock.now().astimezone(IST).date()
 
 
-def run(folder: Path, state: Path, clock: Clock, *, account: str | None = None, probes: Probes | None = None) -> dict[str, Any]:
-    """All checks for `account` (default: the one in use), as the document of `check --json`; raises nothing."""
+def run(
+    folder: Path,
+    state: Path,
+    clock: Clock,
+    *,
+    account: str | None = None,
+    credentials: CredentialStore = secrets,
+    probes: Probes | None = None,
+) -> dict[str, Any]:
+    """All checks for `account` (default: the one in use), as the document of `check --json`; what is wrong is told, never raised."""
     try:
-        subject = _subject(folder, state, clock, account, probes or Probes(_broker_time, _address, _free_disk))
+        subject = _subject(folder, state, clock, account, credentials, probes or Probes(_broker_time, _address, _free_disk))
     except ConfigError as error:
         findings = [
             Finding("config", "wrong", line, "correct the file; every start is refused until then") for line in str(error).splitlines()
@@ -88,7 +97,7 @@ def run(folder: Path, state: Path, clock: Clock, *, account: str | None = None, 
     return {"ok": not wrong, "wrong": wrong, "checks": [finding.document() for finding in findings]}
 
 
-def _subject(folder: Path, state: Path, clock: Clock, name: str | None, probes: Probes) -> Subject:
+def _subject(folder: Path, state: Path, clock: Clock, name: str | None, credentials: CredentialStore, probes: Probes) -> Subject:
     from strategies.registry import parse_params
 
     config = load(folder, check_strategy=parse_params)
@@ -99,7 +108,7 @@ def _subject(folder: Path, state: Path, clock: Clock, name: str | None, probes: 
     current = state_folder.current(state)
     own = RunFolder(state / "accounts" / chosen)
     run_folder = current if account.kind in PRACTICE_KINDS and current is not None else own
-    return Subject(config, account, run_folder, config.calendar(account.kind), secrets, probes, clock)
+    return Subject(config, account, run_folder, config.calendar(account.kind), credentials, probes, clock)
 
 
 def _findings(subject: Subject) -> Iterator[Finding]:
@@ -138,11 +147,16 @@ def _token(subject: Subject) -> Iterator[Finding]:
     spec = registry.get(subject.account.broker)
     token_file = subject.folder.token_file(subject.account.broker)
     session = spec.make_session(subject.account.name, subject.credentials, subject.clock, token_file, spec.endpoints, lambda event: None)
-    state, expires = session.state(), session.expires_at()
+    remedy = f"main.py login {subject.account.broker} --account {subject.account.name}"
+    try:
+        state, expires = session.state(), session.expires_at()
+    except ConfigError:
+        yield Finding("token", "wrong", "no login is possible without the credentials", f"set them, then {remedy}")
+        return
     if state is SessionState.VALID:
         yield Finding("token", "ok", f"valid until {expires:%Y-%m-%d %H:%M}" if expires else "valid")
     else:
-        yield Finding("token", "wrong", f"session {state}", f"main.py login {subject.account.broker} --account {subject.account.name}")
+        yield Finding("token", "wrong", f"session {state}", remedy)
 
 
 def _skew(subject: Subject) -> Iterator[Finding]:
@@ -210,11 +224,13 @@ def _disk(subject: Subject) -> Iterator[Finding]:
 def _days(subject: Subject) -> Iterator[Finding]:
     """The calendar of the week ahead: what is provisional or has a single source."""
     bad = "note" if subject.practice else "wrong"
-    said = set()
+    used = {instrument.segment for _, instrument in _samples(subject.config, subject.today)} | {"EQ", "FO"}
+    unused = re.compile("|".join(rf"\b{segment}\b" for segment in {"CDS", "MCX"} - used) or r"(?!)")
+    said: set[str] = set()
     for ahead in range(WEEK_AHEAD):
         day = subject.today + timedelta(days=ahead)
         for note in subject.calendar.notes(day):
-            if note not in said:
+            if note not in said and not unused.search(note):
                 said.add(note)
                 unsure = subject.calendar.status(day) != "confirmed"
                 yield Finding("calendar", bad if unsure else "note", note, "compare with the exchange's circular; correct overrides.yaml")
@@ -255,7 +271,7 @@ def _samples(config: Config, day: date) -> list[tuple[str, Instrument]]:
         exchange = name.partition(":")[0] if ":" in name else ""
         if exchange in ("MCX", "CDS"):
             found[exchange] = Instrument(name, exchange, symbol, Kind.FUTURE, symbol)
-        elif exchange in ("NFO", "BFO") or symbol.endswith(("_FUT", "_FUT_NEXT", "FUT", "CE", "PE")):
+        elif exchange in ("NFO", "BFO") or re.search(r"_FUT|_ATM_|_[CP]E_|\dFUT$|\d[CP]E$", symbol):
             found["F&O"] = Instrument(
                 f"NFO:{symbol}", "NFO", symbol, Kind.FUTURE, symbol.partition("_")[0], expiry=day + timedelta(days=30)
             )

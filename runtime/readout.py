@@ -106,7 +106,7 @@ def _positions_after(store: Ledger, day: date) -> Documents:
 
 def _signals(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     first, last = _period(store, arguments)
-    account = _account(store)
+    account = _account(store, arguments)
     entries = store.read_journal(kind="signal")
     return [
         {"account": account, **entry}
@@ -124,7 +124,7 @@ def _journal(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
 
 def _report(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
     first, last = _period(store, arguments)
-    account = _account(store)
+    account = _account(store, arguments)
     if arguments.get("from") or arguments.get("to"):
         return report.build_period(store, account=account, start=first, end=last)
     return report.build(store, account=account, day=last)
@@ -162,7 +162,9 @@ def _position(position: Position, last_price: float | None) -> dict[str, Any]:
     }
 
 
-def _account(store: Ledger) -> str:
+def _account(store: Ledger, arguments: Mapping[str, Any]) -> str:
+    if arguments.get("account"):
+        return str(arguments["account"])
     snapshot = store.snapshot()
     if snapshot is not None and snapshot.status.get("account"):
         return str(snapshot.status["account"])

@@ -1,0 +1,172 @@
+"""`check`: each thing that would stop or endanger a day is found, and says what to do."""
+
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.clock import ManualClock
+from core.types import IST
+from runtime import checks
+from runtime.state_folder import account_folder
+from tests.builders import T0
+from utils.config_loader import Secrets
+
+ROOT = Path(__file__).resolve().parents[2]
+MONDAY = datetime(2026, 11, 16, 8, 0, tzinfo=IST)
+GB = 1024**3
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The shipped configuration with a paper and a live account."""
+    folder = tmp_path / "config"
+    shutil.copytree(ROOT / "config", folder)
+    settings = folder / "settings.yaml"
+    accounts = "".join(f"  {kind}:\n    kind: {kind}\n    broker: zerodha\n    capital: 500000\n" for kind in ("paper", "live"))
+    settings.write_text(settings.read_text().replace("accounts:\n", "accounts:\n" + accounts, 1))
+    return folder
+
+
+def look(config: Path, account: str, now: datetime = MONDAY, **world: Any) -> dict[str, list[dict[str, str]]]:
+    """The findings by name, with the world outside as given."""
+    broker_time = world.get("broker_time", now)
+    probes = checks.Probes(lambda url: broker_time, lambda: world.get("address", "203.0.113.7"), lambda folder: world.get("disk", 50 * GB))
+    secrets = Secrets(config.parent, world.get("secrets", {}))
+    result = checks.run(config, config.parent / "state", ManualClock(now), account=account, credentials=secrets, probes=probes)
+    assert result["ok"] is (result["wrong"] == 0)
+    assert result["wrong"] == sum(found["status"] == "wrong" for found in result["checks"])
+    by_name: dict[str, list[dict[str, str]]] = {}
+    for found in result["checks"]:
+        assert found["remedy"] or found["status"] == "ok", f"no remedy for {found}"
+        by_name.setdefault(found["name"], []).append(found)
+    return by_name
+
+
+def statuses(found: dict[str, list[dict[str, str]]], name: str) -> set[str]:
+    return {one["status"] for one in found[name]}
+
+
+def test_a_fresh_machine_may_practise(config: Path) -> None:
+    found = look(config, "practice")
+    assert {one["status"] for group in found.values() for one in group} <= {"ok", "note"}
+    assert found.keys() >= {
+        "config", "credentials", "token", "clock", "static IP", "rate budget", "disk", "calendar", "cut-off", "instruments", "database"
+    }  # fmt: skip
+
+
+def test_live_without_secrets_login_and_instruments_is_wrong_with_each_remedy(config: Path) -> None:
+    found = look(config, "live")
+    assert statuses(found, "credentials") == {"wrong"}
+    assert {one["text"] for one in found["credentials"]} == {"ZERODHA_API_KEY is not set", "ZERODHA_API_SECRET is not set"}
+    assert found["token"][0]["remedy"] == "set them, then main.py login zerodha --account live"
+    assert found["instruments"][0]["remedy"] == "main.py instruments update --account live"
+
+
+def test_with_its_secrets_an_account_still_needs_the_days_login(config: Path) -> None:
+    found = look(config, "live", secrets={"ZERODHA_API_KEY": "key", "ZERODHA_API_SECRET": "a secret"})
+    assert statuses(found, "credentials") == {"ok"}
+    assert (found["token"][0]["status"], found["token"][0]["text"]) == ("wrong", "session LOGIN_REQUIRED")
+    assert found["token"][0]["remedy"] == "main.py login zerodha --account live"
+    assert "a secret" not in str(found)
+
+
+@pytest.mark.parametrize(("skew", "status"), [(0.5, "ok"), (-2.5, "ok"), (4.0, "wrong"), (-40.0, "wrong")])
+def test_a_clock_that_is_off_is_found(config: Path, skew: float, status: str) -> None:
+    found = look(config, "paper", broker_time=MONDAY - timedelta(seconds=skew))
+    assert statuses(found, "clock") == {status}
+    assert f"{skew:+.1f} s" in found["clock"][0]["text"]
+
+
+def test_a_broker_that_cannot_be_reached_is_no_proof_of_a_good_clock(config: Path) -> None:
+    assert statuses(look(config, "paper", broker_time=None), "clock") == {"wrong"}
+
+
+def test_a_changed_outgoing_address_is_found_until_it_is_confirmed(config: Path) -> None:
+    assert statuses(look(config, "live"), "static IP") == {"note"}
+    assert statuses(look(config, "live"), "static IP") == {"ok"}
+    changed = look(config, "live", address="198.51.100.9")["static IP"][0]
+    assert changed["status"] == "wrong"
+    assert "203.0.113.7 to 198.51.100.9" in changed["text"]
+    (config.parent / "state" / "accounts" / "live" / "address").unlink()  # as the remedy says
+    assert statuses(look(config, "live", address="198.51.100.9"), "static IP") == {"note"}
+    assert statuses(look(config, "paper", address=None), "static IP") == {"ok"}
+
+
+def test_too_little_disk_is_wrong_and_says_how_much(config: Path) -> None:
+    found = look(config, "practice", disk=GB)
+    assert statuses(found, "disk") == {"wrong"}
+    assert "free 1.0 GB" in found["disk"][0]["remedy"]
+
+
+def test_a_provisional_year_is_a_note_in_practice_and_wrong_for_live(config: Path) -> None:
+    january = datetime(2027, 1, 11, 8, 0, tzinfo=IST)
+    assert "wrong" in statuses(look(config, "live", january), "calendar")
+    assert "wrong" not in statuses(look(config, "practice", january), "calendar")
+    overrides = config / "market" / "overrides.yaml"
+    overrides.write_text(overrides.read_text().replace("confirmed_years: []", "confirmed_years: [2027]"))
+    assert "wrong" not in statuses(look(config, "live", january), "calendar")
+
+
+def test_an_unknown_cut_off_is_wrong_for_live_and_assumed_in_practice(config: Path) -> None:
+    december = datetime(2026, 12, 8, 8, 0, tzinfo=IST)  # cut-offs after 2026-12-07 are not published
+    live = look(config, "live", december)["cut-off"]
+    assert {one["status"] for one in live} == {"wrong"}
+    assert any("F&O on 2026-12-08: unknown" in one["text"] for one in live)
+    assert all("mis_squareoff" in one["remedy"] for one in live)
+    practice = look(config, "practice", december)["cut-off"]
+    assert {one["status"] for one in practice} == {"note"}
+    assert any("(assumed), square-off" in one["text"] for one in practice)
+
+
+def test_known_cut_offs_say_when_the_square_off_starts(config: Path) -> None:
+    texts = [one["text"] for one in look(config, "live")["cut-off"]]
+    assert "F&O on 2026-11-16: 15:26 (confirmed), square-off 15:20" in texts
+    assert "equity with F&O on 2026-11-16: 15:12 (confirmed), square-off 15:06" in texts
+
+
+def test_more_orders_than_the_broker_takes_are_refused_before_the_day(config: Path) -> None:
+    found = look(config, "practice")
+    assert statuses(found, "rate budget") == {"ok"}
+    risk = config / "risk.yaml"
+    text = risk.read_text()
+    assert "orders_per_day:" in text
+    risk.write_text("\n".join("orders_per_day: 5000" if line.startswith("orders_per_day:") else line for line in text.splitlines()))
+    assert statuses(look(config, "practice"), "config") == {"wrong"}  # the schema's own bound speaks first
+
+
+def test_every_config_fault_is_a_finding_of_its_own(config: Path) -> None:
+    settings, strategy = config / "settings.yaml", config / "strategies" / "nifty_trend.yaml"
+    settings.write_text(settings.read_text().replace("lead_minutes: 6", "lead_minuts: 6"))
+    strategy.write_text(strategy.read_text().replace("fast: 9", "fsat: 9"))
+    found = look(config, "practice")
+    assert found.keys() == {"config"}
+    texts = " ".join(one["text"] for one in found["config"])
+    assert "settings.yaml" in texts
+    assert "lead_minutes" in texts
+    assert "nifty_trend.yaml" in texts
+
+
+def test_an_account_that_does_not_exist_is_named(config: Path) -> None:
+    assert "'mine'" in look(config, "mine")["config"][0]["text"]
+
+
+def test_no_enabled_strategy_is_a_day_without_trading(config: Path) -> None:
+    for strategy in (config / "strategies").glob("*.yaml"):
+        strategy.write_text(strategy.read_text().replace("enabled: true", "enabled: false"))
+    assert look(config, "practice")["config"][0]["remedy"] == "enable a strategy"
+
+
+def test_a_ledger_that_does_not_open_is_wrong(config: Path) -> None:
+    folder = account_folder(config.parent / "state", "paper")
+    folder.ledger.write_bytes(b"this is no database at all, but it is long enough to be looked at" * 20)
+    found = look(config, "paper")["database"][0]
+    assert found["status"] == "wrong"
+    assert "restore the ledger" in found["remedy"]
+
+
+def test_the_day_ahead_is_checked_not_a_holiday(config: Path) -> None:
+    saturday = T0 + timedelta(days=1)
+    assert all("2026-11-23" in one["text"] for one in look(config, "live", saturday)["cut-off"])
