@@ -342,15 +342,14 @@ class _Market:
     def instruments(self, day: date, chosen: frozenset[date]) -> tuple[Instrument, ...]:
         """Every key that trades on the chosen days, with its lot, tick, expiry and freeze as of `day`."""
         wanted = np.isin(self.day_numbers, [_number(one) for one in chosen])
-        found = []
         off_tick: list[str] = []
-        for code in np.unique(self.codes[wanted]):
-            found.append(self._instrument(int(code), self._of(int(code), wanted), day, off_tick))
+        codes = [int(code) for code in np.unique(self.codes[wanted])]
+        found = tuple(self._instrument(code, self._of(code, wanted), day, off_tick) for code in codes)
         if off_tick:
             self._note(
                 f"prices finer than the exchange's tick, so a finer tick is used: {', '.join(off_tick[:8])} ({len(off_tick)} instruments)"
             )
-        return tuple(found)
+        return found
 
     def _of(self, code: int, wanted: Mask) -> Ints:
         first, last = np.searchsorted(self.codes, (code, code + 1))
