@@ -82,7 +82,7 @@ def load(folder: Path = CONFIG_FOLDER, *, strategy: Path | None = None, check_st
             if check_strategy is not None:
                 faults += _judge(path, found, check_strategy)
     if settings is not None:
-        faults += _cross_check(folder, settings, dict(zip(strategies, paths, strict=False)), strategies)
+        faults += _cross_check(folder, settings, {path.stem: path for path in paths}, strategies)
     try:
         _calendar(folder, _market(folder, assumed=True, overrides=True))
         load_charges(folder)

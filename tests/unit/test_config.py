@@ -204,6 +204,9 @@ def test_a_strategys_window_account_and_params_are_judged(folder: Path) -> None:
     ):
         path.write_text(base + addition)
         assert expected in refusal(folder)
+    (folder / "strategies" / "before.yaml").write_text("class: 7\n")  # a broken neighbour does not shift the blame
+    path.write_text(base + "account: practise\n")
+    assert f"{path}:6: account: no account 'practise'" in refusal(folder)
     path.write_text(base.replace("[NIFTY_FUT]", "[]"))
     assert "at least 1 item" in refusal(folder)
 
