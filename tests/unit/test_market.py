@@ -135,6 +135,14 @@ def test_overrides_close_open_and_shorten_days() -> None:
     assert given.next_trading_day(date(2026, 11, 18)) == date(2026, 11, 20)
 
 
+def test_neighbouring_trading_days_skip_what_is_closed_and_count_a_muhurat(calendar: Calendar) -> None:
+    assert calendar.next_trading_day(date(2026, 11, 20)) == date(2026, 11, 23)
+    assert calendar.next_trading_day(date(2026, 11, 23)) == date(2026, 11, 25)
+    assert calendar.previous_trading_day(date(2026, 11, 25)) == date(2026, 11, 23)
+    assert calendar.previous_trading_day(date(2025, 10, 23)) == date(2025, 10, 21)
+    assert not calendar.regular_day("FO", date(2025, 10, 21))
+
+
 def test_currency_also_rests_on_settlement_holidays(calendar: Calendar) -> None:
     assert calendar.trading_day("FO", date(2026, 8, 26))
     assert not calendar.trading_day("CDS", date(2026, 8, 26))
