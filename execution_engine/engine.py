@@ -473,7 +473,7 @@ class Engine:
                 limit = capped_price(order.side, order.instrument, cap, self.ladder.cap_pct)
                 price = capped_price(order.side, order.instrument, quote, self.ladder.cap_pct * step / self.ladder.steps)
                 price = min(price, limit) if order.side.sign > 0 else max(price, limit)
-                if step > self.ladder.steps:
+                if step > self.ladder.steps or (now - order.created_at).total_seconds() >= self.ladder.step_s * (self.ladder.steps + 2):
                     self.desk.cancel(order, now, f"not filled within {self.ladder.steps} steps of the price cap")
                     continue
             else:

@@ -17,7 +17,7 @@ from core.errors import StoreError
 from core.events import Action, OrderUpdate, Outcome, Reply, Trade
 from core.ports import Executor, Store
 from core.types import Approved, Fill, Instrument, Order, OrderState, Purpose
-from execution_engine.order_state import IN_FLIGHT, LIVE, TERMINAL, Merged, merge, move, replied
+from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, merge, move, replied
 from execution_engine.portfolio import Portfolio
 
 MAX_MODIFICATIONS = 20  # of the 25 that Kite allows for each order; the rest is kept for a person
@@ -298,7 +298,7 @@ class OrderDesk:
         self._orders[order.id] = order
         if order.broker_order_id:
             self._by_broker_id[order.broker_order_id] = order.id
-        if order.state in LIVE or order.state is OrderState.NEW:
+        if order.state not in TERMINAL:
             self._live[order.id] = order
         else:
             self._live.pop(order.id, None)

@@ -1,0 +1,227 @@
+"""An engine on one thread with a hand-moved clock, a memory store and an executor that says only what the test makes it say."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from core.clock import ManualClock
+from core.events import FeedStatus, OrderUpdate, SessionStatus, Trade
+from core.types import (
+    IST,
+    Account,
+    AccountKind,
+    Bar,
+    Horizon,
+    Instrument,
+    Kind,
+    Order,
+    OrderState,
+    SessionState,
+    Signal,
+    Tick,
+    View,
+)
+from data_ingestion.bars import BarBuilder
+from data_ingestion.tick_filter import TickFilter
+from execution_engine.buy_sell_logic import Size
+from execution_engine.control import Control
+from execution_engine.engine import Engine, Ladder, Run
+from execution_engine.order_manager import OrderDesk
+from execution_engine.portfolio import Portfolio
+from execution_engine.world import World
+from risk.gate import Gate
+from risk.settings import RiskSettings
+from strategies.base import Strategy, StrategySpec
+from tests.fakes import MemoryStore, SilentExecutor
+from utils.config_loader import load, load_calendar
+
+DAY = datetime(2026, 11, 20, tzinfo=IST)
+OPEN = DAY.replace(hour=9, minute=15)
+EXPIRY = datetime(2026, 11, 23, tzinfo=IST).date()
+FUTURE = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", 65, 0.1, EXPIRY, freeze=1755)
+SHARE = Instrument("NSE:RELIANCE", "NSE", "RELIANCE", Kind.EQUITY, "RELIANCE", lot=1, tick_size=0.1, is_fno=True)
+
+
+WIDE = RiskSettings(max_order_value=1e9, max_instrument_value=1e9, max_strategy_exposure=1e9, max_gross_exposure=1e9)
+
+
+class Told(Strategy):
+    """A strategy that wants what the test puts into `wants`, at its next bar."""
+
+    wants: list[dict[str, Any]]
+
+    def start(self) -> None:
+        self.wants = []
+        self.fills: list[Any] = []
+
+    def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
+        while self.wants:
+            yield self.signal(bar.instrument, **self.wants.pop(0))
+
+    def on_fill(self, fill: Any, view: View) -> tuple[()]:
+        self.fills.append(fill)
+        return ()
+
+
+class Harness:
+    """`tick` a price, `want` a target, then say what the broker did with `ack`, `working`, `fill`, `end`."""
+
+    def __init__(
+        self,
+        *,
+        at: datetime = OPEN + timedelta(minutes=30),
+        risk: RiskSettings | None = None,
+        executor: Any = None,
+        store: Any = None,
+        kind: AccountKind = AccountKind.PRACTICE_LIVE,
+        instrument: Instrument = FUTURE,
+        size: Size | None = None,
+        horizon: Horizon = Horizon.INTRADAY,
+        stop_pct: float | None = None,
+    ) -> None:
+        self.clock = ManualClock(at)
+        self.store = store or MemoryStore()
+        self.executor = executor or SilentExecutor()
+        self.alerts: list[tuple[str, str, str]] = []
+        self.answers: list[tuple[str, bool, str, Any]] = []
+        self.reconnects: list[str] = []
+        self.mute = ""
+        self.instrument = instrument
+        self.account = Account("test", kind, "zerodha", 10_000_000.0)
+        self.calendar = load_calendar(assumed_cut_offs=True)
+        charges = SimpleNamespace(order_charges=lambda *_: SimpleNamespace(total=0.0))
+        self.portfolio = Portfolio("test", charges)
+        self.desk = OrderDesk("test", self.store, self.executor, self.portfolio, lambda order: "MIS", self._alert)
+        world = World(self.account, self.calendar, load().square_off, self.portfolio, self.desk, self.clock.now, lambda *_: 0.0)
+        self.control = Control(lambda *answer: self.answers.append(answer))
+        self.engine = Engine(
+            account=self.account,
+            clock=self.clock,
+            store=self.store,
+            executor=self.executor,
+            desk=self.desk,
+            portfolio=self.portfolio,
+            gate=Gate(
+                risk or RiskSettings(max_order_value=1e9, max_instrument_value=1e9, max_strategy_exposure=1e9, max_gross_exposure=1e9)
+            ),
+            world=world,
+            bars=BarBuilder(self.calendar),
+            tick_gate=TickFilter(),
+            alert=self._alert,
+            ladder=Ladder(),
+            books_every_s=15.0,
+            record=lambda event: None,
+            feed_mute=lambda: self.mute,
+            reconnect=self.reconnects.append,
+            horizon_of=lambda product: Horizon.INTRADAY if product == "MIS" else Horizon.CARRY,
+            commands=lambda engine, command: self.control.handle(engine, command),
+        )
+        self.strategy = Told(StrategySpec("told", Told.params_type(), ("IT",), 5, horizon), "IT")
+        self.strategy.start()
+        self.run = Run(self.strategy, size or Size(lots=1), {"IT": instrument}, stop_pct)
+        self.engine.world.canary = instrument
+        self.engine.process(SessionStatus(at, "test", SessionState.VALID))
+        self.engine.process(FeedStatus(at, connected=True))
+        self.engine.open_day(at.date(), [self.run], {"IT": instrument}, resumed=False)
+        self._trades = 0
+        self.tick(25000.0 if instrument is FUTURE else 1400.0)
+
+    # --- the market -----------------------------------------------------------------------------------------------------------------
+
+    def tick(self, price: float, seconds: float = 0.0, **more: Any) -> None:
+        self.pass_time(seconds)
+        now = self.clock.now()
+        self.engine.process(
+            Tick(
+                self.instrument, now, price, exchange_at=now, bid=price - 0.5, ask=price + 0.5, bid_quantity=6500, ask_quantity=6500, **more
+            )
+        )
+        self.engine.run_timers()
+        self.engine.settle()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let market time pass second by second, timers firing as they are due; the last price repeats so that it stays fresh."""
+        end = self.clock.now() + timedelta(seconds=seconds)
+        while self.clock.now() < end:
+            self.clock.move_to(min(end, max(self.engine.wake_at(), self.clock.now() + timedelta(milliseconds=1))))
+            self.engine.run_timers()
+            self.engine.settle()
+            self.control.check(self.engine)
+
+    def go_to(self, hour: int, minute: int, second: int = 0, price: float | None = None) -> None:
+        """Jump to a clock time of the day with one fresh tick there."""
+        self.clock.move_to(self.clock.now().replace(hour=hour, minute=minute, second=second))
+        last = self.engine.world.last_price(self.instrument)
+        self.tick(price if price is not None else last or 25000.0)
+
+    def want(self, target: float, **more: Any) -> None:
+        """The strategy's bar comes and it wants `target`."""
+        self.strategy.wants.append({"target": target, **more})
+        now = self.clock.now()
+        price = self.engine.world.last_price(self.instrument) or 0.0
+        self.engine.process(Bar(self.instrument, now - timedelta(minutes=5), now, 5, price, price, price, price))
+        self.engine.settle()
+
+    # --- the broker -----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def last(self) -> Order:
+        placed: Order = self.executor.placed[-1]
+        found = self.desk.get(placed.id)
+        assert found is not None
+        return found
+
+    def ack(self, order: Order | None = None) -> None:
+        order = order or self.last
+        self.engine.process(self.executor.acknowledge(order, self.clock.now(), f"B{order.id}"))
+        self.engine.settle()
+
+    def row(self, order: Order, state: OrderState | None, filled: int, price: float = 0.0, **more: Any) -> OrderUpdate:
+        now = self.clock.now()
+        return OrderUpdate(
+            now, "socket", f"B{order.id}", order.instrument, order.side, order.quantity, state, filled, price, tag=order.tag,
+            product=order.product, limit_price=order.limit_price, exchange_at=now, **more,
+        )  # fmt: skip
+
+    def working(self, order: Order | None = None, limit_price: float | None = None) -> None:
+        order = order or self.last
+        row = self.row(order, OrderState.WORKING, order.filled, order.average_price)
+        self.engine.process(row if limit_price is None else msgspec.structs.replace(row, limit_price=limit_price))
+        self.engine.settle()
+
+    def fill(self, quantity: int | None = None, price: float = 25000.0, order: Order | None = None) -> None:
+        """A trade of `quantity` (default: all that remains) and the row that comes with it."""
+        order = self.desk.get((order or self.last).id)
+        assert order is not None
+        quantity = order.remaining if quantity is None else quantity
+        self._trades += 1
+        trade = Trade(f"X{self._trades}", f"B{order.id}", order.instrument, order.side, quantity, price, self.clock.now())
+        filled = order.filled + quantity
+        state = OrderState.FILLED if filled == order.quantity else OrderState.WORKING
+        self.engine.process(msgspec.structs.replace(self.row(order, state, filled, price), trades=(trade,)))
+        self.engine.settle()
+
+    def end(self, state: OrderState, reason: str = "", order: Order | None = None) -> None:
+        order = self.desk.get((order or self.last).id)
+        assert order is not None
+        self.engine.process(self.row(order, state, order.filled, order.average_price, reason=reason))
+        self.engine.settle()
+
+    def complete(self, price: float = 25000.0) -> None:
+        """The usual way of the last order: acknowledged, working, filled."""
+        self.ack()
+        self.working()
+        self.fill(price=price)
+
+    @property
+    def held(self) -> int:
+        return self.portfolio.position("told", self.instrument)
+
+    def journal(self, kind: str) -> list[dict[str, Any]]:
+        return self.store.read_journal(kind=kind)
+
+    def _alert(self, level: str, title: str, text: str) -> None:
+        self.alerts.append((level, title, text))

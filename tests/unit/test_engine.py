@@ -1,0 +1,391 @@
+"""The engine's rules about targets, latches, ladders, refusals, evidence and protection, with a broker that does as the test says."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from core.events import Action, Books, Command, FeedStatus, Outcome, Reply, SessionStatus, Trade
+from core.types import Horizon, OrderState, Purpose, SessionState, Side, TradingState
+from execution_engine.buy_sell_logic import Size
+from risk.settings import RiskSettings
+from tests.fakes import MemoryStore
+from tests.harness import SHARE, Harness
+
+
+def test_a_changed_target_becomes_one_order_whose_intent_is_on_disk_first():
+    it = Harness()
+    committed = it.store.committed
+    it.want(1)
+    (order,) = it.executor.placed
+    assert (order.side, order.quantity, order.state, order.purpose) == (Side.BUY, 65, OrderState.SENDING, Purpose.ENTRY)
+    assert it.store.saved_orders[order.id].state is OrderState.SENDING
+    assert it.store.committed > committed
+    assert len(order.tag) == 16
+    assert order.tag.isalnum()
+    it.want(1)
+    assert len(it.executor.placed) == 1  # the same target again is nothing
+
+
+def test_ack_is_not_a_fill_and_a_fill_is_booked_once():
+    it = Harness()
+    it.want(1)
+    it.ack()
+    assert it.held == 0
+    assert it.last.state is OrderState.PENDING_NEW
+    it.fill(30, 25001.0)
+    assert (it.held, it.last.state, it.last.filled) == (30, OrderState.WORKING, 30)
+    row = it.row(it.last, OrderState.WORKING, 30, 25001.0)
+    it.engine.process(row)
+    it.engine.process(row)
+    assert it.held == 30
+    it.fill()
+    assert (it.held, it.last.state) == (65, OrderState.FILLED)
+    assert [title for _, title, _ in it.alerts].count("Filled") == 2
+    assert sum(fill.quantity for fill in it.strategy.fills) == 65
+
+
+def test_crossing_zero_is_an_exit_then_an_entry_after_its_fill():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.want(-1)
+    assert (it.last.side, it.last.quantity, it.last.purpose) == (Side.SELL, 65, Purpose.EXIT)
+    assert len(it.executor.placed) == 2
+    it.complete()
+    assert (it.last.side, it.last.quantity, it.last.purpose) == (Side.SELL, 65, Purpose.ENTRY)
+    it.complete()
+    assert it.held == -65
+
+
+def test_a_rejected_entry_latches_until_the_target_changes():
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.end(OrderState.REJECTED, "RMS:Margin Exceeds")
+    it.want(1)
+    it.tick(25010.0, 400)
+    it.want(1)
+    assert len(it.executor.placed) == 1
+    assert it.journal("latched")
+    it.want(0)
+    it.want(1)
+    assert len(it.executor.placed) == 2
+
+
+def test_an_entry_that_is_not_filled_within_its_cap_is_cancelled_and_latches_at_what_filled():
+    it = Harness(size=Size(lots=2))
+    it.want(1)
+    it.ack()
+    it.working()
+    it.fill(65)
+    for step in (1, 2):  # two steps of the price ladder
+        it.tick(25000.0, 3.0)
+        it.tick(25000.0, 1.5)
+        assert len(it.executor.modified) == step
+        it.working(limit_price=it.executor.modified[-1][1])
+    prices = [price for _, price in it.executor.modified]
+    assert prices == sorted(prices)
+    assert max(prices) <= 25000.0 * 1.003
+    it.tick(25000.0, 6.5)
+    assert len(it.executor.cancelled) == 1
+    it.end(OrderState.CANCELLED)
+    assert it.held == 65
+    it.tick(25000.0, 400)
+    it.want(1)
+    assert len(it.executor.placed) == 1
+    assert it.engine.targets.get("told", "IT").wanted == 65
+
+
+def test_a_failed_exit_is_tried_again_with_a_backoff_and_a_person_is_told():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.want(0)
+    for tries in range(1, 7):
+        it.ack()
+        it.end(OrderState.REJECTED, "16388 : circuit")
+        placed = len(it.executor.placed)
+        it.tick(25000.0, 0.5)
+        assert len(it.executor.placed) == placed  # never at once
+        it.tick(25000.0, 40)
+        assert len(it.executor.placed) == placed + 1
+        assert it.last.purpose is Purpose.EXIT
+        levels = [level for level, title, _ in it.alerts if title == "Exit does not get through"]
+        assert levels == (["warn"] if tries >= 3 else []) + (["page"] if tries >= 6 else [])
+    it.complete()
+    assert it.held == 0
+
+
+def test_unknown_is_never_sent_again_and_blocks_its_key_until_evidence():
+    it = Harness()
+    it.want(1)
+    it.engine.process(Reply(it.clock.now(), Action.PLACE, it.last.id, Outcome.UNKNOWN, error="Unknown", reason="read timed out"))
+    assert it.last.state is OrderState.UNKNOWN
+    it.want(0)
+    it.want(1)
+    reads = it.executor.reads
+    it.pass_time(5)
+    assert it.executor.reads > reads  # it looks for evidence by itself
+    assert len(it.executor.placed) == 1
+    it.fill()  # the order socket shows it
+    assert it.held == 65
+    assert len(it.executor.placed) == 1
+
+
+def test_unknown_becomes_not_found_only_by_the_absence_rule():
+    it = Harness()
+    it.want(1)
+    it.engine.process(Reply(it.clock.now(), Action.PLACE, it.last.id, Outcome.UNKNOWN, error="Unknown", reason="reset"))
+    for read in range(1, 8):
+        it.pass_time(30)
+        now = it.clock.now()
+        it.engine.process(Books(now, now, (), (), (), error="" if read != 2 else "Transient"))
+        absent_for = (read - 1) * 30
+        expected = OrderState.NOT_FOUND if read >= 5 and absent_for >= 120 else OrderState.UNKNOWN
+        assert it.last.state is expected, read
+    assert len(it.executor.placed) == 1
+    assert it.engine.targets.get("told", "IT").latched
+
+
+def test_an_order_of_the_same_shape_without_our_tag_stops_the_absence_rule():
+    it = Harness()
+    it.want(1)
+    it.engine.process(Reply(it.clock.now(), Action.PLACE, it.last.id, Outcome.UNKNOWN, error="Unknown", reason="reset"))
+    for _ in range(8):
+        it.pass_time(30)
+        now = it.clock.now()
+        stranger = it.row(it.last, OrderState.WORKING, 0)
+        stranger = type(stranger)(
+            **{name: getattr(stranger, name) for name in stranger.__struct_fields__} | {"tag": None, "broker_order_id": "Z9"}
+        )
+        it.engine.process(Books(now, now, (stranger,), (), ()))
+    assert it.last.state is OrderState.UNKNOWN
+
+
+def test_a_temporary_refusal_stays_pending_and_goes_at_the_next_bar():
+    it = Harness()
+    it.engine.process(FeedStatus(it.clock.now(), connected=False, reason="dropped"))
+    it.want(1)
+    assert not it.executor.placed
+    assert it.engine.targets.get("told", "IT").pending
+    it.engine.process(FeedStatus(it.clock.now(), connected=True))
+    it.tick(25000.0, 1)
+    it.want(1)
+    assert len(it.executor.placed) == 1
+
+
+def test_a_permanent_refusal_latches_and_is_journalled_once():
+    it = Harness(risk=RiskSettings(max_order_value=1000.0))
+    for _ in range(3):
+        it.want(1)
+    it.want(0)
+    it.want(1)
+    assert not it.executor.placed
+    assert len(it.journal("refused")) == 1
+    assert it.engine.refusals[next(iter(it.engine.refusals))][1] == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "price", "stop", "profit"),
+    [(1, 24890.0, 24900.0, None), (-1, 25110.0, 25100.0, None), (1, 25200.0, None, 25200.0)],
+)
+def test_a_stop_or_profit_target_that_is_reached_exits_and_latches(target, price, stop, profit):
+    it = Harness()
+    it.want(target, stop=stop, take_profit=profit)
+    it.complete()
+    it.tick(25000.0, 1)
+    assert len(it.executor.placed) == 1
+    it.tick(price, 1)
+    assert it.last.purpose is Purpose.EXIT
+    it.complete(price)
+    assert it.held == 0
+    it.want(target, stop=stop, take_profit=profit)
+    assert len(it.executor.placed) == 2  # latched until the raw target differs
+
+
+def test_a_configured_stop_serves_a_signal_without_one_and_the_same_target_moves_it():
+    it = Harness(stop_pct=1.0)
+    it.want(1)
+    it.complete()
+    assert it.engine.targets.get("told", "IT").stop == pytest.approx(24750.0)
+    it.want(1, stop=24950.0)
+    it.tick(24940.0, 1)
+    assert it.last.purpose is Purpose.EXIT
+
+
+def test_the_square_off_cancels_first_then_exits_and_is_flat():
+    it = Harness(size=Size(lots=2))
+    it.want(1)
+    it.ack()
+    it.working()
+    it.fill(65)
+    it.go_to(15, 4, 59)
+    it.working()
+    it.go_to(15, 20, 0)
+    assert [order.id for order in it.executor.cancelled] == [it.executor.placed[0].id]
+    assert len(it.executor.placed) == 1
+    it.end(OrderState.CANCELLED, order=it.executor.placed[0])
+    assert (it.last.side, it.last.quantity, it.last.purpose) == (Side.SELL, 65, Purpose.SQUARE_OFF)
+    it.complete()
+    it.pass_time(3)
+    assert it.held == 0
+    assert it.journal("square_off_started")[0]["scheduled"].startswith("2026-11-20T15:20:00")
+    assert it.journal("square_off_flat")
+    it.want(0)
+    it.want(1)
+    assert len(it.executor.placed) == 2  # no entry after the entry stop
+
+
+def test_a_closing_auction_stock_is_squared_off_before_its_cut_off():
+    it = Harness(instrument=SHARE, size=Size(quantity=10))
+    it.want(1)
+    it.complete(1400.0)
+    it.go_to(15, 5, 59)
+    assert len(it.executor.placed) == 1
+    it.go_to(15, 6, 0)
+    assert it.last.purpose is Purpose.SQUARE_OFF
+
+
+def test_not_flat_near_the_deadline_is_paged_and_exits_go_on():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.go_to(15, 20, 0)
+    it.ack()
+    it.end(OrderState.REJECTED, "circuit")
+    it.go_to(15, 24, 1)
+    assert ("page", "Not flat") in [(level, title) for level, title, _ in it.alerts]
+    assert len(it.executor.placed) >= 3
+
+
+def test_a_missed_square_off_fires_late_after_a_restart():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    again = Harness(at=it.clock.now().replace(hour=15, minute=22), store=it.store)
+    again.engine.targets.restore(lambda key: it.instrument)
+    again.portfolio.restore(it.store.positions(), it.store.fills(), again.clock.now().date())
+    again.engine.open_day(again.clock.now().date(), [again.run], {"IT": it.instrument}, resumed=True)
+    again.tick(25000.0, 1)
+    assert (again.last.side, again.last.purpose) == (Side.SELL, Purpose.SQUARE_OFF)
+
+
+def test_a_carried_position_is_left_alone_by_the_square_off():
+    it = Harness(horizon=Horizon.CARRY)
+    it.want(1)
+    it.complete()
+    it.go_to(15, 25)
+    assert it.held == 65
+    assert len(it.executor.placed) == 1
+
+
+def test_kill_halts_flattens_and_answers_when_flat():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.engine.process(Command(it.clock.now(), "1", "kill", {}))
+    assert it.engine.world.state is TradingState.HALTED
+    assert it.store.get("engine", "trading_state")["state"] == "HALTED"
+    assert not it.answers
+    it.complete()
+    it.pass_time(1)
+    assert it.answers[0][1] is True
+    it.want(0)
+    it.want(1)
+    assert len(it.executor.placed) == 2
+    it.engine.process(Command(it.clock.now(), "2", "resume", {}))
+    assert it.engine.world.state is TradingState.HALTED
+    it.engine.process(Command(it.clock.now(), "3", "resume", {"confirm": True}))
+    assert it.engine.world.state is TradingState.ACTIVE
+
+
+def test_kill_of_the_whole_account_wants_its_name_typed():
+    it = Harness()
+    it.engine.process(Command(it.clock.now(), "1", "kill", {"whole_account": "other"}))
+    assert it.answers[0][1] is False
+    assert it.engine.world.state is TradingState.ACTIVE
+
+
+def test_pause_lets_exits_through():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.engine.process(Command(it.clock.now(), "1", "pause", {}))
+    it.want(0)
+    assert it.last.purpose is Purpose.EXIT
+    it.complete()
+    it.want(1)
+    assert len(it.executor.placed) == 2
+
+
+def test_a_dead_session_is_told_once_and_stops_entries():
+    it = Harness()
+    for _ in range(3):
+        it.engine.process(SessionStatus(it.clock.now(), "test", SessionState.LOGIN_REQUIRED, "token refused", "https://login"))
+    it.want(1)
+    assert not it.executor.placed
+    assert [title for _, title, _ in it.alerts].count("Login required") == 1
+
+
+def test_a_full_disk_stops_entries_and_lets_exits_go():
+    it = Harness(store=MemoryStore())
+    it.want(1)
+    it.complete()
+    it.store.fail_commits = 1
+    it.want(0)
+    assert it.last.purpose is Purpose.EXIT
+    it.complete()
+    it.store.fail_commits = 100
+    it.want(1)
+    assert len(it.executor.placed) == 2
+    assert any(title == "Entries are off" for _, title, _ in it.alerts)
+    it.store.fail_commits = 0
+    it.tick(25000.0, 1)
+    assert it.engine.world.blind_reason is None
+
+
+def test_a_mute_feed_is_made_anew():
+    it = Harness()
+    it.mute = "nothing arrived for 11 s"
+    it.pass_time(1.1)
+    assert it.reconnects == ["nothing arrived for 11 s"]
+
+
+def test_a_position_that_differs_freezes_entries_after_two_reads_and_thaws_when_equal():
+    it = Harness()
+    for _ in range(2):
+        it.pass_time(1)
+        now = it.clock.now()
+        it.engine.process(Books(now, now, (), (), ()))
+    it.want(1)
+    it.complete()
+    rows = (it.row(it.last, OrderState.FILLED, 65, 25000.0),)
+    for _ in range(3):
+        it.pass_time(5)
+        now = it.clock.now()
+        it.engine.process(Books(now, now, rows, (), ()))
+    assert it.engine.world.frozen(it.instrument)
+    assert it.held == 65  # nothing is invented
+    assert it.journal("difference")[0]["real"] == 0
+
+
+def test_a_foreign_trade_against_us_closes_ours_and_latches():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    trade = Trade("F1", "FOREIGN", it.instrument, Side.SELL, 65, 24990.0, it.clock.now())
+    ours = it.row(it.last, OrderState.FILLED, 65, 24990.0)
+    it.engine.process(msgspec.structs.replace(ours, tag=None, broker_order_id="FOREIGN", side=Side.SELL, trades=(trade,)))
+    assert it.held == 0
+    assert any(title == "Closed from outside" for _, title, _ in it.alerts)
+    it.want(1)
+    it.tick(25000.0, 400)
+    assert len(it.executor.placed) == 1
+
+
+def test_late_timers_are_counted():
+    it = Harness()
+    it.clock.move_to(it.clock.now() + timedelta(seconds=30))
+    it.engine.run_timers()
+    assert it.engine.late_events > 0
