@@ -13,6 +13,8 @@ from enum import IntEnum
 from core.errors import RateLimited
 from core.ports import Clock
 
+_GRAIN = 1e-6  # seconds: clocks count microseconds, floats do not
+
 
 class Lane(IntEnum):
     """Who goes first when several wait for the same budget (promise P10)."""
@@ -49,7 +51,7 @@ class _Window:
         self.moments: deque[float] = deque()
 
     def forget(self, now: float) -> None:
-        while self.moments and self.moments[0] + self.limit.seconds <= now:
+        while self.moments and self.moments[0] + self.limit.seconds <= now + _GRAIN:
             self.moments.popleft()
 
     def free_at(self, lane: Lane, now: float) -> float:
@@ -93,7 +95,7 @@ class Budget:
                 now = self._clock.monotonic()
                 with self._lock:
                     free_at, ahead = self._free_at(windows, lane, kind, now), self._ahead(ticket)
-                    if free_at <= now and not ahead:
+                    if free_at <= now + _GRAIN and not ahead:
                         for window in windows:
                             window.moments.append(now)
                         return now - begun
