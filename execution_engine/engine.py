@@ -171,20 +171,15 @@ class Engine:
         now = self.clock.now()
         self.portfolio.sample(now)
         rounds = self.square_off.rounds()
-        self.store.put(
-            "day",
-            day.isoformat(),
-            {
-                "flat_at": max((one["flat"] for one in rounds if one["flat"]), default=None) if self.flat else None,
-                "max_drawdown": self.portfolio.max_drawdown,
-                "square_off": {
-                    "scheduled": min((one["scheduled"] for one in rounds), default=None),
-                    "started": min((one["started"] for one in rounds if one["started"]), default=None),
-                    "flat": max((one["flat"] for one in rounds if one["flat"]), default=None) if self.flat else None,
-                },
-                "assumed": list(self.world.calendar.notes(day)),
-            },
-        )
+        last = rounds[-1] if rounds else {"scheduled": None, "started": None, "flat": None}
+        record = {
+            "flat_at": last["flat"] if self.flat else None,
+            "max_drawdown": self.portfolio.max_drawdown,
+            "square_off": {**last, "flat": last["flat"] if self.flat else None},
+            "square_off_rounds": rounds,
+            "assumed": list(self.world.calendar.notes(day)),
+        }
+        self.store.put("day", day.isoformat(), record)
         self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.flat, "pnl": self.portfolio.pnl()})
         self.settle()
 
@@ -439,11 +434,10 @@ class Engine:
         self._replan.discard(order.id)
         if order.state is OrderState.REJECTED:
             self.alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
-        if order.state is OrderState.FILLED or replanned:
+        if order.state is OrderState.FILLED or replanned or (order.purpose is Purpose.ENTRY and target.latched):
             self.act(target)
         elif order.purpose is Purpose.ENTRY:
-            if not target.latched:
-                self._latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+            self._latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
         else:
             self._retry_exit(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
 

@@ -125,10 +125,10 @@ class SquareOff:
         return targets
 
     def rounds(self) -> list[dict[str, Any]]:
-        """What the report and status show: scheduled, started, flat."""
+        """What the report and status show, in the order of their starts: scheduled, started, flat."""
         return [
             {"scheduled": r.start.isoformat(), "started": r.started and r.started.isoformat(), "flat": r.flat and r.flat.isoformat()}
-            for r in self._rounds.values()
+            for r in sorted(self._rounds.values(), key=lambda one: one.start)
         ]
 
     def next_start(self) -> datetime | None:

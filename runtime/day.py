@@ -43,7 +43,8 @@ def waiting(house: House, run: Callable[[], Result]) -> Result:
 
 def log_in(house: House, login_page: str | None) -> bool:
     """A valid session: the stored one, else (simulator) its self-approving page. False when a person has to log in."""
-    if login_page is not None and house.session.state() is not SessionState.VALID:
+    expires = house.session.expires_at()
+    if login_page is not None and (expires is None or expires <= house.clock.now()):
         waiting(house, lambda: house.session.auto_login(login_page))
     state = house.session.state()
     house.engine.process(
