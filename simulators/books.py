@@ -57,13 +57,21 @@ def convert(account: SimAccount, listing: Listing, side: str, quantity: int, old
         raise OrderRefused(Why.INPUT, "Invalid position conversion.")
     price, target = position.average_price, position_of(account, listing, new)
     target.last_price = position.last_price
-    for part, buys in ((position, side == "SELL"), (target, side == "BUY")):
-        if buys:
-            part.day_buy_quantity += quantity
-            part.day_buy_value += quantity * price
-        else:
-            part.day_sell_quantity += quantity
-            part.day_sell_value += quantity * price
+    sign = 1 if side == "BUY" else -1
+    _move(position, -sign * quantity, price)
+    _move(target, sign * quantity, price)
+
+
+def _move(position: SimPosition, quantity: int, price: float) -> None:
+    """Add signed units at a price: off the day's own other side as far as it goes, so that converting back leaves no trace."""
+    undone = min(abs(quantity), position.day_buy_quantity if quantity < 0 else position.day_sell_quantity)
+    added = abs(quantity) - undone
+    if quantity < 0:
+        position.day_buy_quantity, position.day_buy_value = position.day_buy_quantity - undone, position.day_buy_value - undone * price
+        position.day_sell_quantity, position.day_sell_value = position.day_sell_quantity + added, position.day_sell_value + added * price
+    else:
+        position.day_sell_quantity, position.day_sell_value = position.day_sell_quantity - undone, position.day_sell_value - undone * price
+        position.day_buy_quantity, position.day_buy_value = position.day_buy_quantity + added, position.day_buy_value + added * price
 
 
 def settle(account: SimAccount, finals: Mapping[str, float], day: date, facts: Facts) -> list[SimPosition]:

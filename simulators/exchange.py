@@ -64,12 +64,12 @@ class Exchange(TradingDay):
         """Convert part of an open position (`side` BUY = long) to another product; raises OrderRefused."""
         account, listing = self.account(user), self._listing(key)
         door(listing, side, quantity, "LIMIT", new_product, "DAY")
-        before, net = blocked(account, self._spots(), self.market.day).total, self.funds(user).net
+        before = self.funds(user).net
         books.convert(account, listing, side, quantity, old_product, new_product)
-        needed = blocked(account, self._spots(), self.market.day).total - before
-        if needed > max(net, 0.0):
+        needed = before - self.funds(user).net
+        if needed > max(before, 0.0):
             books.convert(account, listing, side, quantity, new_product, old_product)
-            raise OrderRefused(Why.MARGIN, insufficient(needed, net)[0])
+            raise OrderRefused(Why.MARGIN, insufficient(needed, before)[0])
 
     # --- requests -----------------------------------------------------------------------------------------------------------------
     def place(self, user: str, params: OrderParams, now: datetime) -> SimOrder:

@@ -176,6 +176,7 @@ class Ladder:
         """The order reaches the exchange."""
         order.exchange_order_id = f"12{self._number('exchange'):014d}"
         order.exchange_at = now
+        order.sequence = self._number("arrival")
         objection = self._sessions.objection(
             order.listing, order.order_type, order.requested_type, order.validity, order.disclosed_quantity, now
         )
@@ -244,7 +245,7 @@ class Ladder:
             self._row(order, Status.OPEN, now)
             return
         self._withdraw(order)
-        order.sequence = self._number("order")
+        order.sequence = self._number("arrival")
         if order.order_type in {"SL", "SL-M"} and not order.triggered:
             self._row(order, Status.TRIGGER_PENDING, now)
             self._stops.setdefault(order.listing.key, []).append(order)

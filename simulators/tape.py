@@ -118,7 +118,7 @@ class Tape:
         """The quote after this second; before the day's first print it is yesterday's close, dated `stale_at`."""
         second = min(second, self.length - 1)
         changed = self.last_change[second] if second >= 0 else -1
-        bids, asks = self.levels(second, listing) if second >= 0 else (NO_LEVELS, NO_LEVELS)
+        bids, asks = self.levels(changed, listing) if changed >= 0 else (NO_LEVELS, NO_LEVELS)
         oi = self.oi[second] if self.oi is not None and second >= 0 else 0
         exchange_time = self.start + timedelta(seconds=changed) if changed >= 0 else stale_at
         count = self.offsets[second + 1] if second >= 0 else 0
