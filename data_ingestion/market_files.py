@@ -157,7 +157,9 @@ def _symbols(path: Path, table: Any) -> tuple[tuple[str, ...], Ints]:
         return (name,), np.zeros(table.num_rows, np.int64)
     encoded = table.column("symbol").cast(pa.string()).combine_chunks().dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return tuple(str(name).strip() for name in encoded.dictionary.to_pylist()), codes
+    names = tuple(str(name).strip() for name in encoded.dictionary.to_pylist())
+    codes[np.isin(codes, [index for index, name in enumerate(names) if not name])] = -1
+    return names, codes
 
 
 def _numbers(path: Path, table: Any, name: str) -> Floats:

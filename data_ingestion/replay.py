@@ -31,6 +31,7 @@ _OFFSET_US = 19_800_000_000  # IST
 _MINUTE_US = 60_000_000
 _SLACK_US = 5 * _MINUTE_US  # how late a full session's first print may be, how early its last
 _EQUITY = re.compile(r"^[A-Z0-9][A-Z0-9&-]*$")
+_DERIVATIVE = re.compile(r"\d(CE|PE)$|\d[A-Z]{3}FUT$")
 _KNOWN_FROM = date(2020, 1, 1)
 _AUCTION_FROM = date(2026, 8, 3)  # from here on a stock's hours depend on whether it has derivatives
 
@@ -205,7 +206,8 @@ class _Market:
             return _Name(index.partition(":")[0], index.partition(":")[2], Kind.INDEX)
         if not traded and text.startswith(("NIFTY", "INDIA VIX", "SENSEX", "BANKEX")):
             return _Name(exchange or "NSE", text, Kind.INDEX)
-        return _Name(exchange or "NSE", text, Kind.EQUITY) if exchange or _EQUITY.match(text) else None
+        stock = _EQUITY.match(text) and not _DERIVATIVE.search(text)  # an option whose expiry the calendar does not have is no stock
+        return _Name(exchange or "NSE", text, Kind.EQUITY) if stock else None
 
     def _one_source(self, repair: bool) -> None:
         """Two names that became one key must not tell two stories of the same moment."""
