@@ -17,6 +17,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -33,10 +34,17 @@ log = logging.getLogger(__name__)
 
 _GUARD = 3600.0  # seconds of wall time; under granted time the simulator ends what hangs
 _CONNECT_SECONDS = 10.0
-_TOKEN_POLL = 5.0  # seconds between looks for a token that another process may have written
-_WATCH_OFF_HOURS = 30.0
-_RESUBSCRIBE_AFTER = 10.0
-_LIVED = 10.0  # a connection that lasted this long starts the backoff over
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the loop waits for what, in seconds of the clock's monotonic time."""
+
+    silence: float = 5.0  # without any message in market hours: the connection is dropped
+    resubscribe: float = 10.0  # without a first tick: asked for again, then at doubling intervals
+    token: float = 5.0  # between looks for a token that another process may have written
+    lived: float = 10.0  # a connection that lasted this long starts the backoff over
+    off_hours: float = 30.0  # between looks at whether the market has opened
 
 
 class Refused(Exception):
@@ -99,7 +107,7 @@ class Stream:
         in_hours: Callable[[], bool],
         transport: Transport,
         *,
-        silence: float = 5.0,
+        patience: Patience | None = None,
         capacity: int = 3000,
         backoff: Backoff | None = None,
     ) -> None:
@@ -109,7 +117,7 @@ class Stream:
         self._put = put
         self._in_hours = in_hours
         self._transport = transport
-        self._silence = silence
+        self._patience = patience or Patience()
         self._capacity = capacity
         self._backoff = backoff or Backoff(self._name)
         self._lock = threading.RLock()
@@ -220,7 +228,7 @@ class Stream:
             lived, reason = self._connection(token, attempt)
             if self._stopping:
                 break
-            attempt = 0 if lived >= _LIVED else attempt
+            attempt = 0 if lived >= self._patience.lived else attempt
             self._tell(False, reason, attempt)
             self._pause(self._backoff.delay(max(1, attempt), self._in_hours()))
         self._tell(False, "stopped", 0)
@@ -273,12 +281,12 @@ class Stream:
 
     def _wait_for_token(self, error: SessionExpired) -> None:
         self._tell(False, str(error), 0)
-        self._pause(_TOKEN_POLL)
+        self._pause(self._patience.token)
         while not self._stopping:
             try:
                 self._session.token()
             except SessionExpired:
-                self._pause(_TOKEN_POLL)
+                self._pause(self._patience.token)
             else:
                 return
 
@@ -297,10 +305,10 @@ class Stream:
         while not self._stopping:
             now = self._clock.monotonic()
             if not self._in_hours():
-                hours_since, wake = None, now + _WATCH_OFF_HOURS
+                hours_since, wake = None, now + self._patience.off_hours
             elif self._link is None:
                 # a new connection announces itself; until then there is nothing to mind
-                hours_since, wake = (hours_since if hours_since is not None else now), now + _WATCH_OFF_HOURS
+                hours_since, wake = (hours_since if hours_since is not None else now), now + self._patience.off_hours
                 self._clock.wait_for(lambda: self._stopping or self._link is not None, wake)
                 if self._link is None:
                     self._pause(wake - self._clock.monotonic())
@@ -311,25 +319,25 @@ class Stream:
             self._pause(wake - now)
 
     def _mind_silence(self, now: float, hours_since: float) -> float:
-        limit = max(self._heard, hours_since) + self._silence
+        limit = max(self._heard, hours_since) + self._patience.silence
         if now < limit:
             return limit
         self._drop(f"silent for {now - self._heard:.1f} s in market hours")
-        return now + self._silence
+        return now + self._patience.silence
 
     def _mind_pending(self, now: float, hours_since: float) -> float:
         """Ask again for what has not ticked; returns when to look again."""
         with self._lock:
             if not self._pending or self._link is None:
-                return now + _RESUBSCRIBE_AFTER
-            due = max(self._asked, hours_since) + _RESUBSCRIBE_AFTER * 2.0 ** min(self._asks, 6)
+                return now + self._patience.resubscribe
+            due = max(self._asked, hours_since) + self._patience.resubscribe * 2.0 ** min(self._asks, 6)
             if now < due:
                 return due
             names = list(self._pending.values())
             log.warning("feed %s: %d of %d subscriptions have not ticked; asking again", self._name, len(names), len(self._desired))
             self._asked, self._asks = now, self._asks + 1
             self._say(lambda link: link.subscribe(names))
-            return now + _RESUBSCRIBE_AFTER * 2.0 ** min(self._asks, 6)
+            return now + self._patience.resubscribe * 2.0 ** min(self._asks, 6)
 
     # --- both ---------------------------------------------------------------------------------------------------------------------------
 
