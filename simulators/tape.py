@@ -85,6 +85,7 @@ class Tape:
         self.bids = bids.data if bids is not None else None
         self.asks = asks.data if asks is not None else None
         self.oi = oi.data if oi is not None else None
+        self._depths: memoryview | None = None
 
     def trades(self, second: int) -> list[tuple[float, int]]:
         if not 0 <= second < self.length:
@@ -93,26 +94,20 @@ class Tape:
         return [(self.prices[index], self.quantities[index]) for index in range(first, last)]
 
     def levels(self, second: int, listing: Listing) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
-        """Five bids and five asks; quantities follow a hash of (salt, second, level), in whole lots."""
+        """Five bids and five asks in whole lots."""
         if self.bids is None or self.asks is None:
             return NO_LEVELS, NO_LEVELS
-        return self._side(second, self.bids[second], -1, listing), self._side(second, self.asks[second], 1, listing)
+        if self._depths is None:
+            self._depths = self._draw_depths(listing.lot)
+        sizes = self._depths[10 * second : 10 * second + 10].tolist()
+        bid, ask, tick = self.bids[second], self.asks[second], listing.tick_size
+        return _side(bid, -tick, sizes[:5], listing.lot), _side(ask, tick, sizes[5:], listing.lot)
 
-    def _side(self, second: int, best: float, direction: int, listing: Listing) -> tuple[Level, ...]:
-        if best <= 0:
-            return NO_LEVELS
-        lot, tick, levels = listing.lot, listing.tick_size, []
-        state = (second * 2654435761 + self.salt * 40503 + direction) & 0xFFFFFFFF
-        for index in range(5):
-            state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
-            price = as_grid(best + direction * index * tick, tick)
-            if price <= 0:
-                levels.append((0.0, 0, 0))
-                continue
-            share = 0.3 + 1.4 * (state >> 8) / 0xFFFFFF + 0.25 * index
-            quantity = max(1, round(self.depth * share / lot)) * lot
-            levels.append((price, quantity, 1 + (state >> 20) % 7))
-        return tuple(levels)
+    def _draw_depths(self, lot: int) -> memoryview:
+        """Quantities of the ten levels of every second, drawn from the tape's salt; deeper levels hold more."""
+        share = np.random.Generator(np.random.PCG64(self.salt)).random((self.length, 10)) * 1.4 + 0.3
+        share += 0.25 * np.array((0, 1, 2, 3, 4, 0, 1, 2, 3, 4))
+        return (np.maximum(1, np.rint(share * (self.depth / lot))).astype(np.int64) * lot).ravel().data
 
     def quote(self, second: int, listing: Listing, stale_at: datetime) -> Quote:
         """The quote after this second; before the day's first print it is yesterday's close, dated `stale_at`."""
@@ -180,6 +175,14 @@ class Tape:
             if volume:
                 return float((self.raw_prices[inside] * self.raw_quantities[inside]).sum() / volume)
         return float(self.raw_prices[-1]) if len(self.raw_prices) else None
+
+
+def _side(best: float, step: float, sizes: list[int], lot: int) -> tuple[Level, ...]:
+    """Five levels outwards from the best price; empty ones where there is no best price or no room above zero."""
+    if best <= 0:
+        return NO_LEVELS
+    prices = [round(best + index * step, 4) for index in range(5)]
+    return tuple((price, size, 1 + size // lot % 7) if price > 0 else (0.0, 0, 0) for price, size in zip(prices, sizes, strict=True))
 
 
 def resample(day: date, bars: MinuteBars, minutes: int, anchor: int) -> list[Candle]:

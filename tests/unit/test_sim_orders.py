@@ -91,7 +91,7 @@ def test_two_takers_in_one_second_share_the_book() -> None:
 
 # --- resting orders against hand-written prints -------------------------------------------------------------------------------------
 def test_a_resting_order_waits_behind_the_queue_at_its_price(tmp_path: Path) -> None:
-    stage = tape(tmp_path, ("10:00:05", 99.9, 30), ("10:00:06", 99.9, 500), ("10:00:07", 99.9, 500))
+    stage = tape(tmp_path, ("10:00:05", 99.9, 30), ("10:00:06", 99.9, 900), ("10:00:07", 99.9, 10))
     order = stage.order("BUY", 60, 99.9, KEY)
     stage.wait(1)
     ahead = order.queue_ahead
