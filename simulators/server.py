@@ -32,6 +32,7 @@ HEADER = "X-Grant"
 DEFAULT_DATE = date(2026, 11, 20)
 DEFAULT_START = time(9, 15)
 KEEP_ALIVE_S = 24 * 3600.0  # a client that stands still in granted time must find its connection alive
+LONGEST_URL = 1 << 17  # a thousand instruments in one query
 STEP_S = 0.1  # real seconds between two looks at a free-running clock
 
 
@@ -140,7 +141,7 @@ class Server:
             with suppress(NotImplementedError, ValueError, RuntimeError):
                 loop.add_signal_handler(number, self._stopped.set)
         serving, spacing_s = self.options, self.simulator.world.market.spacing_s
-        on_request = web.Server(self._on_request, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        on_request = web.Server(self._on_request, access_log=None, keepalive_timeout=KEEP_ALIVE_S, max_line_size=LONGEST_URL)
         broker = await loop.create_server(on_request, serving.host, serving.port)
         admin = await loop.create_server(web.Server(self._on_admin, access_log=None), serving.host, 0)
         grants = await loop.create_server(lambda: GrantLink(self._grants, spacing_s, granted=serving.granted), serving.host, 0)

@@ -65,16 +65,13 @@ class ZerodhaSimulator:
 
     def advance(self, now: datetime) -> None:
         self.world.advance(now)
-        self.desk.advance(now)
         self._tell(now)
 
     def next_event(self, now: datetime, connections: Sequence[Connection]) -> datetime | None:
-        due = self.ticker.next_event(now, connections)
-        dying = self.desk.next_due() if connections else None
-        return min((moment for moment in (due, dying) if moment is not None and moment > now), default=None)
+        return self.ticker.next_event(now, connections)
 
     def next_moment(self, now: datetime) -> datetime | None:
-        moments = (self.world.next_second(now), self.world.next_day(), self.world.exchange.next_due(), self.desk.next_due())
+        moments = (self.world.next_second(now), self.world.next_day(), self.world.exchange.next_due())
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
     def last_moment(self) -> datetime:
@@ -234,6 +231,7 @@ class ZerodhaSimulator:
     # --- time and faults of the market --------------------------------------------------------------------------------------------
 
     def _on_step(self, now: datetime) -> None:
+        self.desk.step(now)
         self.gtt.evaluate(now)
         for end, key in [lock for lock in self._locks if lock[0] <= now]:
             self._locks.remove((end, key))

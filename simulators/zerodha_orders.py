@@ -45,7 +45,8 @@ class OrderDesk:
         self.limits = limits
         self.numbers: dict[str, int] = {}  # order id -> its number in the order of placing, from 1
         self._icebergs: dict[str, Iceberg] = {}  # by the order id of every leg
-        self._lives: dict[str, tuple[str, int, datetime]] = {}  # order id -> user, minutes, end of a TTL order
+        self._minutes: dict[str, int] = {}  # order id -> the minutes a TTL order was given
+        self._lives: dict[str, tuple[str, datetime]] = {}  # order id -> user and end of a TTL order that still lives
 
     # --- requests -----------------------------------------------------------------------------------------------------------------
 
@@ -61,7 +62,8 @@ class OrderDesk:
         order = self._send(user, params, now)
         if form.get("validity") == "TTL":
             minutes = _whole(form, "validity_ttl", least=1)
-            self._lives[order.id] = (user, minutes, now + timedelta(minutes=minutes))
+            self._minutes[order.id] = minutes
+            self._lives[order.id] = (user, now + timedelta(minutes=minutes))
         return {"order_id": order.id}
 
     def modify(self, user: str, variety: str, order_id: str, form: Mapping[str, str], now: datetime) -> dict[str, Any]:
@@ -100,18 +102,13 @@ class OrderDesk:
 
     # --- time ---------------------------------------------------------------------------------------------------------------------
 
-    def next_due(self) -> datetime | None:
-        """When the next TTL order dies."""
-        return min((end for _, _, end in self._lives.values()), default=None)
-
-    def advance(self, now: datetime) -> None:
-        """Cancel TTL orders whose minutes are over, send the next legs of icebergs whose leg is complete."""
-        for order_id, (user, _, end) in list(self._lives.items()):
+    def step(self, now: datetime) -> None:
+        """At each second of the market: cancel TTL orders whose minutes are over, send the next leg where one is complete."""
+        for order_id, (user, end) in list(self._lives.items()):
             order = self.world.exchange.account(user).orders.get(order_id)
             if order is None or not order.live:
                 del self._lives[order_id]
-            elif now >= end:
-                del self._lives[order_id]
+            elif now >= end and order.status is Status.OPEN:
                 self.world.exchange.cancel(user, order_id, now)
         for order_id, iceberg in list(self._icebergs.items()):
             if order_id == iceberg.order_id:
@@ -120,8 +117,8 @@ class OrderDesk:
     def details(self, order: SimOrder) -> dict[str, Any]:
         """What a row of this order shows beyond the exchange's record."""
         shown: dict[str, Any] = {}
-        if order.id in self._lives:
-            shown |= {"validity": "TTL", "validity_ttl": self._lives[order.id][1]}
+        if order.id in self._minutes:
+            shown |= {"validity": "TTL", "validity_ttl": self._minutes[order.id]}
         iceberg = self._icebergs.get(order.id)
         if iceberg is not None:
             shown["meta"] = {

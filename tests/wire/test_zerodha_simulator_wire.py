@@ -87,12 +87,15 @@ def test_the_official_parser_reads_what_was_meant(token: int, mode: str) -> None
             stamp,
             prices[1],
             chance.randrange(10**9),
-            7,
-            8,
-            9,
-            *prices[2:6],
-            levels,
-            levels[::-1],
+            total_buy=7,
+            total_sell=8,
+            oi=9,
+            open=prices[2],
+            high=prices[3],
+            low=prices[4],
+            close=prices[5],
+            bids=levels,
+            asks=levels[::-1],
         )
         (tick,) = parsed(frame([packet(token, quote, mode, (11, 10))]))
         assert (tick["instrument_token"], tick["mode"]) == (token, mode)
