@@ -1,0 +1,164 @@
+"""What a bare script needs before it can ask for data: one broker login, its data calls, and today's instruments.
+
+Credentials come by utils.config_loader.config (environment, .env, config/secrets.env). `BROKER_ACCESS_TOKEN`, where it is set, is used
+as the day's token; else the session stored below STATE/scripts, which `python utils/zerodha_auth.py` or `accept` makes. With
+NIYAM_SIMULATOR (a `main.py simulate` admin address on this machine) everything comes from that simulator instead, login included.
+"""
+
+import dataclasses
+import json
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from brokers import registry
+from core.clock import SystemClock
+from core.errors import ConfigError, DataError
+from core.events import Event
+from core.ports import CredentialStore, DataSession, Feed
+from core.types import IST, Instrument
+from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
+from utils.config_loader import config, environment, load_calendar
+from utils.pacing import Budget
+
+ACCOUNT = "script"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class _Pasted:
+    """The stored session, except that a token which a person put into the environment is tried first, until the broker refuses it."""
+
+    def __init__(self, session: Any, name: str) -> None:
+        self._session = session
+        self._name = name
+        self._refused: set[str] = set()
+
+    def token(self) -> str:
+        pasted = config.find(self._name)
+        return pasted if pasted and pasted not in self._refused else str(self._session.token())
+
+    def invalidate(self, token: str, reason: str) -> None:
+        self._refused.add(token)
+        self._session.invalidate(token, reason)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+class _Given:
+    """The credentials of a simulator."""
+
+    def __init__(self, broker: str, credentials: Mapping[str, str]) -> None:
+        self._values = {f"{broker.upper()}_{name.upper()}": value for name, value in credentials.items()}
+
+    def get_secret(self, name: str) -> str:
+        if name not in self._values:
+            raise ConfigError(f"the simulator gives no {name}")
+        return self._values[name]
+
+
+class BareSession:
+    """One broker for one script. Raises ConfigError (unknown broker, missing secret) when made, BrokerError when used."""
+
+    def __init__(self, broker: str, state: Path | None = None) -> None:
+        self._spec = registry.get(broker)
+        self.clock = SystemClock()
+        self.calendar = load_calendar()
+        self._snapshot: InstrumentSnapshot | None = None
+        self._trash: tempfile.TemporaryDirectory[str] | None = None
+        simulator = environment("NIYAM_SIMULATOR")
+        self.simulated = bool(simulator)
+        self._endpoints = self._spec.endpoints
+        credentials: CredentialStore = config
+        if simulator:
+            about = _about(simulator)
+            self._trash = tempfile.TemporaryDirectory(prefix="niyam-script-")
+            self._folder = Path(self._trash.name)
+            self._endpoints = dataclasses.replace(self._endpoints, **{name: about[name] for name in ("rest", "stream", "login")})
+            self._day = date.fromisoformat(about["date"])
+            credentials = _Given(broker, about["credentials"])
+        else:
+            self._folder = (state or Path(environment("NIYAM_STATE", "var"))) / "scripts"
+            self._day = self.clock.now().astimezone(IST).date()
+        made = self._spec.make_session(ACCOUNT, credentials, self.clock, self._folder / f"{broker}.json", self._endpoints, _unheard)
+        if simulator:
+            made.auto_login(self._endpoints.login)
+        self._session = made if simulator else cast(Any, _Pasted(made, f"{broker.upper()}_ACCESS_TOKEN"))
+        self._budget = Budget(self.clock, self._spec.limits)
+        self.data: DataSession = self._spec.make_data(self._session, self.clock, self._budget, None, self._endpoints, self.snapshot)
+
+    @property
+    def caps(self) -> Mapping[int, int]:
+        """Candle interval in minutes -> most days in one request."""
+        return self._spec.historical_caps
+
+    @property
+    def day(self) -> date:
+        """Today, or the simulator's day."""
+        return self._day
+
+    def snapshot(self) -> InstrumentSnapshot:
+        """Today's instruments, downloaded on the first call of the day; BrokerError or DataError where they cannot be had."""
+        if self._snapshot is None:
+            store = InstrumentStore(self._folder / "instruments", self.calendar, self._spec.name)
+            done = store.update(self.data, self._spec, self._day, self.clock.now())
+            if not done.accepted:
+                raise DataError(done.reason)  # a script has nobody to alert: yesterday's tokens may mean other instruments
+            self._snapshot = done.snapshot
+        return self._snapshot
+
+    def resolve(self, symbol: str) -> Instrument:
+        """NIFTY_FUT, RELIANCE, NFO:NIFTY26NOVFUT … as of today; DataError names the nearest."""
+        return self.snapshot().resolve(symbol, self._day)
+
+    def feed(self, instruments: Sequence[Instrument], put: Callable[[Sequence[Event], str], None]) -> Feed:
+        """A feed of these instruments into `put`; not started."""
+
+        def in_hours() -> bool:
+            return any(self.calendar.is_open(instrument, self.clock.now()) for instrument in instruments)
+
+        made = self._spec.make_feed(
+            ACCOUNT,
+            self._session,
+            self.clock,
+            put,
+            self._endpoints,
+            self.snapshot,
+            "native",
+            (lambda: True) if self.simulated else in_hours,
+        )
+        made.subscribe(instruments)
+        return made
+
+    def close(self) -> None:
+        """Release the snapshot's file and what a simulated session kept."""
+        if self._snapshot is not None:
+            self._snapshot.close()
+        if hasattr(self.data, "close"):
+            self.data.close()
+        if self._trash is not None:
+            self._trash.cleanup()
+
+
+def _unheard(event: Event) -> None:
+    """A script learns of a dead session by the exception of the call that met it."""
+
+
+def _about(address: str) -> dict[str, Any]:
+    if urlsplit(address).scheme != "http" or urlsplit(address).hostname not in _LOOPBACK:
+        raise ConfigError(
+            f"NIYAM_SIMULATOR must be a simulator's admin address on this machine, such as http://127.0.0.1:9000, not {address!r}"
+        )
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - the scheme was checked
+            found = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise ConfigError(f"no simulator answers at NIYAM_SIMULATOR={address} ({error}); start `main.py simulate zerodha`") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"NIYAM_SIMULATOR={address} is no simulator's admin address: it answers {found!r:.80}")
+    return found
