@@ -16,6 +16,7 @@ import yaml
 
 IST = timezone(timedelta(hours=5, minutes=30), "IST")
 FAR = date(9999, 12, 31)
+FULL_DAYS = frozenset({"budget_full_day", "saturday_full_day"})
 Record = Mapping[str, Any]
 
 
@@ -115,7 +116,7 @@ class Facts:
         if not self.trading_day(day):
             return ()
         special = self._special.get(day)
-        if special is not None and special.get("kind") not in {"budget_full_day", "saturday_full_day"}:
+        if special is not None and special["kind"] not in FULL_DAYS:
             return self._special_phases(special, day)
         rows = list(version_at(self.sessions["segments"][segment]["versions"], day)["phases"])
         if segment == "EQ_CAS":  # the file leaves the pre-open of both cash classes in one place
@@ -191,7 +192,14 @@ class Facts:
         return found
 
     def _moved(self, day: date) -> date:
-        return day if self.trading_day(day) else self.previous_day(day)
+        """The day itself if it has a regular session (a muhurat hour is none), else the last one before that has."""
+        while day in self._closed or not self.trading_day(day) or self._is_short(day):
+            day -= timedelta(days=1)
+        return day
+
+    def _is_short(self, day: date) -> bool:
+        special = self._special.get(day)
+        return special is not None and special["kind"] not in FULL_DAYS
 
     def monthly_expiry(self, root: str, year: int, month: int) -> date:
         """The month's expiry of this root: its last rule weekday, moved to the previous trading day on a holiday."""

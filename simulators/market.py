@@ -267,7 +267,9 @@ class SyntheticMarket(TapeMarket):
         random = generator(self.seed, day, contract.key, "prints")
         rate, size, depth, half = self._activity(contract, day, float(mid[0]), float(self._latent(contract.root, day)[0]))
         inside = np.zeros(length, dtype=bool)
-        for start, end in self.facts.continuous(segment, day):
+        early = self.facts.expiring_index_stop(day) if contract.expiry == day and UNDERLYINGS[contract.root].is_index else None
+        for start, close in self.facts.continuous(segment, day):
+            end = min(close, early) if early is not None else close
             inside[_seconds(start, opens_at) : _seconds(end, opens_at)] = True
         first = int(np.argmax(inside))
         volatility = np.ones(length)

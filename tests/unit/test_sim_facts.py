@@ -56,6 +56,7 @@ def test_monthly_expiries_move_before_holidays(root: str, year: int, month: int,
 def test_weekly_expiries_leave_the_monthly_week_out() -> None:
     assert FACTS.weekly_expiry("NIFTY", date(2026, 11, 20)) == date(2026, 12, 1)
     assert FACTS.weekly_expiry("NIFTY", date(2026, 11, 5)) == date(2026, 11, 9)
+    assert FACTS.weekly_expiry("NIFTY", date(2025, 10, 16)) == date(2025, 10, 20)  # the 21st had a muhurat hour only
     assert FACTS.weekly_expiry("BANKNIFTY", date(2026, 11, 20)) is None
 
 

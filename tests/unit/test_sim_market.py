@@ -203,6 +203,16 @@ def test_the_future_follows_its_index_with_a_basis(played: SyntheticMarket) -> N
     assert later > played.quote(NIFTY, clock("12:00")).last_price
 
 
+def test_expiring_index_contracts_stop_early_from_december_2026() -> None:
+    expiry = date(2026, 12, 29)
+    market = opened(day=expiry)
+    market.step(market.closes_at)
+    near, following = "NFO:NIFTY26DECFUT", "NFO:NIFTY27JANFUT"
+    assert market.listings[near].expiry == expiry
+    assert prints(market, near, "15:30", "15:45") == []
+    assert prints(market, following, "15:30", "15:45")
+
+
 def test_options_keep_put_call_parity_and_vanish_at_expiry() -> None:
     expiry = date(2026, 11, 23)
     market = opened(day=expiry)
