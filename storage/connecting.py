@@ -60,7 +60,7 @@ def reading_engine(url: str) -> Engine:
 
 def shown(url: str) -> str:
     """The URL for messages, its password hidden."""
-    return make_url(url).render_as_string(hide_password=True)
+    return str(_parsed(url).render_as_string(hide_password=True))
 
 
 def version(connection: Connection) -> str | None:

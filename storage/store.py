@@ -44,8 +44,8 @@ def open_store(url: str) -> "SqlStore":
 
     Raises StoreError: a newer program wrote it, another process writes it, or it cannot be reached.
     """
-    engine = connecting.writing_engine(url)
     with _typed(f"opening the ledger at {connecting.shown(url)}"):
+        engine = connecting.writing_engine(url)
         with engine.connect() as connection:
             connecting.migrate(connection, url)
         return SqlStore(engine)
@@ -53,8 +53,8 @@ def open_store(url: str) -> "SqlStore":
 
 def open_reader(url: str) -> "SqlReader":
     """A read-only view for read-outs, while the daemon writes or when it is down. StoreError if there is no ledger of this version."""
-    engine = connecting.reading_engine(url)
     with _typed(f"reading the ledger at {connecting.shown(url)}"):
+        engine = connecting.reading_engine(url)
         with engine.connect() as connection:
             connecting.require_head(connection, url)
         return SqlReader(engine)
