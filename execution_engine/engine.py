@@ -42,6 +42,7 @@ from risk.gate import Gate
 from strategies.base import Strategy
 
 SECOND = timedelta(seconds=1)
+EXITS_A_MINUTE = 10
 
 
 class Ladder(msgspec.Struct, frozen=True):
@@ -115,6 +116,8 @@ class Engine:
         self._record = record
         self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
         self._retries: dict[tuple[str, str], int] = {}
+        self._exits: dict[tuple[str, str], deque[datetime]] = {}
+        self._slowed: set[tuple[str, str]] = set()
         self.square_off = SquareOff(
             timers=self.timers,
             store=store,
@@ -310,6 +313,9 @@ class Engine:
         working = self.desk.working(target.strategy, target.name)
         if target.latched and target.wanted != 0 and not working:
             return
+        if self.desk.unbooked(target.strategy, target.name):
+            self.timers.set("evidence", self.clock.now() + SECOND)
+            return
         todo = plan(
             target,
             held=held,
@@ -322,6 +328,8 @@ class Engine:
         for order in todo.cancel:
             self._replan.add(order.id)
             self.desk.cancel(order, self.clock.now(), "planned again: the target changed")
+        if any(request.purpose is not Purpose.ENTRY for request in todo.send) and not self._exit_may_go(target):
+            return
         for request in todo.send:
             verdict = self.gate.review(request, self.world)
             if isinstance(verdict, Refused):
@@ -424,8 +432,6 @@ class Engine:
                     self._hear(run, run.strategy.fill(fill, self.world))
         if order.state in IN_FLIGHT and order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
             self.timers.set("evidence", self.clock.now() + SECOND)
-        if order.filled > self.portfolio.booked(order.id):
-            self.timers.set("trades", self.clock.now() + 2 * SECOND)  # the row ran ahead of its trades
         if change.ended and target is not None:
             self._on_ended(order, target)
 
@@ -451,6 +457,21 @@ class Engine:
             self.alert("page" if tries >= 6 else "warn", "Exit does not get through", text)
         wait = min(30.0, 2.0 ** (tries - 1))
         self.timers.set(f"retry|{target.strategy}|{target.name}", self.clock.now() + timedelta(seconds=wait))
+
+    def _exit_may_go(self, target: Target) -> bool:
+        """An exit that keeps coming back is slowed down: more than ten for one key within a minute, and it goes every 30 seconds."""
+        now, key = self.clock.now(), (target.strategy, target.name)
+        sent = self._exits.setdefault(key, deque(maxlen=EXITS_A_MINUTE))
+        if len(sent) < EXITS_A_MINUTE or (now - sent[0]).total_seconds() >= 60:
+            self._slowed.discard(key)
+        elif (now - sent[-1]).total_seconds() < 30:
+            if key not in self._slowed:
+                self._slowed.add(key)
+                self.alert("page", "Exits do not settle", f"{target.strategy} {target.instrument.key}: {EXITS_A_MINUTE} in a minute")
+            self.timers.set(f"retry|{target.strategy}|{target.name}", now + timedelta(seconds=30))
+            return False
+        sent.append(now)
+        return True
 
     def _climb(self) -> None:
         """The price ladder: move what rests too long; an entry at its cap is cancelled (and latches), an exit goes on."""
@@ -531,7 +552,7 @@ class Engine:
             target = self.targets.get(strategy, logical)
             if target is not None:
                 self.act(target)
-        elif kind in ("books", "evidence", "trades"):
+        elif kind in ("books", "evidence"):
             self._look(kind, now)
         elif kind == "square_off":
             self.square_off.fire(rest, now)
@@ -546,12 +567,7 @@ class Engine:
             self._reconnect(mute)
 
     def _look(self, kind: str, now: datetime) -> None:
-        """Ask for evidence: on the clock, for orders of unknown fate (1, 2, 4 ... s), and for trades that trail their order row."""
-        if kind == "trades":
-            for order in self.desk.all():
-                if order.filled > self.portfolio.booked(order.id):
-                    self._on_change(self.desk.settle_fills(order, now))
-            return
+        """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""
         self.executor.read_books(positions=True, urgent=kind == "evidence")
         if kind == "books":
             self.timers.set("books", now + timedelta(seconds=self._books_every_s))

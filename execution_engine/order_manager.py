@@ -17,7 +17,7 @@ from core.errors import StoreError
 from core.events import Action, OrderUpdate, Outcome, Reply, Trade
 from core.ports import Executor, Store
 from core.types import Approved, Fill, Instrument, Order, OrderState, Purpose
-from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, merge, move, replied
+from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, filled_to, merge, move, replied
 from execution_engine.portfolio import Portfolio
 
 MAX_MODIFICATIONS = 20  # of the 25 that Kite allows for each order; the rest is kept for a person
@@ -236,13 +236,13 @@ class OrderDesk:
                     changes.append(change)
         return changes
 
-    def settle_fills(self, order: Order, now: datetime) -> Change | None:
-        """Book what the order row says was filled and no trade row has told, priced from the averages (trade rows trail by seconds)."""
-        fill = self._portfolio.book_total(order, order.filled, order.average_price, now)
-        if fill is None:
-            return None
-        self._store.save_fill(fill)
-        return self._changed(order, order, (fill,), "priced from the order's averages")
+    def unbooked(self, strategy: str, name: str) -> bool:
+        """Whether the broker filled something of this key that is not in our position yet: nothing may be decided on it until it is."""
+        return any(
+            order.filled > self._portfolio.booked(order.id)
+            for order in self._orders.values()
+            if order.strategy == strategy and order.name == name and order.filled
+        )
 
     def not_found(self, order: Order, now: datetime, evidence: str) -> Change:
         """Close an UNKNOWN order by the absence rule; `evidence` says what was read. Never sent again by itself."""
@@ -265,12 +265,16 @@ class OrderDesk:
             self.frozen[order.instrument.key] = merged.anomaly
             text = f"{order.tag} {order.instrument.key}: {merged.anomaly}; entries in it are frozen until `acknowledge`"
             self._alert("page", "Impossible order update", text)
-        fills = []
-        for trade in trades:
-            fill = self._portfolio.book(order, trade)
-            if fill is not None:
-                self._store.save_fill(fill)
-                fills.append(fill)
+        fills = [fill for trade in trades if (fill := self._portfolio.book(order, trade)) is not None]
+        booked = self._portfolio.booked(order.id)
+        if booked > order.filled:  # trades ran ahead of their order row
+            order = filled_to(order, booked, 0.0, order.updated_at).order
+        elif booked < order.filled and order.average_price > 0:  # the row ran ahead of its trades: its averages price what is missing
+            at = order.evidence.exchange_at if order.evidence is not None else None
+            told = self._portfolio.book_total(order, order.filled, order.average_price, at or order.updated_at)
+            fills += [told] if told is not None else []
+        for fill in fills:
+            self._store.save_fill(fill)
         if order == before and not fills:
             return None
         return self._changed(before, order, tuple(fills), source)

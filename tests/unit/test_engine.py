@@ -389,3 +389,63 @@ def test_late_timers_are_counted():
     it.clock.move_to(it.clock.now() + timedelta(seconds=30))
     it.engine.run_timers()
     assert it.engine.late_events > 0
+
+
+def test_a_row_that_runs_ahead_of_its_trades_moves_the_position_at_once_and_only_once():
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65, 25001.0))
+    assert it.held == 65
+    assert len(it.executor.placed) == 1
+    trade = Trade("X9", f"B{it.last.id}", it.instrument, Side.BUY, 65, 25001.0, it.clock.now())
+    now = it.clock.now()
+    it.engine.process(Books(now, now, (), (trade,), None))
+    assert it.held == 65
+    it.want(0)
+    it.ack()
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65, 25002.0))
+    it.tick(25000.0, 30)
+    assert it.held == 0
+    assert len(it.executor.placed) == 2
+
+
+def test_a_fill_without_a_price_blocks_its_key_until_its_trades_are_known():
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65, 0.0))
+    it.want(0)
+    it.tick(25000.0, 5)
+    assert len(it.executor.placed) == 1
+    reads = it.executor.reads
+    trade = Trade("X9", f"B{it.last.id}", it.instrument, Side.BUY, 65, 25001.0, it.clock.now())
+    it.engine.process(Books(it.clock.now(), it.clock.now(), (), (trade,), None))
+    assert reads > 0
+    assert it.held == 65
+    it.want(0)
+    it.want(1)
+    it.want(0)
+    assert it.last.purpose is Purpose.EXIT
+
+
+def test_trades_that_run_ahead_of_their_row_raise_filled():
+    it = Harness()
+    it.want(1)
+    it.ack()
+    trade = Trade("X9", f"B{it.last.id}", it.instrument, Side.BUY, 65, 25001.0, it.clock.now())
+    it.engine.process(Books(it.clock.now(), it.clock.now(), (), (trade,), None))
+    assert (it.held, it.last.filled) == (65, 65)
+
+
+def test_exits_that_keep_coming_back_are_slowed_down():
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.want(0)
+    for _ in range(60):
+        it.end(OrderState.CANCELLED, "cancelled by the exchange")
+        it.engine.act(it.engine.targets.get("told", "IT"))
+        it.tick(25000.0, 0.1)
+    assert len(it.executor.placed) <= 12
+    assert any(title == "Exits do not settle" for _, title, _ in it.alerts)
