@@ -64,11 +64,15 @@ def render(snapshot: Snapshot | None) -> RenderableType:
     status = snapshot.status
     parts: list[RenderableType] = [_headline(status), _money(status)]
     if snapshot.positions:
+        parts.append(Text())
         parts.append(positions_table([row for row in snapshot.positions if row.get("quantity")] or snapshot.positions))
     if snapshot.orders:
         newest = sorted(snapshot.orders, key=lambda row: str(row.get("updated_at")), reverse=True)[:LAST_ORDERS]
+        parts.append(Text())
         parts.append(orders_table(newest, short=True))
-    parts.extend(_alerts(status))
+    alerts = _alerts(status)
+    if alerts:
+        parts.extend((Text(), *alerts))
     return Panel(Group(*parts), title=f"Niyam · {status.get('account')} ({status.get('kind')})", title_align="left")
 
 

@@ -58,7 +58,7 @@ def price(value: object) -> str:
 
 def status_table(status: Row) -> Table:
     market, feed, pnl = status.get("market") or {}, status.get("feed") or {}, status.get("pnl") or {}
-    running = "running" if status.get("running") else f"not running (as of {_moment(status.get('as_of'))})"
+    running = "running" if status.get("running") else f"not running (as of {_when(status.get('as_of'))})"
     stale = ", ".join(map(str, feed.get("stale") or ())) or "nothing stale"
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
@@ -67,7 +67,7 @@ def status_table(status: Row) -> Table:
     table.add_row(
         "trading", f"{status.get('trading_state')}, session {status.get('session')}, {'flat' if status.get('flat') else 'NOT flat'}"
     )
-    table.add_row("market", f"{market.get('phase')} at {_moment(market.get('now'))}, square-off {_moment(market.get('square_off_at'))}")
+    table.add_row("market", f"{market.get('phase')} at {_when(market.get('now'))}, square-off {_moment(market.get('square_off_at'))}")
     table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, last tick {number(feed.get('age_s'))} s ago, {stale}")
     table.add_row("orders", ", ".join(f"{count} {state}" for state, count in sorted((status.get("orders") or {}).items())) or "none")
     table.add_row("P&L", ", ".join(f"{name} {rupees(pnl.get(name))}" for name in ("realised", "unrealised", "charges", "net")))
@@ -210,6 +210,11 @@ def _moment(at: object) -> str:
     """The clock time of an ISO moment, to the second; the journal and `--json` have the rest."""
     text = str(at or "")
     return text[11:19] if len(text) >= 19 else text or "-"
+
+
+def _when(at: object) -> str:
+    """Day and clock time."""
+    return str(at)[:19].replace("T", " ") if at else "-"
 
 
 def _line(values: Mapping[str, Any]) -> str:

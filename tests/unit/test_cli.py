@@ -281,3 +281,20 @@ def test_login_needs_an_account_that_can_log_in(capsys: pytest.CaptureFixture[st
     code, _, err = call(capsys, "login", "zerodah", "--state", str(tmp_path))
     assert code == 2
     assert "did you mean 'zerodha'?" in err
+
+
+def test_login_without_a_terminal_says_where_to_log_in_and_hides_the_secret(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    shutil.copytree(ROOT / "config", config)
+    settings = config / "settings.yaml"
+    account = "accounts:\n  mine:\n    kind: paper\n    broker: zerodha\n    capital: 500000\n"
+    settings.write_text(settings.read_text().replace("accounts:\n", account, 1))
+    secrets = {"ZERODHA_API_KEY": "thekey", "ZERODHA_API_SECRET": "thesecret"}
+    command = [sys.executable, "main.py", "login", "zerodha", "--config", str(config), "--state", str(tmp_path / "state")]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **secrets}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "https://kite.zerodha.com/connect/login?v=3&api_key=thekey" in done.stderr
+    assert "--redirect-url" in done.stderr
+    assert "thesecret" not in done.stderr
+    done = subprocess.run([*command, "--totp"], cwd=ROOT, env={**os.environ, **secrets}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "no login without a person" in done.stderr) == (2, True)
