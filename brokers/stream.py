@@ -406,11 +406,11 @@ class SocketTransport:
 def _refusal(error: websocket.WebSocketBadStatusException) -> Refused | Closed:
     body = (error.resp_body or b"").decode("utf-8", "replace")[:200]
     reason = f"the stream answered the handshake with HTTP {error.status_code} {body}".strip()
-    if error.status_code == 401 or (error.status_code == 403 and "permission" not in body.lower()):
-        return Refused(reason, dead_token=True)
-    if error.status_code == 403:
-        return Refused(f"{reason} - the app's plan has no stream; a new login does not help", dead_token=False)
-    return Closed(reason)
+    if error.status_code not in (401, 403):
+        return Closed(reason)
+    if any(word in body.lower() for word in ("permission", "connection")):
+        return Refused(f"{reason} - the app's plan or its number of connections is to blame; a new login does not help", dead_token=False)
+    return Refused(reason, dead_token=True)
 
 
 class SocketLink:

@@ -320,8 +320,11 @@ def test_a_refused_token_is_given_up_until_there_is_another(stages: Callable[...
         stage.stream.stop()
 
 
-def test_a_plan_without_a_stream_costs_no_login(stages: Callable[..., Stage]) -> None:
-    body = '{"error_type":"PermissionException","message":"Insufficient permission for that call."}'
+@pytest.mark.parametrize(
+    "message", ["Insufficient permission for that call.", "Maximum of 3 WebSocket connections for an api_key reached."]
+)
+def test_a_refused_plan_or_number_of_connections_costs_no_login(stages: Callable[..., Stage], message: str) -> None:
+    body = json.dumps({"error_type": "TokenException", "message": message})
     with SocketServer(lambda number: refused(403, body)) as server:
         stage = stages(server.url)
         stage.stream.start()
