@@ -107,7 +107,8 @@ class Ladder:
             sequence=number,
         )
         account.orders[order.id] = order
-        order.fill_cap = self._take_hook(self._partials, user)
+        if placed_by != RMS:
+            order.fill_cap = self._take_hook(self._partials, user)
         return order
 
     def _take_hook(self, hooks: list[tuple[str | None, int]], user: str) -> int | None:
@@ -135,7 +136,7 @@ class Ladder:
 
     def _forced_reject(self, order: SimOrder) -> Rejection | None:
         for index, (user, text, raw) in enumerate(self._rejects):
-            if user in (None, order.user):
+            if user in (None, order.user) and order.placed_by != RMS:
                 del self._rejects[index]
                 return text, raw
         return None

@@ -49,7 +49,8 @@ def draw_shape(seed: int, day: date, name: str, scale: float) -> Shape:
     count = int(np.searchsorted(ends, 1.0)) + 1
     trending = random.random(16) < 0.6
     trending[0] = random.random() < 0.8  # mornings mostly go somewhere
-    moves = random.choice((-1.0, 1.0), size=16) * random.normal(0.42, 0.14, size=16) * scale
+    turns = np.where(random.random(16) < 0.68, -1.0, 1.0)  # more often than not a trend is given back
+    moves = random.choice((-1.0, 1.0)) * np.cumprod(turns) * random.normal(0.42, 0.14, size=16) * scale
     ends = np.minimum(ends[:count], 1.0)
     shares = np.diff(ends, prepend=0.0) / 0.13  # a regime that the close cuts short moves less
     drifts = np.where(trending, moves, 0.08 * moves)[:count] * shares

@@ -125,7 +125,6 @@ class TradingDay(Ladder):
             params = OrderParams(listing.key, side, min(chunk, left), "MARKET", "MIS", protection=-1)
             left -= params.quantity
             order = self._make(account.user, RMS, listing, params, now)
-            order.fill_cap = None
             account.charges += square_off_fee(self.facts, self.broker)
             self._receive(order, now)
 
