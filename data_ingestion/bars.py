@@ -165,13 +165,16 @@ class BarBuilder:
         bounds = bucket(one.windows, one.step, moment)
         if bounds is None:
             self.outside += 1
-            one.cumulative = max(one.cumulative, tick.volume)
+            one.cumulative = tick.volume
             return
         if one.active:
             one.ended.append(_Ended(one))
         one.start, one.end = bounds
         one.active = True
         one.gap = one.start < one.since or one.start < self._whole_since
+        first = one.start == one.windows[0][0]
+        if tick.volume < one.cumulative and (tick.volume or first):  # what was counted so far belongs to an earlier day or was corrected
+            one.cumulative = 0 if first else tick.volume
         one.base = one.cumulative
         one.traded = tick.volume > one.base
         one.cumulative = max(one.cumulative, tick.volume)

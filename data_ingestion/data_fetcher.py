@@ -89,9 +89,8 @@ def frame_of(bars: list[Bar], *, with_oi: bool) -> Any:
     import pandas as pd  # a second of import that only this façade pays
 
     names = ["open", "high", "low", "close", "volume", *(["oi"] if with_oi else [])]
-    columns: dict[str, Any] = {"timestamp": pd.DatetimeIndex([bar.start for bar in bars], tz=None if bars else "Asia/Kolkata")}
-    if bars:
-        columns["timestamp"] = columns["timestamp"].tz_convert("Asia/Kolkata")
+    moments = pd.to_datetime([bar.start for bar in bars], utc=True).tz_convert("Asia/Kolkata")
+    columns: dict[str, Any] = {"timestamp": moments}
     columns |= {name: [getattr(bar, name) for bar in bars] for name in names}
     return pd.DataFrame(columns)
 

@@ -152,6 +152,16 @@ def test_volume_starts_anew_with_the_day(calendar: Calendar) -> None:
     assert (today.start, today.volume) == (at("09:15:00", date(2026, 11, 23)), 65)
 
 
+def test_a_stale_volume_before_the_open_is_forgotten(calendar: Calendar) -> None:
+    bars = builder(calendar, 1)
+    bars.add(Tick(FUTURE, at("09:00:01"), 100.0, 5_000_000))  # yesterday's last quote, without a time of its own
+    bars.add(tick("09:15:10", 101.0, 65))
+    bars.add(tick("09:15:20", 102.0, 130))
+    bars.add(Tick(FUTURE, at("09:16:05"), 103.0))  # an ltp packet carries no volume
+    bars.add(tick("09:16:10", 103.0, 195))
+    assert [bar.volume for bar in bars.close(at("09:17:02"))] == [130, 65]
+
+
 def test_a_holiday_has_no_bars(calendar: Calendar) -> None:
     bars = builder(calendar, 1)
     bars.add(tick("10:00:00", 100.0, 65, day=date(2026, 11, 24)))
