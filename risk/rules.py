@@ -32,7 +32,7 @@ OPENING = frozenset({Purpose.ENTRY, Purpose.ROLL})
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why not. `permanent` latches the key until the strategy wants something else."""
+    """Why not. `permanent` latches the key until the strategy wants something else (an exit never latches: the gate sees to it)."""
 
     text: str
     permanent: bool = True
@@ -194,10 +194,9 @@ class OwnedOnly(Rule):
         held = book.position(request.strategy, request.instrument)
         closing = book.closing(request.strategy, request.instrument)
         if held * request.side.sign >= 0:
-            return Reason(f"{request.strategy} holds {held} of {request.instrument.key}: a {request.side} would not reduce it", False)
+            return Reason(f"{request.strategy} holds {held} of {request.instrument.key}: a {request.side} would not reduce it")
         if not request.quantity + closing <= abs(held):
-            text = f"{request.side} {request.quantity} with {closing} already closing exceeds the {held} that {request.strategy} holds"
-            return Reason(text, permanent=False)
+            return Reason(f"{request.side} {request.quantity} with {closing} closing already exceeds the {held} of {request.strategy}")
         return None
 
 
@@ -212,7 +211,7 @@ class ExitBand(Rule):
             return None  # no price to compare with; holding on for that would be the greater risk
         allowed = band(reference, self.settings.exit_band_pct, request.instrument)
         if not (request.limit_price - reference) * request.side.sign <= allowed:
-            return Reason(f"{request.side} at {request.limit_price} is more than {allowed:.2f} through {reference}", permanent=False)
+            return Reason(f"{request.side} at {request.limit_price} is more than {allowed:.2f} through {reference}")
         return None
 
 

@@ -39,6 +39,7 @@ STOCK_CALL = contract(Kind.CALL, "RELIANCE", 1_500.0)
         (INDEX_CALL, Side.SELL, 65, 900.0, 26_000.0, 58_500.0 + 2_860.0 * 65),  # in the money: no distance
         (INDEX_CALL, Side.SELL, 65, 10.0, 20_000.0, 650.0 + 1_400.0 * 65),  # far out: 7 %
         (INDEX_CALL, Side.SELL, 65, 100.0, None, 6_500.0 + 2_805.0 * 65),  # as at the money
+        (contract(Kind.CALL, "NIFTY", 25_000.0, multiplier=10), Side.SELL, 65, 100.0, 25_000.0, 65_000.0 + 2_750.0 * 650),
         (STOCK_CALL, Side.SELL, 500, 20.0, 1_500.0, 10_000.0 + 300.0 * 500),
         (STOCK_CALL, Side.SELL, 500, 1.0, 1_000.0, 500.0 + 100.0 * 500),  # far out: 10 %
         (contract(Kind.CALL, "NIFTY", 25_000.0, expiry=None), Side.SELL, 65, 100.0, 25_000.0, 6_500.0 + 2_750.0 * 65),

@@ -23,6 +23,7 @@ from core.types import (
 )
 from risk.book import EntryWindow, exposure
 from risk.gate import Gate
+from risk.rules import WellFormed
 from risk.settings import RiskSettings
 from tests.builders import DAY, NIFTY, RELIANCE, T0, make_order
 from tests.unit.risk_fakes import SETTINGS, FakeBook, entry, held, leave, settings
@@ -404,6 +405,18 @@ CASES: list[tuple[str, OrderRequest, FakeBook, dict[str, Any], tuple[str, bool] 
 @pytest.mark.parametrize(("request_", "book", "changes", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_rule_at_its_boundary(request_: OrderRequest, book: FakeBook, changes: dict[str, Any], expected: tuple[str, bool] | None) -> None:
     assert verdict(request_, book, settings(**changes)) == expected
+
+
+def test_the_instrument_counts_at_the_last_price_when_that_is_higher() -> None:
+    below = entry(limit_price=24_900.0)
+    assert verdict(below, using=settings(max_instrument_value=1_625_000.0)) is None
+    assert verdict(below, using=settings(max_instrument_value=1_624_999.0)) == ("instrument_value", True)
+
+
+def test_the_largest_numbers_are_still_well_formed() -> None:
+    rule = WellFormed(SETTINGS)
+    assert rule.check(entry(quantity=10**9), FakeBook()) is None
+    assert rule.check(entry(limit_price=1e9), FakeBook()) is None
 
 
 ADVERSE = [
