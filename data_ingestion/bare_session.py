@@ -1,7 +1,7 @@
 """What a bare script needs before it can ask for data: one broker login, its data calls, and today's instruments.
 
 Credentials come by utils.config_loader.config (environment, .env, config/secrets.env). `BROKER_ACCESS_TOKEN`, where it is set, is used
-as the day's token; else the session stored below STATE/scripts, which `python utils/zerodha_auth.py` or `accept` makes. With
+as the day's token; else the session stored in STATE/session, which `python utils/zerodha_auth.py` makes. With
 NIYAM_SIMULATOR (a `main.py simulate` admin address on this machine) everything comes from that simulator instead, login included.
 """
 
@@ -23,23 +23,24 @@ from core.events import Event
 from core.ports import CredentialStore, DataSession, Feed
 from core.types import IST, Instrument
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
-from utils.config_loader import config, environment, load_calendar
+from utils.config_loader import Secrets, config, environment, load_calendar
 from utils.pacing import Budget
 
 ACCOUNT = "script"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class _Pasted:
+class PastedToken:
     """The stored session, except that a token which a person put into the environment is tried first, until the broker refuses it."""
 
-    def __init__(self, session: Any, name: str) -> None:
+    def __init__(self, session: Any, name: str, secrets: Secrets = config) -> None:
         self._session = session
         self._name = name
+        self._secrets = secrets
         self._refused: set[str] = set()
 
     def token(self) -> str:
-        pasted = config.find(self._name)
+        pasted = self._secrets.find(self._name)
         return pasted if pasted and pasted not in self._refused else str(self._session.token())
 
     def invalidate(self, token: str, reason: str) -> None:
@@ -83,12 +84,14 @@ class BareSession:
             self._day = date.fromisoformat(about["date"])
             credentials = _Given(broker, about["credentials"])
         else:
-            self._folder = (state or Path(environment("NIYAM_STATE", "var"))) / "scripts"
+            self._folder = state or Path(environment("NIYAM_STATE", "var"))
             self._day = self.clock.now().astimezone(IST).date()
-        made = self._spec.make_session(ACCOUNT, credentials, self.clock, self._folder / f"{broker}.json", self._endpoints, _unheard)
+        made = self._spec.make_session(
+            ACCOUNT, credentials, self.clock, self._folder / "session" / f"{broker}.json", self._endpoints, _unheard
+        )
         if simulator:
             made.auto_login(self._endpoints.login)
-        self._session = made if simulator else cast(Any, _Pasted(made, f"{broker.upper()}_ACCESS_TOKEN"))
+        self._session = made if simulator else cast(Any, PastedToken(made, f"{broker.upper()}_ACCESS_TOKEN"))
         self._budget = Budget(self.clock, self._spec.limits)
         self.data: DataSession = self._spec.make_data(self._session, self.clock, self._budget, None, self._endpoints, self.snapshot)
 

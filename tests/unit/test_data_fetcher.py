@@ -10,9 +10,10 @@ import pytest
 
 from core.errors import ConfigError, Transient
 from core.types import IST, Bar, Instrument, Kind
-from data_ingestion.bare_session import BareSession
+from data_ingestion.bare_session import BareSession, PastedToken
 from data_ingestion.data_fetcher import DataFetcher, fetch_bars, frame_of, interval_minutes
 from data_ingestion.live_feed import LiveDataFeed
+from utils.config_loader import Secrets
 
 FUTURE = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", 65, 0.1, date(2026, 11, 23))
 CAPS: Mapping[int, int] = {1: 60, 60: 400, 1440: 2000}
@@ -113,6 +114,31 @@ def test_a_simulator_must_be_on_this_machine_and_answer(monkeypatch: pytest.Monk
     monkeypatch.setenv("NIYAM_SIMULATOR", address)
     with pytest.raises(ConfigError, match=says):
         BareSession("zerodha", tmp_path)
+
+
+def test_a_pasted_token_serves_until_it_is_refused(tmp_path: Path) -> None:
+    class Stored:
+        told: list[str]
+
+        def __init__(self) -> None:
+            self.told = []
+
+        def token(self) -> str:
+            return "stored"
+
+        def invalidate(self, token: str, reason: str) -> None:
+            self.told.append(token)
+
+        def api_key(self) -> str:
+            return "key"
+
+    stored = Stored()
+    pasted = PastedToken(stored, "ZERODHA_ACCESS_TOKEN", Secrets(tmp_path, {"ZERODHA_ACCESS_TOKEN": "pasted-today"}))
+    assert (pasted.token(), pasted.api_key()) == ("pasted-today", "key")
+    pasted.invalidate("pasted-today", "403")
+    assert pasted.token() == "stored"
+    assert stored.told == ["pasted-today"]
+    assert PastedToken(stored, "ZERODHA_ACCESS_TOKEN", Secrets(tmp_path, {})).token() == "stored"
 
 
 def test_a_feed_that_was_never_started_has_no_price() -> None:
