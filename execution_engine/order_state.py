@@ -172,10 +172,9 @@ def _in_state(order: Order, state: OrderState, at: datetime, *, filled: int, rea
 def _place_replied(order: Order, reply: Reply) -> Merged:
     known, oddities = order, list[str]()
     if reply.outcome is Outcome.ACK:
-        if known.broker_order_id is None or known.broker_order_id == reply.broker_order_id:
-            if known.broker_order_id is None and reply.broker_order_id is not None:
-                known = msgspec.structs.replace(known, broker_order_id=reply.broker_order_id)
-        else:
+        if known.broker_order_id is None:
+            known = msgspec.structs.replace(known, broker_order_id=reply.broker_order_id)
+        elif known.broker_order_id != reply.broker_order_id:
             oddities.append(f"two broker orders carry one intent: {known.broker_order_id} and {reply.broker_order_id}")
         if known.state in IN_FLIGHT:
             known = move(known, S.PENDING_NEW, reply.at)

@@ -11,7 +11,19 @@ from hypothesis import strategies as some
 from core.events import Action, OrderUpdate, Outcome, Reply
 from core.types import Evidence, Order, OrderState
 from core.types import OrderState as S
-from execution_engine.order_state import COMMANDED, IN_FLIGHT, LIVE, TERMINAL, IllegalTransition, filled_to, legal, merge, move, replied
+from execution_engine.order_state import (
+    COMMANDED,
+    IN_FLIGHT,
+    LIVE,
+    TERMINAL,
+    IllegalTransition,
+    Merged,
+    filled_to,
+    legal,
+    merge,
+    move,
+    replied,
+)
 from tests.builders import at, make_order, make_update
 
 # reliability.md, retyped by hand and kept apart from the code's own table.
@@ -247,6 +259,11 @@ def test_an_ack_that_names_another_order_is_paged_and_the_first_id_stays() -> No
     merged = replied(make_order(state=S.WORKING, broker_order_id="B1"), answer(Action.PLACE, Outcome.ACK, "B2"))
     assert merged.order.broker_order_id == "B1"
     assert "B1 and B2" in merged.anomaly
+
+
+def test_an_ack_that_names_the_order_already_known_is_no_news() -> None:
+    order = make_order(state=S.WORKING, broker_order_id="B1")
+    assert replied(order, answer(Action.PLACE, Outcome.ACK, "B1")) == Merged(order)
 
 
 @pytest.mark.parametrize(("action", "state"), [(Action.MODIFY, S.PENDING_MODIFY), (Action.CANCEL, S.PENDING_CANCEL)])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from core.clock import ManualClock
-from core.events import Action, Books, OrderUpdate, Outcome, Reply
+from core.events import Action, Books, OrderUpdate, Outcome, Reply, Timer
 from core.types import (
     Account,
     AccountKind,
@@ -171,6 +171,14 @@ def test_a_tick_outside_continuous_trading_fills_nothing() -> None:
     desk = Desk()
     desk.place()
     assert desk.tick(6 * 3600, 24_000.0, bid=23_999.0, ask=24_000.0) == []
+
+
+def test_only_ticks_and_bars_of_an_open_market_are_heard() -> None:
+    desk = Desk()
+    desk.place()
+    desk.paper.on_market(Timer(at(1), "square_off", at(1)))
+    assert desk.bar(6 * 60, 24_000.0, 24_000.0, 24_000.0, 24_000.0) == []
+    assert desk.orders["o1"].state is OrderState.WORKING
 
 
 def test_a_stop_fires_on_the_last_price_and_then_is_a_limit() -> None:
@@ -487,7 +495,8 @@ def test_after_a_restart_the_ledgers_word_is_all_there_is() -> None:
     desk.orders |= {"lost": lost, "old": old}
     available = desk.paper.available()
     desk.paper = PaperBroker(desk.account, desk.clock, sessions=Hours())
-    desk.paper.restore(list(desk.orders.values()), positions=desk.portfolio.positions(), fills=desk.fills)
+    yesterday = msgspec.structs.replace(desk.fills[0], at=T0 - timedelta(days=1))
+    desk.paper.restore(list(desk.orders.values()), positions=desk.portfolio.positions(), fills=[yesterday, *desk.fills])
     desk.take()
     assert desk.orders["lost"].state is OrderState.REJECTED
     assert "before this order reached" in desk.orders["lost"].reason

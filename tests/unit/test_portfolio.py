@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from core.events import Trade
-from core.types import Horizon, Side
+from core.types import Horizon, Instrument, Side
+from execution_engine.charges import Charges
 from execution_engine.portfolio import EXTERNAL, Adjustment, Portfolio
 from tests.builders import DAY, NIFTY, RELIANCE, CappedCharges, NoCharges, at, make_order, make_trade
+from utils.config_loader import load_charges
 
 
 def fresh(charges: CappedCharges | NoCharges | None = None) -> Portfolio:
@@ -260,6 +262,30 @@ def test_a_position_of_an_earlier_session_is_restored_at_its_average() -> None:
     restarted.mark(RELIANCE, 101.0)
     assert restarted.pnl()["net"] == 10.0
     assert restarted.position("trend", RELIANCE) == 10
+
+
+def test_what_ended_flat_in_an_earlier_session_is_not_taken_up_but_its_fills_stay_in_the_digest() -> None:
+    portfolio = fresh()
+    fills = [portfolio.book(BUY, trade("1", 10, 100.0)), portfolio.book(SELL, trade("2", 10, 101.0, side=Side.SELL))]
+    restarted = Portfolio("practice", NoCharges())
+    restarted.restore(portfolio.positions(), [fill for fill in fills if fill is not None], DAY + timedelta(days=1))
+    assert restarted.positions() == []
+    assert restarted.booked(BUY.id) == 0
+    assert restarted.digest() == portfolio.digest()
+
+
+@settings(max_examples=100, deadline=None)
+@given(some.lists(some.integers(1, 40), min_size=1, max_size=30), some.sampled_from([RELIANCE, NIFTY]))
+def test_the_real_tariff_sums_to_that_of_the_whole_order(lots: list[int], instrument: Instrument) -> None:
+    tariff = Charges(load_charges(), "zerodha")
+    portfolio = Portfolio("practice", tariff)
+    portfolio.start_day(DAY)
+    slices = [(count * instrument.lot, round(1_400.0 + count / 10, 1)) for count in lots]
+    order = make_order(instrument=instrument, side=Side.SELL)
+    for number, (quantity, price) in enumerate(slices):
+        portfolio.book(order, make_trade(str(number), quantity, price, instrument=instrument, side=Side.SELL))
+    whole = tariff.order_charges(instrument, order.horizon, Side.SELL, slices, DAY).total
+    assert portfolio.pnl()["charges"] == pytest.approx(whole, abs=0.0051)
 
 
 def test_the_digest_of_a_restarted_run_is_that_of_the_whole_run() -> None:

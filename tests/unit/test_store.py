@@ -365,6 +365,18 @@ def test_a_disk_full_at_any_write_loses_nothing(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_full_database_says_what_to_do(tmp_path: Path) -> None:
+    store = open_store(sqlite_url(tmp_path))
+    pages = store._connection().exec_driver_sql("PRAGMA page_count").scalar()
+    store._connection().exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    store.journal(T0, "x", {"padding": "p" * 50_000})
+    with pytest.raises(StoreError, match=r"disk is full\. Free some disk space; the next commit tries again"):
+        store.commit()
+    store.commit()  # the limit went with its connection
+    assert sequence(store) == [1]
+    store.close()
+
+
 @ONE_SERVER
 def test_a_lost_connection_costs_one_commit(postgresql_only: str) -> None:
     store = open_store(postgresql_only)
@@ -538,6 +550,30 @@ def test_the_migrations_build_exactly_the_models(url: str) -> None:
     with other(url) as connection:
         assert compare_metadata(MigrationContext.configure(connection), models.metadata) == []
         assert MigrationContext.configure(connection).get_current_revision() == models.HEAD
+
+
+def test_the_first_migration_can_be_taken_back(url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    open_store(url).close()
+    config = Config()
+    config.set_main_option("script_location", str(Path(models.__file__).parent / "migrations"))
+    with other(url) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    with pytest.raises(StoreError, match="holds no ledger"):
+        open_reader(url)
+    open_store(url).close()
+    open_reader(url).close()
+
+
+def test_a_database_without_a_version_is_no_ledger(url: str) -> None:
+    open_store(url).close()
+    with other(url) as connection:
+        connection.exec_driver_sql("DELETE FROM alembic_version")
+    with pytest.raises(StoreError, match="holds no ledger"):
+        open_reader(url)
 
 
 def test_head_is_the_newest_migration() -> None:
