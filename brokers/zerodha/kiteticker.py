@@ -28,6 +28,8 @@ from core.types import IST, Instrument, Tick
 _CONNECT_SECONDS = 10.0
 _REACTOR = threading.Lock()
 
+Tokens = Callable[[Sequence[Instrument]], list[int]]
+
 
 class TickerTransport:
     """Opens one KiteTicker for each connection; its ticks and order updates are what `take` turns into events."""
@@ -38,12 +40,13 @@ class TickerTransport:
         self._api_key = api_key
         self._lookup = lookup
         self._instruments: dict[int, Instrument] = {}
+        self._first = wire.FirstTicks()
         self.faults = wire.Faults()
 
     def open(self, token: str) -> "TickerLink":
         _start_reactor()
         self._instruments.clear()
-        link = TickerLink(self._clock, VerifiedTicker(self._api_key(), token, root=self._root), self._tokens)
+        link = TickerLink(self._clock, VerifiedTicker(self._api_key(), token, root=self._root), self._asked, self._tokens)
         until = self._clock.monotonic() + _CONNECT_SECONDS
         self._clock.wait_for(lambda: link.opened or bool(link.over), until)
         if not link.opened:
@@ -54,10 +57,14 @@ class TickerTransport:
             raise Closed(f"no connection: {reason}")
         return link
 
+    def _asked(self, instruments: Sequence[Instrument]) -> list[int]:
+        self._first.asked(instruments)
+        return self._tokens(instruments)
+
     def take(self, message: Any, at: datetime) -> Sequence[Event]:
         kind, content = message
         if kind == "ticks":
-            return [tick for row in content if (tick := self._tick(row, at)) is not None]
+            return self._first.passed([tick for row in content if (tick := self._tick(row, at)) is not None], self.faults)
         if kind == "text":
             return wire.parse_text(content, at, self._lookup, self.faults)
         return ()
@@ -116,9 +123,10 @@ class VerifiedTicker(KiteTicker):  # type: ignore[misc]  # the SDK has no types
 class TickerLink:
     """One KiteTicker as a Link: its callbacks, on the reactor's thread, do nothing but append to a queue and announce it."""
 
-    def __init__(self, clock: Clock, ticker: VerifiedTicker, tokens: Callable[[Sequence[Instrument]], list[int]]) -> None:
+    def __init__(self, clock: Clock, ticker: VerifiedTicker, asked: Tokens, tokens: Tokens) -> None:
         self._clock = clock
         self._ticker = ticker
+        self._asked = asked
         self._tokens = tokens
         self._queue: deque[tuple[str, Any]] = deque()
         self._error = ""
@@ -137,7 +145,7 @@ class TickerLink:
         raise Closed(self.over or "the wait was given up")
 
     def subscribe(self, instruments: Sequence[Instrument]) -> None:
-        tokens = self._tokens(instruments)
+        tokens = self._asked(instruments)
         if tokens:
             reactor.callFromThread(self._ticker.subscribe, tokens)
             reactor.callFromThread(self._ticker.set_mode, self._ticker.MODE_FULL, tokens)

@@ -208,6 +208,33 @@ def _columns(rows: "numpy.ndarray[Any, Any]", length: int) -> "numpy.ndarray[Any
     return columns
 
 
+class FirstTicks:
+    """Holds back what a subscription brings before full mode is in force.
+
+    Right after `subscribe` Kite sends the last known snapshot in quote mode: possibly of yesterday, and without a time that would tell.
+    Of each instrument asked for, ticks are passed on from the first one that carries the exchange's time.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: set[str] = set()
+
+    def asked(self, instruments: Iterable[Instrument]) -> None:
+        self._waiting.update(instrument.key for instrument in instruments)
+
+    def passed(self, ticks: list[Tick], faults: Faults) -> list[Tick]:
+        if not self._waiting:
+            return ticks
+        kept = []
+        for tick in ticks:
+            if tick.exchange_at is not None:
+                self._waiting.discard(tick.instrument.key)
+            elif tick.instrument.key in self._waiting:
+                faults.counts["snapshot without a time"] += 1
+                continue
+            kept.append(tick)
+        return kept
+
+
 # --- texts ------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +273,7 @@ class KiteDialect:
         self._api_key = api_key
         self._lookup = lookup
         self._instruments: dict[int, Instrument] = {}
+        self._first = FirstTicks()
         self.faults = Faults()
 
     def address(self, token: str) -> tuple[str, Mapping[str, str]]:
@@ -258,6 +286,7 @@ class KiteDialect:
         tokens = self._tokens(instruments)
         if not tokens:
             return []
+        self._first.asked(instruments)
         return [json.dumps({"a": "subscribe", "v": tokens}), json.dumps({"a": "mode", "v": ["full", tokens]})]
 
     def unsubscribe(self, instruments: Sequence[Instrument]) -> list[str]:
@@ -267,7 +296,7 @@ class KiteDialect:
     def take(self, payload: bytes | str, at: datetime) -> Sequence[Event]:
         """The events of one message."""
         if isinstance(payload, bytes):
-            return decode(payload, at, self._instruments.get, self.faults)
+            return self._first.passed(decode(payload, at, self._instruments.get, self.faults), self.faults)
         return parse_text(payload, at, self._lookup, self.faults)
 
     def _tokens(self, instruments: Iterable[Instrument]) -> list[int]:

@@ -56,14 +56,15 @@ def test_ticks_and_orders_come_as_from_the_native_transport(server: SocketServer
     assert peer.query == {"api_key": ["key42"], "access_token": ["t1"]}
     assert [json.loads(peer.heard() or "") for _ in range(2)] == [json.loads(text) for text in SUBSCRIBED]
     assert stage.next(FeedStatus).connected
-    peer.send(LTP_AND_INDEX)
     peer.send(FULL)
-    ticks = [stage.next(Tick) for _ in range(3)]
-    assert [(tick.instrument.key, tick.price) for tick in ticks[:2]] == [("NSE:RELIANCE", 1420.35), ("NSE:NIFTY 50", 25134.55)]
-    assert ticks[1].exchange_at is not None
-    assert ticks[1].exchange_at.timestamp() == 1791344587
-    assert (ticks[2].bid, ticks[2].bid_quantity, ticks[2].ask, ticks[2].ask_quantity) == (1420.30, 100, 1420.40, 200)
-    assert (ticks[2].volume, ticks[2].quantity, ticks[2].previous_close) == (8123456, 25, 1412.0)
+    peer.send(LTP_AND_INDEX)
+    full, ltp, index = [stage.next(Tick) for _ in range(3)]
+    assert (full.bid, full.bid_quantity, full.ask, full.ask_quantity) == (1420.30, 100, 1420.40, 200)
+    assert (full.volume, full.quantity, full.previous_close) == (8123456, 25, 1412.0)
+    assert (ltp.instrument.key, ltp.price, ltp.exchange_at) == ("NSE:RELIANCE", 1420.35, None)
+    assert (index.instrument.key, index.price, index.previous_close) == ("NSE:NIFTY 50", 25134.55, 24950.0)
+    assert index.exchange_at is not None
+    assert index.exchange_at.timestamp() == 1791344587
     peer.send(ORDER_TEXT)
     update: OrderUpdate = stage.next(OrderUpdate)
     assert (update.broker_order_id, update.filled) == ("1", 5)

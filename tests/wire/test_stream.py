@@ -17,7 +17,7 @@ from core.clock import GrantedClock, SystemClock
 from core.errors import SessionExpired
 from core.events import Event, FeedStatus, OrderUpdate
 from core.types import IST, Tick
-from tests.wire.kite_samples import FULL, KNOWN, LTP_AND_INDEX
+from tests.wire.kite_samples import FULL, KNOWN, LTP_AND_INDEX, QUOTE
 from tests.wire.socket_server import Peer, SocketServer, refused
 
 RELIANCE, NIFTY = KNOWN.tokens[738561], KNOWN.tokens[256265]
@@ -135,9 +135,14 @@ def test_it_logs_in_subscribes_and_hands_on_ticks_and_orders(server: SocketServe
     assert peer.headers["x-kite-version"] == "3"
     assert [peer.heard(), peer.heard()] == SUBSCRIBED
     assert stage.status(True).attempt == 1
+    peer.send(FULL)
     peer.send(LTP_AND_INDEX)
-    first, second = stage.next(Tick), stage.next(Tick)
-    assert [(tick.instrument.key, tick.price) for tick in (first, second)] == [("NSE:RELIANCE", 1420.35), ("NSE:NIFTY 50", 25134.55)]
+    ticks = [stage.next(Tick) for _ in range(3)]
+    assert [(tick.instrument.key, tick.price) for tick in ticks] == [
+        ("NSE:RELIANCE", 1420.35),
+        ("NSE:RELIANCE", 1420.35),
+        ("NSE:NIFTY 50", 25134.55),
+    ]
     peer.send(ORDER_TEXT)
     update: OrderUpdate = stage.next(OrderUpdate)
     assert (update.broker_order_id, update.filled) == ("1", 5)
@@ -154,6 +159,20 @@ def test_a_subscription_counts_as_confirmed_by_its_first_tick(server: SocketServ
     assert stage.stream.confirmed == frozenset()
     peer.send(FULL)
     stage.next(Tick)
+    assert stage.stream.confirmed == {"NSE:RELIANCE"}
+
+
+def test_the_untimed_snapshot_before_full_mode_is_held_back(server: SocketServer, stages: Callable[..., Stage]) -> None:
+    stage = stages(server.url)
+    stage.stream.subscribe([RELIANCE])
+    stage.stream.start()
+    peer = server.peer()
+    stage.status(True)
+    for payload in (QUOTE, FULL, QUOTE):
+        peer.send(payload)
+    ticks = [stage.next(Tick), stage.next(Tick)]
+    assert [tick.exchange_at is None for tick in ticks] == [False, True]
+    assert stage.dialect.faults.counts == {"snapshot without a time": 1}
     assert stage.stream.confirmed == {"NSE:RELIANCE"}
 
 
