@@ -6,7 +6,7 @@ The rules (DESIGN section 3):
 3. Working orders that overshoot or oppose what is lacking are cancelled first; we act again on terminal evidence, on the filled position.
 4. Crossing zero is two orders: the exit now, the entry after the exit's fill.
 5. An order of unknown fate blocks its key: whatever is wanted waits for evidence.
-6. An exit is never larger than what is ours, nor than what the broker holds for us in that product.
+6. An exit is never larger than what is ours, less what the broker was last seen to lack of what we believe (the shortfall).
 7. A child is never larger than the freeze quantity, floored to lots.
 8. We never send a bare market order: a limit with a cap, which the ladder re-prices in bounded steps.
 """
@@ -114,10 +114,11 @@ def slices(instrument: Instrument, quantity: int) -> Iterator[int]:
         quantity -= part
 
 
-def plan(
-    target: Target, *, held: int, working: Sequence[Order], broker_net: int | None, quote: Quote, cap_pct: float, now: datetime
-) -> Plan:
-    """What `target` still lacks. `working` are the key's live orders (protection excluded); `broker_net` None = the broker is paper."""
+def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int, quote: Quote, cap_pct: float, now: datetime) -> Plan:
+    """What `target` still lacks. `working` are the key's live orders (protection excluded).
+
+    `shortfall` is signed: our believed net in the instrument less the broker's, as last compared (0: they agree).
+    """
     if any(order.state is OrderState.UNKNOWN for order in working):
         return Plan(waiting="evidence for an order of unknown fate")
     coming = sum(order.side.sign * order.remaining for order in working)
@@ -135,7 +136,7 @@ def plan(
     side = Side.BUY if lacking > 0 else Side.SELL
     quantity = abs(lacking)
     if reducing:
-        allowed = abs(held) if broker_net is None else min(abs(held), max(0, broker_net * (1 if held > 0 else -1)))
+        allowed = max(0, abs(held) - max(0, shortfall * (1 if held > 0 else -1)))
         quantity = min(quantity, max(0, allowed - abs(coming)))
         if quantity == 0:
             return Plan(waiting="the broker's position: it holds less for us than our ledger says")

@@ -1,7 +1,8 @@
 """What a person may tell the engine, and the words in which it says what came of it.
 
 pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
-say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge thaws what an anomaly froze.
+say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or
+`resume --confirm`, thaws what an anomaly froze.
 """
 
 from collections.abc import Callable, Mapping
@@ -77,6 +78,8 @@ class Control:
             text = "trading is HALTED (a kill or a broken cap): look at the journal, then `resume --confirm`"
             self._answer(command.id, False, text, None)
             return
+        if command.arguments.get("confirm"):
+            engine.desk.frozen.clear()
         engine.set_state(TradingState.ACTIVE, "resume by command")
         self._answer(command.id, True, "trading state ACTIVE; keys that were flattened wait for a different target", None)
 

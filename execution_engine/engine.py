@@ -180,11 +180,17 @@ class Engine:
             "max_drawdown": self.portfolio.max_drawdown,
             "square_off": {**last, "flat": last["flat"] if self.flat else None},
             "square_off_rounds": rounds,
-            "assumed": list(self.world.calendar.notes(day)),
+            "assumed": self._assumed(day),
         }
         self.store.put("day", day.isoformat(), record)
         self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.flat, "pnl": self.portfolio.pnl()})
         self.settle()
+
+    def _assumed(self, day: date) -> list[str]:
+        """Facts of the calendar that are not confirmed and that this day's instruments rest on."""
+        segments = {instrument.segment for instrument in self.world.names.values()}
+        others = {"EQ", "FO", "CDS", "MCX"} - segments
+        return [note for note in self.world.calendar.notes(day) if not any(f"the {other} " in note for other in others)]
 
     # --- the loop's side --------------------------------------------------------------------------------------------------------
 
@@ -320,7 +326,7 @@ class Engine:
             target,
             held=held,
             working=working,
-            broker_net=self.reconciliation.broker_net(target.instrument),
+            shortfall=self.reconciliation.shortfall(target.instrument),
             quote=self._quote(target.instrument),
             cap_pct=self.ladder.cap_pct / self.ladder.steps,
             now=self.clock.now(),

@@ -263,7 +263,7 @@ class OrderDesk:
         order = merged.order
         if merged.anomaly:
             self.frozen[order.instrument.key] = merged.anomaly
-            text = f"{order.tag} {order.instrument.key}: {merged.anomaly}; entries in it are frozen until `acknowledge`"
+            text = f"{order.tag} {order.instrument.key}: {merged.anomaly}; entries in it are frozen until `resume --confirm`"
             self._alert("page", "Impossible order update", text)
         fills = [fill for trade in trades if (fill := self._portfolio.book(order, trade)) is not None]
         booked = self._portfolio.booked(order.id)

@@ -49,18 +49,16 @@ class Reconciliation:
         self._closed_outside = closed_outside
         self._absent: dict[str, tuple[int, datetime]] = {}  # order id -> complete reads without it, first of them
         self._differences: dict[tuple[str, str], int] = {}
-        self._broker: dict[tuple[str, str], BrokerPosition] | None = None
+        self._shortfalls: dict[tuple[str, str], int] = {}
         self._foreign_orders: dict[str, OrderUpdate] = {}
         self._foreign_trades: set[str] = set()
         self._failed = 0
         self._looks = 0
         self._baseline = False
 
-    def broker_net(self, instrument: Instrument) -> int | None:
-        """The broker's signed net in this instrument by the last complete read, foreign fills since included; None before the first."""
-        if self._broker is None:
-            return None
-        return sum(self._portfolio.net(instrument, product) for product in self._products(instrument))
+    def shortfall(self, instrument: Instrument) -> int:
+        """Our believed net less the broker's, as last compared; 0 when they agreed (fills since then move both alike)."""
+        return sum(missing for (key, _), missing in self._shortfalls.items() if key == instrument.key)
 
     def next_look_s(self) -> float:
         """When to look for evidence again: 1, 2, 4, 8, 16, then every 30 seconds."""
@@ -179,7 +177,6 @@ class Reconciliation:
 
     def _positions(self, books: Books, rows: tuple[BrokerPosition, ...]) -> None:
         shown = {(row.instrument.key, row.product): row for row in rows}
-        self._broker = shown
         ours = {(held.instrument.key, held.product): held.instrument for held in self._portfolio.positions()}
         instruments = {key: row.instrument for key, row in shown.items()} | ours
         for key, instrument in sorted(instruments.items()):
@@ -187,6 +184,7 @@ class Reconciliation:
             believed, real = self._portfolio.net(instrument, key[1]), row.quantity if row is not None else 0
             if believed == real:
                 self._differences.pop(key, None)
+                self._shortfalls.pop(key, None)
                 if self._world.frozen_by_books.pop(instrument.key, None):
                     self._store.journal(books.at, "thawed", {"instrument": instrument.key, "quantity": real})
             elif not self._baseline and row is not None and self._portfolio.owned(instrument, key[1]) == 0:
@@ -206,6 +204,7 @@ class Reconciliation:
     def _differ(self, books: Books, instrument: Instrument, key: tuple[str, str], believed: int, real: int) -> None:
         seen = self._differences.get(key, 0) + 1
         self._differences[key] = seen
+        self._shortfalls[key] = believed - real
         if seen != 2:
             return
         reason = f"we believe {believed} {instrument.key} ({key[1]}), the broker shows {real}"
@@ -220,7 +219,3 @@ class Reconciliation:
             for order in self._desk.all()
             if order.instrument.key == instrument.key
         )
-
-    def _products(self, instrument: Instrument) -> set[str]:
-        held = {position.product for position in self._portfolio.positions() if position.instrument.key == instrument.key}
-        return held | {product for key, product in self._broker or {} if key == instrument.key}

@@ -5,7 +5,6 @@ import signal
 import threading
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from types import FrameType
 from typing import Any
@@ -13,21 +12,17 @@ from typing import Any
 from loguru import logger
 from sdnotify import SystemdNotifier
 
-from brokers.spec import Endpoints
 from core.clock import GrantedClock, SystemClock
 from core.errors import ConfigError
 from core.events import Command
-from core.ports import CredentialStore
-from core.types import Account, Snapshot
-from data_ingestion.replay import Manifest, prepare
+from core.types import Account, SessionState, Snapshot
 from execution_engine import snapshots
+from execution_engine.broker_worker import DATA
 from runtime import day as trading_day
-from runtime import readout, recovery, report, simulator, state_folder, tables
+from runtime import notifier, readout, recovery, report, simulator, sources, state_folder, tables
 from runtime.control_socket import ControlSocket
-from runtime.grants import GrantChannel, GrantedPump
-from runtime.inbox import Inbox, Pump, SystemPump
-from runtime.notifier import Notifier
 from runtime.options import RunOptions
+from runtime.scheduler import Job, Scheduler, daily_jobs
 from runtime.screen import Screen
 from runtime.state_folder import PRACTICE_KINDS, Lock, RunFolder
 from runtime.wiring import account_of, build
@@ -68,20 +63,6 @@ def run(options: RunOptions) -> int:
         return daemon.main()
 
 
-@dataclass
-class Sources:
-    """Where time, wire and credentials of this run come from."""
-
-    clock: SystemClock | GrantedClock
-    inbox: Inbox
-    pump: Pump
-    credentials: CredentialStore
-    endpoints: Endpoints | None = None
-    login_page: str | None = None
-    manifest: Manifest | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Daemon:
     """One run of one account."""
 
@@ -94,11 +75,12 @@ class Daemon:
         self._stopping = ""
         self._snapshot: Snapshot | None = None
         self._published_at = self._stored_at = -math.inf
+        self._unrecorded = ""
         self._wall = SystemClock()
         self._systemd = SystemdNotifier()
         self._answers: dict[str, tuple[threading.Event, list[Answer]]] = {}
-        self._notifier = Notifier(_deliveries(config, account), levels=config.settings.alerts.levels)
-        self._sources = self._find_sources()
+        self._notifier = notifier.from_settings(config.settings.alerts, Secrets(), account.name)
+        self._sources = sources.find(options, config, account, folder, self._on_end)
         self._house, self._control = build(
             account=account,
             config=config,
@@ -112,6 +94,8 @@ class Daemon:
             notifier=self._notifier,
             answer=self._on_answer,
         )
+        self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
+        self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
         self._screen = Screen(lambda: self._snapshot)
 
@@ -119,6 +103,7 @@ class Daemon:
         """Recover, trade the days, end in order."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         self._notifier.start()
         self._socket.start()
         self._house.downloads.start()
@@ -128,6 +113,8 @@ class Daemon:
         try:
             self._journal_start()
             self._screen.start()
+            self._scheduler.start()
+            self._systemd.notify("READY=1")
             ended = self._trade_days()
         finally:
             self._close(ended)
@@ -152,7 +139,6 @@ class Daemon:
             trading_day.open_day(house, today, resumed=first and resumed, login_page=self._sources.login_page, enabled=enabled)
             if first:
                 house.feed.start()
-                self._systemd.notify("READY=1")
             first = False
             house.store.put("engine", "day", today.isoformat())
             self._rest_until(trading_day.ends_at(house, today) + AFTER_CLOSE)
@@ -204,9 +190,10 @@ class Daemon:
         chosen = {name: one for name, one in self._config.strategies.items() if one.enabled and one.account in (None, self._account.name)}
         if not chosen:
             raise ConfigError(f"no enabled strategy of account {self._account.name!r} in {self._options.config / 'strategies'}; enable one")
-        if self._options.instrument is not None:
-            chosen = {name: one.model_copy(update={"instruments": (self._options.instrument,)}) for name, one in chosen.items()}
         played = self._sources.manifest
+        if self._options.instrument is not None:
+            wanted = self._options.instrument if played is None else played.names.get(self._options.instrument, self._options.instrument)
+            chosen = {name: one.model_copy(update={"instruments": (wanted,)}) for name, one in chosen.items()}
         if played is not None and played.interval_s:
             for name, one in list(chosen.items()):
                 if (one.interval * 60) % played.interval_s:
@@ -229,11 +216,18 @@ class Daemon:
         self._systemd.notify(f"WATCHDOG=1\nSTATUS={self._house.clock.now():%Y-%m-%d %H:%M}, {self._snapshot.status['trading_state']}")
         if force or wall - self._stored_at >= STORE_SNAPSHOT_S:
             self._stored_at = wall
+            failure = self._house.recorder.flush()
+            if failure and failure != self._unrecorded:
+                self._house.alerts("warn", "The day is not being recorded", failure)
+            self._unrecorded = failure
             self._house.store.save_snapshot(self._snapshot)
             self._house.engine.settle()
 
     def _submit(self, name: str, arguments: Mapping[str, Any]) -> Answer:
         """Called on a control thread: hand the command to the engine and wait for its outcome."""
+        if name == "login":  # the new token is in the session's file; looking at it announces the change to the engine
+            state = self._house.session.state()
+            return Answer(ok=state is not SessionState.LOGIN_REQUIRED, text=f"session of {self._account.name}: {state}")
         identity = uuid.uuid4().hex
         arrived, answers = threading.Event(), list[Answer]()
         self._answers[identity] = (arrived, answers)
@@ -267,6 +261,32 @@ class Daemon:
         self._stopping = signal.Signals(number).name
         threading.Thread(target=self._house.pump.poke, daemon=True).start()  # never from inside the handler: it may hold the lock
 
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        logger.warning("SIGHUP: the configuration is read when the daemon starts; restart it to take up a change")
+
+    def _housekeeping(self) -> list[Job]:
+        """The day's housekeeping of a paper or live account; a simulated day has none."""
+        house = self._house
+        if self._account.kind in PRACTICE_KINDS:
+            return []
+
+        def refresh() -> None:
+            job = house.downloads.submit(
+                DATA, lambda: house.instruments.update(house.data, house.spec, house.clock.now().date(), house.clock.now())
+            )
+            house.clock.wait_for(lambda: job.done, house.clock.monotonic() + 300)
+            update = job.value()
+            if not update.accepted:
+                self._notifier.send("warn", "Instrument dump refused", update.reason)
+
+        def remind() -> None:
+            if house.session.state() is SessionState.LOGIN_REQUIRED:
+                self._notifier.send("page", "Login required", f"{self._account.name}: {house.session.login_url()}")
+
+        keep = self._config.settings.log.keep_days
+        folders = [(self._folder.log, keep), (self._folder.recordings, keep), (self._folder.instruments, keep)]
+        return daily_jobs(refresh_instruments=refresh, remind_login=remind, folders=folders, clock=house.clock)
+
     def _show_report(self, day: date) -> None:
         self._screen.stop()
         document = report.build(self._house.store, account=self._account.name, day=day)
@@ -285,6 +305,7 @@ class Daemon:
     def _close(self, ended: bool) -> None:
         house = self._house
         self._systemd.notify("STOPPING=1")
+        self._scheduler.stop()
         self._screen.stop()
         self._socket.stop()
         house.feed.stop()
@@ -304,49 +325,6 @@ class Daemon:
             if ended:
                 simulator.end(self._folder, self._sources.facts)
 
-    def _find_sources(self) -> Sources:
-        inbox = Inbox()
-        if self._account.kind not in PRACTICE_KINDS:
-            clock = SystemClock()
-            return Sources(clock, inbox, SystemPump(inbox, clock), Secrets())
-        options, folder = self._options, self._folder
-        manifest = self._prepared() if options.data is not None else None
-        facts = simulator.find(folder, options)
-        if facts is None:
-            day = options.date or (manifest.first_full_session if manifest is not None else simulator.DEFAULT_DAY)
-            at = options.start or simulator.DEFAULT_START
-            facts = simulator.start(
-                folder, options, self._account.broker, day=day, at=at, data=manifest.folder if manifest is not None else None
-            )
-        granted = GrantedClock()
-        channel = GrantChannel(str(facts["grants"]), self._account.name)
-        pump = GrantedPump(inbox, granted, channel, self._on_end)
-        return Sources(
-            granted,
-            inbox,
-            pump,
-            simulator.SimulatorCredentials(self._account.broker, facts["credentials"]),
-            Endpoints(rest=facts["rest"], stream=facts["stream"], login=facts["login"]),
-            facts["login"],
-            manifest,
-            facts,
-        )
-
-    def _prepared(self) -> Manifest:
-        """The user's data, checked and normalised into the run's folder."""
-        options = self._options
-        assert options.data is not None
-        calendar = self._config.calendar(self._account.kind)
-        return prepare(
-            options.data,
-            self._folder.data,
-            calendar,
-            symbols=options.symbols,
-            repair=options.repair,
-            day=options.date,
-            on_note=lambda text: logger.info("data: {}", text),
-        )
-
     def _on_end(self, reason: str) -> None:
         self._stopping = self._stopping or f"the simulated market has no more days ({reason})"
 
@@ -357,14 +335,3 @@ def _check_strategy(name: str, params: Mapping[str, Any]) -> object:
 
 def _ledger_url(config: Config, folder: RunFolder, account: Account) -> str:
     return state_folder.ledger_url(folder, account.kind, config.settings.database.url, Secrets())
-
-
-def _deliveries(config: Config, account: Account) -> list[Any]:
-    from runtime.notifier import telegram, webhook
-
-    wanted, secrets, found = config.settings.alerts, Secrets(), []
-    if wanted.webhook:
-        found.append(webhook(secrets.get_secret("NIYAM_WEBHOOK_URL"), account.name))
-    if wanted.telegram_chat:
-        found.append(telegram(secrets.get_secret("NIYAM_TELEGRAM_TOKEN"), wanted.telegram_chat, account.name))
-    return found

@@ -64,6 +64,7 @@ class GrantedPump:
         self._on_end = on_end
         self._backlog: list[Event] = []
         self._grant = 0
+        self.beat: Callable[[], None] = lambda: None
         self._take(self._channel.read())
 
     def next(self, wake: datetime) -> list[Event]:
@@ -81,6 +82,7 @@ class GrantedPump:
             self._backlog.extend(self._turn())
             if job.done:
                 return
+            self.beat()
             self._advance(None)
             self._backlog.extend(self._inbox.drain())
 

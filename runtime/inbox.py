@@ -1,7 +1,7 @@
 """The one queue: edge threads put events in, the engine thread takes them out in the one order that counts."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -64,7 +64,9 @@ def _order(item: tuple[int, str, Event]) -> tuple[int, str]:
 
 
 class Pump(Protocol):
-    """What moves the engine thread from one batch of events to the next."""
+    """What moves the engine thread from one batch of events to the next. `beat` is called while it waits for a job."""
+
+    beat: Callable[[], None]
 
     def next(self, wake: datetime) -> list[Event]:
         """Events that have happened (possibly none), not later than `wake`; returns with the clock at their moment."""
@@ -88,6 +90,7 @@ class SystemPump:
         self._inbox = inbox
         self._clock = clock
         self._backlog: list[Event] = []
+        self.beat: Callable[[], None] = lambda: None
 
     def next(self, wake: datetime) -> list[Event]:
         if self._backlog:
@@ -100,7 +103,8 @@ class SystemPump:
 
     def complete(self, job: Job) -> None:
         while not job.done:
-            self._inbox.wait(0.05)
+            self.beat()
+            self._inbox.wait(0.5)  # the job's end pokes
             self._backlog.extend(self._inbox.drain())
 
     def poke(self) -> None:

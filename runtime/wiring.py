@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loguru import logger
+
 from brokers import registry
 from brokers.spec import Endpoints, Session, Spec
 from core.clock import GrantedClock, SystemClock
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, StoreError
 from core.events import Command, Event
 from core.market import Calendar
 from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, InstrumentLookup, Notifier
@@ -50,7 +52,13 @@ class LaneAudit:
         self._lock = threading.Lock()
 
     def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int:
-        return self._segment(lane).request(lane, method, route, masked_params, durable=method != "GET")
+        try:
+            return self._segment(lane).request(lane, method, route, masked_params, durable=method != "GET")
+        except StoreError as error:
+            # what reaches this point may be an exit: the ledger's own failure has stopped entries already, and being flat outweighs
+            # being written down; the segment keeps the entry and writes it when the disk takes it again
+            logger.critical("the audit of {} {} is not on disk: {}", method, route, error)
+            return self._segment(lane).request(lane, method, route, masked_params, durable=False)
 
     def reply(self, number: int, status: int, masked_body: str) -> None:
         self._segment(threading.current_thread().name).reply(number, status, masked_body)
@@ -118,6 +126,13 @@ class RecorderSlot:
     def append(self, event: Event) -> None:
         if self.recorder is not None:
             self.recorder.append(event)
+
+    def flush(self) -> str:
+        """Write what waits; returns why it could not be written, empty when it could."""
+        if self.recorder is None:
+            return ""
+        self.recorder.flush()
+        return self.recorder.failure
 
     def swap(self, recorder: Recorder | None) -> None:
         if self.recorder is not None:

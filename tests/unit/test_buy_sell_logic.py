@@ -28,12 +28,12 @@ def order(side: Side, quantity: int, state: OrderState = OrderState.WORKING, fil
     )  # fmt: skip
 
 
-def decide(wanted: int, held: int, *working: Order, net: int | None = None, quote: Quote = QUOTE, **changes: object):
-    return plan(target(wanted, **changes), held=held, working=working, broker_net=net, quote=quote, cap_pct=0.1, now=NOW)
+def decide(wanted: int, held: int, *working: Order, shortfall: int = 0, quote: Quote = QUOTE, **changes: object):
+    return plan(target(wanted, **changes), held=held, working=working, shortfall=shortfall, quote=quote, cap_pct=0.1, now=NOW)
 
 
 def test_nothing_lacking_is_nothing():
-    assert decide(65, 65) == plan(target(65), held=65, working=[], broker_net=None, quote=QUOTE, cap_pct=0.1, now=NOW)
+    assert decide(65, 65) == plan(target(65), held=65, working=[], shortfall=0, quote=QUOTE, cap_pct=0.1, now=NOW)
     assert not decide(65, 65).send
     assert not decide(65, 0, order(Side.BUY, 65)).send
 
@@ -80,13 +80,15 @@ def test_an_order_of_unknown_fate_blocks_its_key():
     assert "evidence" in todo.waiting
 
 
-def test_an_exit_is_never_larger_than_the_broker_s_net():
-    (request,) = decide(0, 130, net=65).send
+def test_an_exit_is_smaller_by_what_the_broker_lacks():
+    (request,) = decide(0, 130, shortfall=65).send
     assert request.quantity == 65
-    assert not decide(0, 130, net=0).send
-    assert not decide(0, 130, net=-65).send
-    (short,) = decide(0, -130, net=-65).send
+    assert not decide(0, 130, shortfall=130).send
+    assert not decide(0, 130, shortfall=195).send
+    (short,) = decide(0, -130, shortfall=-65).send
     assert (short.side, short.quantity) == (Side.BUY, 65)
+    (more,) = decide(0, 130, shortfall=-65).send  # the broker holds more than we believe: that is not ours to sell
+    assert more.quantity == 130
 
 
 def test_without_a_price_nothing_is_sent():

@@ -1,0 +1,73 @@
+"""Where a run's time, wire and credentials come from: the wall and the broker, or a simulator that owns time."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loguru import logger
+
+from brokers.spec import Endpoints
+from core.clock import GrantedClock, SystemClock
+from core.ports import CredentialStore
+from core.types import Account
+from data_ingestion.replay import Manifest, prepare
+from runtime import simulator
+from runtime.grants import GrantChannel, GrantedPump
+from runtime.inbox import Inbox, Pump, SystemPump
+from runtime.options import RunOptions
+from runtime.state_folder import PRACTICE_KINDS, RunFolder
+from utils.config_loader import Config, Secrets
+
+
+@dataclass
+class Sources:
+    """What a run stands on. `login_page`, `manifest` and `facts` are a simulator's; None and empty with a real broker."""
+
+    clock: SystemClock | GrantedClock
+    inbox: Inbox
+    pump: Pump
+    credentials: CredentialStore
+    endpoints: Endpoints | None = None
+    login_page: str | None = None
+    manifest: Manifest | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find(options: RunOptions, config: Config, account: Account, folder: RunFolder, on_end: Callable[[str], None]) -> Sources:
+    """The sources of this account: for the practice kinds a simulator is found again or started, and time is attached to it."""
+    inbox = Inbox()
+    if account.kind not in PRACTICE_KINDS:
+        clock = SystemClock()
+        return Sources(clock, inbox, SystemPump(inbox, clock), Secrets())
+    manifest = _prepared(options, config, account, folder) if options.data is not None else None
+    facts = simulator.find(folder, options)
+    if facts is None:
+        day = manifest.start if manifest is not None else options.date or simulator.DEFAULT_DAY
+        at = options.start or simulator.DEFAULT_START
+        facts = simulator.start(folder, options, account.broker, day=day, at=at, data=manifest.folder if manifest is not None else None)
+    granted = GrantedClock()
+    return Sources(
+        granted,
+        inbox,
+        GrantedPump(inbox, granted, GrantChannel(str(facts["grants"]), account.name), on_end),
+        simulator.SimulatorCredentials(account.broker, facts["credentials"]),
+        Endpoints(rest=facts["rest"], stream=facts["stream"], login=facts["login"]),
+        facts["login"],
+        manifest,
+        facts,
+    )
+
+
+def _prepared(options: RunOptions, config: Config, account: Account, folder: RunFolder) -> Manifest:
+    """The user's data, checked and normalised into the run's folder."""
+    assert options.data is not None
+    return prepare(
+        options.data,
+        folder.data,
+        config.calendar(account.kind),
+        symbols=options.symbols,
+        repair=options.repair,
+        day=options.date,
+        days=options.days,
+        on_note=lambda text: logger.info("data: {}", text),
+    )
