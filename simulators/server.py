@@ -14,14 +14,19 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from simulators.exchange import Exchange
+from simulators.facts import Facts
 from simulators.faults import FaultError, Faults, load
 from simulators.grants import Finish, Grants
+from simulators.listing import Market
+from simulators.market import SyntheticMarket
 from simulators.sockets import GrantLink, StreamWire, hang_up
 from simulators.wire import Connection, Request, Response
 from simulators.world import IST, World
@@ -86,20 +91,16 @@ def build(options: Options) -> tuple[ZerodhaSimulator, datetime]:
     """The simulator of these options and the moment its clock starts at."""
     if options.broker != "zerodha":
         raise ValueError(f"no simulator for {options.broker!r}; there is one for: zerodha")
-    from simulators.exchange import Exchange  # numpy and the day's prices cost half a second; `--help` shall not
-    from simulators.facts import Facts
-    from simulators.listing import Market
-
     facts = Facts.load(options.facts)
     market: Market
     if options.data is not None:
-        from simulators.recorded import RecordedMarket
+        from simulators.recorded import RecordedMarket  # pyarrow is slow to import, and only recorded days need it
 
         market = RecordedMarket(options.data, facts)
-        day = options.date if options.date is not None and options.date in market.days else market.days[0]
+        told = json.loads((options.data / "manifest.json").read_text(encoding="utf-8"))
+        first = date.fromisoformat(told.get("first_full_session", market.days[0].isoformat()))
+        day = options.date if options.date is not None and options.date in market.days else first
     else:
-        from simulators.market import SyntheticMarket
-
         day = options.date or DEFAULT_DATE
         market = SyntheticMarket(options.seed, day, facts)
     start = datetime.combine(day, options.start, IST)
@@ -209,7 +210,7 @@ class Server:
         else:
             response = self.simulator.handle(request, self.now)
             await self._wait(response.delay_s)
-        return _answer(raw, response)
+        return _answer(raw, response, self.now)
 
     async def _wait(self, seconds: float) -> None:
         """Market time for a client that is not attached; in granted time it stands still, so nobody waits."""
@@ -236,7 +237,7 @@ class Server:
             refusal = self.simulator.connect(request, connection, self.now)
             wire = StreamWire(raw)
         if refusal is not None:
-            return _answer(raw, refusal)
+            return _answer(raw, refusal, self.now)
         socket_ = web.WebSocketResponse(autoping=False, autoclose=False, compress=False, max_msg_size=1 << 20)
         await socket_.prepare(raw)
         wire.open()
@@ -353,11 +354,12 @@ def _resolve(answer: "asyncio.Future[Response | None]") -> Finish:
     return finish
 
 
-def _answer(raw: web.BaseRequest, response: Response) -> web.StreamResponse:
+def _answer(raw: web.BaseRequest, response: Response, now: datetime) -> web.StreamResponse:
     if response.dropped:
         hang_up(raw.transport, reset=True)
         return web.Response(status=500)  # goes nowhere: the connection is gone
-    return web.Response(status=response.status, body=response.body, headers={"Content-Type": response.content_type, **response.headers})
+    headers = {"Content-Type": response.content_type, "Date": format_datetime(now.astimezone(UTC), usegmt=True), "Server": "simulator"}
+    return web.Response(status=response.status, body=response.body, headers={**headers, **response.headers})
 
 
 def _json(value: object, status: int = 200) -> web.StreamResponse:

@@ -124,7 +124,7 @@ class Ticker:
                 moments.append(stream.muted_until)
             if world.market.opens_at <= now < world.market.closes_at:
                 moments.append((stream.last_sent or now) + HEARTBEAT_EVERY)
-                if self._faults.waiting(STREAM) or self._live_orders(stream):
+                if not stream.modes and (self._faults.waiting(STREAM) or self._live_orders(stream)):
                     moments.append(second)
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
 

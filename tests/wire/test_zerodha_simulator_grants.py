@@ -170,7 +170,7 @@ def test_a_poke_is_answered_with_a_grant_at_the_present_moment(client: GrantedCl
     assert client.now == before + timedelta(minutes=5)
 
 
-def script(about: dict[str, Any]) -> tuple[list[bytes], dict[str, Any], dict[str, tuple[int, bytes]], Any]:
+def script(about: dict[str, Any]) -> tuple[list[bytes], dict[str, Any], dict[str, tuple[int, dict[str, str], bytes]], Any]:
     """Two minutes of a client that trades, reads, subscribes and reconnects."""
     client = GrantedClient(about)
     client.login()
@@ -186,10 +186,15 @@ def script(about: dict[str, Any]) -> tuple[list[bytes], dict[str, Any], dict[str
             stream = client.stream()
             client.say_on(stream, {"a": "mode", "v": ["full", [token, index]]})
         client.turn(client.now + timedelta(seconds=0.7) if turn % 3 else None)
-    replies = {name: (reply.status, reply.body) for name, reply in client.replies.items()}
+    replies = {name: (reply.status, reply.headers if reply.status != 101 else {}, reply.body) for name, reply in client.replies.items()}
     accounts = admin(about, "GET", "/accounts")
     client.die()
     return client.log, client.received, replies, accounts
+
+
+def test_the_date_of_a_reply_is_the_markets(client: GrantedClient) -> None:
+    reply = client.ask("reads", "GET", "/user/profile")
+    assert reply.headers["date"].startswith("Fri, 20 Nov 2026 03:5"), "nine twenty in India is three fifty in Greenwich"
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
