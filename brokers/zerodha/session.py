@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -213,12 +213,6 @@ class ZerodhaSession:
         self._load()
 
 
-def make_session(
-    account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
-) -> ZerodhaSession:
-    return ZerodhaSession(account, credentials, clock, token_file, endpoints, announce)
-
-
 def _time_of(record: Mapping[str, Any], name: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(str(record[name]))
@@ -296,14 +290,3 @@ class RedirectCatcher:
     def wait(self, seconds: float) -> str | None:
         """The caught path and query (for `Session.accept`), or None when nobody came within `seconds` of wall time."""
         return self._answer if self._caught.wait(seconds) else None
-
-
-def login_by_browser(session: ZerodhaSession, open_page: Callable[[str], object], *, port: int = 5000, seconds: float = 300.0) -> bool:
-    """Open the login page, catch its redirect on localhost and accept it; False when nobody logged in within `seconds`."""
-    with RedirectCatcher(port) as catcher:
-        open_page(session.login_url())
-        answer = catcher.wait(seconds)
-    if answer is None:
-        return False
-    session.accept(answer)
-    return True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from brokers.zerodha.session import RedirectCatcher, expiry_of, login_by_browser, request_token_of
+from brokers.zerodha.session import RedirectCatcher, expiry_of, request_token_of
 from core.errors import BrokerError, ConfigError, Rejected, SessionExpired, Transient
 from core.events import SessionStatus
 from core.types import IST, SessionState
@@ -215,19 +215,6 @@ def test_the_secret_is_asked_for_at_each_login_and_never_shown(server: ScriptedS
 def visit(url: str) -> None:
     with urllib.request.urlopen(url) as page:
         assert page.status == 200
-
-
-def test_the_redirect_is_caught_and_accepted(server: ScriptedServer, house: House) -> None:
-    server.script = [ok(USER)]
-
-    def browse(url: str) -> None:
-        assert url == house.session.login_url()
-        threading.Thread(target=visit, args=(f"http://127.0.0.1:{port}/?request_token=RT77&status=success",)).start()
-
-    with RedirectCatcher(0) as free:
-        port = free.port
-    assert login_by_browser(house.session, browse, port=port, seconds=10.0)
-    assert server.requests[0].form["request_token"] == "RT77"
 
 
 def test_icons_and_bare_visits_do_not_end_the_wait() -> None:
