@@ -83,8 +83,6 @@ class Engine:
         ladder: Ladder,
         books_every_s: float,
         record: Callable[[Event], None],
-        feed_mute: Callable[[], str],
-        reconnect: Callable[[str], None],
         horizon_of: Callable[[str], Horizon],
         commands: Callable[["Engine", Command], None],
     ) -> None:
@@ -100,8 +98,6 @@ class Engine:
         self.tick_gate = tick_gate
         self.alert = alert
         self.ladder = ladder
-        self._feed_mute = feed_mute
-        self._reconnect = reconnect
         self._commands = commands
         self.timers = Timers()
         self.targets = Targets(store)
@@ -568,9 +564,6 @@ class Engine:
         self.gate.watch(self.world)
         self._take_breaches()
         self.portfolio.sample(now)
-        mute = self._feed_mute()
-        if mute:
-            self._reconnect(mute)
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""

@@ -137,8 +137,6 @@ class Daemon:
             if self._stopping:
                 break
             trading_day.open_day(house, today, resumed=first and resumed, login_page=self._sources.login_page, enabled=enabled)
-            if first:
-                house.feed.start()
             first = False
             house.store.put("engine", "day", today.isoformat())
             self._rest_until(trading_day.ends_at(house, today) + AFTER_CLOSE)
@@ -308,7 +306,8 @@ class Daemon:
         self._scheduler.stop()
         self._screen.stop()
         self._socket.stop()
-        house.feed.stop()
+        if house.feed is not None:
+            house.feed.stop()
         house.downloads.stop()
         if house.broker_worker is not None:
             house.broker_worker.stop()

@@ -162,7 +162,9 @@ def open_day(house: House, day: date, *, resumed: bool, login_page: str | None, 
     held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
     watched = {one.key: one for one in (*names.values(), *held, *([engine.world.canary] if engine.world.canary else []))}
     engine.open_day(day, runs, names, resumed=resumed)
+    house.feed = house.make_feed()
     house.feed.subscribe(watched.values())
+    house.feed.start()
     logger.info("the day is open: {} with {}", day, ", ".join(f"{run.strategy.name} on {'/'.join(run.instruments)}" for run in runs))
 
 
@@ -190,7 +192,8 @@ def begins_at(house: House, day: date, prepare: time) -> datetime:
 def close_day(house: House, day: date) -> None:
     """The evening: unfilled day orders end, the engine closes its books, the day's record for the report is stored."""
     engine = house.engine
-    house.feed.unsubscribe(list(engine.world.names.values()))
+    if house.feed is not None:
+        house.feed.stop()
     house.executor.end_of_day(house.clock.now())
     engine.close_day(day)
     house.recorder.swap(None)

@@ -39,7 +39,6 @@ from utils.config_loader import Config, load_charges
 from utils.pacing import Budget
 
 PAPER_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PAPER})
-MUTE_AFTER_S = 10.0  # heartbeats come every couple of seconds; this long without anything is a dead line (zerodha.md 6.2)
 
 
 class LaneAudit:
@@ -107,7 +106,7 @@ class House:
     executor: Executor
     broker_worker: BrokerWorker | None
     downloads: Worker
-    feed: Feed
+    make_feed: Callable[[], Feed]  # one connection lives for one day
     lookup: Lookup
     instruments: InstrumentStore
     engine: Engine
@@ -115,6 +114,7 @@ class House:
     audit: LaneAudit
     recorder: "RecorderSlot"
     budget: Budget
+    feed: Feed | None = None
 
 
 class RecorderSlot:
@@ -191,22 +191,18 @@ def build(
 
     world = World(account, calendar, config.square_off, portfolio, desk, clock.now, margin)
     world.stale_after = config.settings.feed.canary_stale_s
-    feed = spec.make_feed(
-        account.name,
-        session,
-        clock,
-        put,
-        endpoints,
-        lookup,
-        config.settings.feed.transport,
-        lambda: world.canary is None or calendar.is_open(world.canary, clock.now()),
-    )
 
-    def feed_mute() -> str:
-        if not world.feed_connected or world.canary is None or not calendar.is_open(world.canary, clock.now()):
-            return ""
-        silent = feed.silent_for
-        return f"nothing arrived for {silent:.0f} s on a connected feed" if silent > MUTE_AFTER_S else ""
+    def make_feed() -> Feed:
+        return spec.make_feed(
+            account.name,
+            session,
+            clock,
+            put,
+            endpoints,
+            lookup,
+            config.settings.feed.transport,
+            lambda: world.canary is None or calendar.is_open(world.canary, clock.now()),
+        )
 
     recorder = RecorderSlot()
     control = Control(answer)
@@ -225,8 +221,6 @@ def build(
         ladder=Ladder(),
         books_every_s=15.0,
         record=recorder.append,
-        feed_mute=feed_mute,
-        reconnect=feed.reconnect,
         horizon_of=spec.horizon_of,
         commands=lambda house, command: _command(control, house, command),
     )
@@ -246,7 +240,7 @@ def build(
             executor=executor,
             broker_worker=broker_worker,
             downloads=Worker(f"{account.name}/downloads", clock, inbox.poke),
-            feed=feed,
+            make_feed=make_feed,
             lookup=lookup,
             instruments=InstrumentStore(run.instruments, calendar, account.broker),
             engine=engine,

@@ -87,8 +87,6 @@ class Harness:
         self.executor = executor or SilentExecutor()
         self.alerts: list[tuple[str, str, str]] = []
         self.answers: list[tuple[str, bool, str, Any]] = []
-        self.reconnects: list[str] = []
-        self.mute = ""
         self.instrument = instrument
         self.account = Account("test", kind, "zerodha", 10_000_000.0)
         self.calendar = load_calendar(assumed_cut_offs=True)
@@ -114,8 +112,6 @@ class Harness:
             ladder=Ladder(),
             books_every_s=15.0,
             record=lambda event: None,
-            feed_mute=lambda: self.mute,
-            reconnect=self.reconnects.append,
             horizon_of=lambda product: Horizon.INTRADAY if product == "MIS" else Horizon.CARRY,
             commands=lambda engine, command: self.control.handle(engine, command),
         )

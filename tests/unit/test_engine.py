@@ -345,13 +345,6 @@ def test_a_full_disk_stops_entries_and_lets_exits_go():
     assert it.engine.world.blind_reason is None
 
 
-def test_a_mute_feed_is_made_anew():
-    it = Harness()
-    it.mute = "nothing arrived for 11 s"
-    it.pass_time(1.1)
-    assert it.reconnects == ["nothing arrived for 11 s"]
-
-
 def test_a_position_that_differs_freezes_entries_after_two_reads_and_thaws_when_equal():
     it = Harness()
     for _ in range(2):
