@@ -26,7 +26,7 @@ from core.types import (
 )
 from data_ingestion.bars import BarBuilder
 from data_ingestion.tick_filter import TickFilter
-from execution_engine.buy_sell_logic import Size
+from execution_engine.buy_sell_logic import Size, Target
 from execution_engine.control import Control
 from execution_engine.engine import Engine, Ladder, Run
 from execution_engine.order_manager import OrderDesk
@@ -211,6 +211,12 @@ class Harness:
         self.ack()
         self.working()
         self.fill(price=price)
+
+    @property
+    def target(self) -> Target:
+        found = self.engine.targets.get("told", "IT")
+        assert found is not None
+        return found
 
     @property
     def held(self) -> int:
