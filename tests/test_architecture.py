@@ -37,7 +37,7 @@ CONCRETES = {
     "open_store": WIRING,
     "PaperBroker": WIRING,
     "BrokerWorker": WIRING,
-    "GrantedClock": WIRING | {"runtime/grants.py", "runtime/sources.py", "runtime/daemon.py"},  # whose time it is follows from where the simulator was found
+    "GrantedClock": WIRING | {"runtime/sources.py", "runtime/grants.py", "runtime/daemon.py"},  # whose time it is: where it was found
 }
 
 SDK_HOMES = {
