@@ -12,13 +12,14 @@ from utils.pacing import Budget, Limit
 _ORDER_CALLS = frozenset({"place", "modify", "cancel"})
 
 LIMITS = (
-    # at most 80 % of what kite.trade documents (section Exceptions, and support.zerodha.com order-rate-limits-on-kite), exits reserved
-    Limit("orders/s", _ORDER_CALLS, 8, 1.0, reserve=0.3),  # of 10
+    # below what kite.trade documents (section Exceptions, and support.zerodha.com order-rate-limits-on-kite), exits reserved; a limit per
+    # second is kept over 1.25 s, since requests that leave a second apart may arrive closer together
+    Limit("orders/s", _ORDER_CALLS, 8, 1.25, reserve=0.3),  # of 10
     Limit("orders/min", _ORDER_CALLS, 320, 60.0, reserve=0.3),  # of 400
     Limit("orders/day", frozenset({"place"}), 4900, 86_400.0, reserve=0.3),  # of 5000, over all apps; modify and cancel do not count
     Limit("quotes", frozenset({"quote"}), 1, 1.25),  # of 1/s
     Limit("historical", frozenset({"historical"}), 3, 1.25),  # of 3/s
-    Limit("other", frozenset({"other"}), 8, 1.0),  # of 10/s
+    Limit("other", frozenset({"other"}), 8, 1.25),  # of 10/s
 )
 
 

@@ -8,10 +8,12 @@ import pytest
 
 import brokers.zerodha.mapping as mapping
 from brokers import registry
+from core.clock import ManualClock
 from core.errors import ConfigError, DataError
 from core.types import Horizon, Instrument, Kind, OrderState
 from tests.builders import NIFTY, RELIANCE, T0
 from tests.wire.kite_samples import KNOWN
+from utils.pacing import Budget, Lane
 
 HEADER = "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange\n"
 
@@ -205,8 +207,24 @@ def test_the_registry_finds_a_broker_and_names_the_nearest() -> None:
         registry.get("zeroda")
 
 
-def test_no_limit_of_zerodha_is_exceeded_by_the_budgets() -> None:
-    documented = {"orders/s": 10, "orders/min": 400, "orders/day": 5000, "quotes": 1, "historical": 3, "other": 10}
-    seconds = {"orders/min": 60, "orders/day": 86_400}
-    for limit in registry.get("zerodha").limits:
-        assert limit.count / limit.seconds <= documented[limit.name] / seconds.get(limit.name, 1)
+KITE_ALLOWS = {"place": (10, 1.0), "quote": (1, 1.0), "historical": (3, 1.0), "other": (10, 1.0)}  # requests, seconds
+KITE_ALLOWS_LONGER = {"orders/min": (400, 60.0), "orders/day": (5000, 86_400.0)}
+
+
+@pytest.mark.parametrize("kind", sorted(KITE_ALLOWS))
+def test_requests_that_arrive_late_and_early_still_keep_kites_limits_per_second(kind: str) -> None:
+    clock, rng, arrivals = ManualClock(T0), random.Random(11), []
+    budget = Budget(clock, registry.get("zerodha").limits)
+    for _ in range(300):
+        budget.acquire(Lane.EXIT, kind, patience=1e9)
+        arrivals.append(clock.monotonic() + rng.uniform(0.0, 0.24))
+        clock.advance(rng.choice((0.0, 0.0, 0.01)))
+    count, seconds = KITE_ALLOWS[kind]
+    for moment in arrivals:
+        assert sum(1 for other in arrivals if moment <= other < moment + seconds) <= count
+
+
+def test_the_longer_limits_stay_below_kites() -> None:
+    kept = {limit.name: limit for limit in registry.get("zerodha").limits}
+    for name, (count, seconds) in KITE_ALLOWS_LONGER.items():
+        assert (kept[name].count < count, kept[name].seconds) == (True, seconds)
