@@ -177,6 +177,7 @@ class Engine:
             "square_off": {**last, "flat": last["flat"] if self.flat else None},
             "square_off_rounds": rounds,
             "assumed": self._assumed(day),
+            "data": self.world.data,
         }
         self.store.put("day", day.isoformat(), record)
         self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.flat, "pnl": self.portfolio.pnl()})

@@ -62,6 +62,7 @@ def _status(engine: Engine, orders: Sequence[Order], alerts: Sequence[dict[str, 
             "phase": world.calendar.phase(canary, now) if canary is not None else "closed",
             "now": now.isoformat(),
             "square_off_at": next_start.isoformat() if next_start is not None else None,
+            "data": world.data,
         },
         "feed": {
             "connected": world.feed_connected,

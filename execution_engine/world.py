@@ -50,6 +50,7 @@ class World:
         self._margin = margin
         self.ticks: dict[str, Tick] = {}
         self.names: dict[str, Instrument] = {}
+        self.data = "live market"  # where prices come from, shown wherever results are: synthetic ones must never look real
         self.windows: dict[str, Window] = {}  # strategy -> its own entry window today
         self.loaded: tuple[str, ...] = ()
         self.state = TradingState.ACTIVE

@@ -94,6 +94,7 @@ class Daemon:
             notifier=self._notifier,
             answer=self._on_answer,
         )
+        self._house.engine.world.data = sources.label(self._sources, options)
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)

@@ -180,6 +180,7 @@ def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
         "digest": digest_of(fills),
         "round_trips": [trip.document() for trip in trips],
         "assumed": list(seen.get("assumed") or ()),
+        "data": seen.get("data"),
     }
 
 

@@ -73,7 +73,10 @@ def render(snapshot: Snapshot | None) -> RenderableType:
     alerts = _alerts(status)
     if alerts:
         parts.extend((Text(), *alerts))
-    return Panel(Group(*parts), title=f"Niyam · {status.get('account')} ({status.get('kind')})", title_align="left")
+    market: Any = status.get("market") or {}
+    data = market.get("data")
+    title = f"Niyam · {status.get('account')} ({status.get('kind')})" + (f" · {data}" if data else "")
+    return Panel(Group(*parts), title=title, title_align="left")
 
 
 def _headline(status: Mapping[str, Any]) -> Text:

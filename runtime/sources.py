@@ -33,6 +33,15 @@ class Sources:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+def label(sources: Sources, options: RunOptions) -> str:
+    """Where this run's prices come from, in words for read-outs."""
+    if not sources.facts:
+        return "live market"
+    if sources.manifest is not None and options.data is not None:
+        return f"recorded data, {options.data.name}"
+    return "synthetic market: the prices are invented"
+
+
 def find(options: RunOptions, config: Config, account: Account, folder: RunFolder, on_end: Callable[[str], None]) -> Sources:
     """The sources of this account: for the practice kinds a simulator is found again or started, and time is attached to it."""
     inbox = Inbox()

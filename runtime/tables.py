@@ -68,6 +68,8 @@ def status_table(status: Row) -> Table:
         "trading", f"{status.get('trading_state')}, session {status.get('session')}, {'flat' if status.get('flat') else 'NOT flat'}"
     )
     table.add_row("market", f"{market.get('phase')} at {_when(market.get('now'))}, square-off {_moment(market.get('square_off_at'))}")
+    if market.get("data"):
+        table.add_row("prices", str(market["data"]))
     table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, last tick {number(feed.get('age_s'))} s ago, {stale}")
     table.add_row("orders", ", ".join(f"{count} {state}" for state, count in sorted((status.get("orders") or {}).items())) or "none")
     table.add_row("P&L", ", ".join(f"{name} {rupees(pnl.get(name))}" for name in ("realised", "unrealised", "charges", "net")))
@@ -150,6 +152,8 @@ def report_table(report: Row) -> Table:
     table.add_column()
     period = report.get("day") or f"{report.get('from')} to {report.get('to')}"
     table.add_row("report", f"{period}, account {report.get('account')}")
+    if report.get("data"):
+        table.add_row("prices", str(report["data"]))
     table.add_row("trades", number(report.get("trades")))
     table.add_row("P&L", ", ".join(f"{name} {rupees(report.get(name))}" for name in ("gross", "charges", "net")))
     table.add_row("drawdown", f"{rupees(report.get('max_drawdown'))} at most")
