@@ -328,6 +328,9 @@ class DumpReader:
                 expiries[expiry] = date.fromisoformat(expiry)
             kind = Kind.INDEX if segment == "INDICES" else Kind(kind_text)
             strike_price = float(strike) if strike and kind in (Kind.CALL, Kind.PUT) else None
+            units, step = int(lot or 0), float(tick_size or 0.0)
+            if kind is Kind.INDEX:  # nobody trades an index: Kite lists it with lot 0 and tick 0
+                units, step = units or 1, step or 0.05
             row = InstrumentRow(
                 key=f"{exchange}:{symbol}",
                 exchange=exchange,
@@ -336,8 +339,8 @@ class DumpReader:
                 underlying=_underlying(symbol, name, kind, strike_price),
                 token=int(token),
                 name=name,
-                lot=int(lot or 0) or 1,
-                tick_size=float(tick_size or 0.0) or 0.05,
+                lot=units,
+                tick_size=step,
                 expiry=expiries[expiry],
                 strike=strike_price,
             )

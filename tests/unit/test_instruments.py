@@ -4,7 +4,7 @@ import gzip
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -215,6 +215,21 @@ def test_a_few_rows_that_cannot_be_trusted_are_left_out_and_counted(store: Instr
     assert done.counts["duplicate key or token"] == 2
     assert done.counts["expired"] == 1
     assert done.snapshot.by_key("NSE:STOCK7") is None
+
+
+def test_rows_without_a_lot_or_a_tick_are_left_out_and_many_of_them_refuse_the_dump(store: InstrumentStore) -> None:
+    lines = rows(stocks=600)
+    bad = [
+        line.replace(",0.05,1,EQ,NSE,NSE", ending)
+        for line, ending in zip(lines[-2:], (",0.05,0,EQ,NSE,NSE", ",0,1,EQ,NSE,NSE"), strict=True)
+    ]
+    done = update(store, dump([*lines[:-2], *bad]))
+    assert (done.accepted, done.counts["zero lot or tick"]) == (True, 2)
+    assert done.snapshot.by_key("NSE:STOCK599") is None
+    assert done.snapshot.by_key("NSE:NIFTY 50") is not None  # an index has neither by right
+    much = update(store, dump([line.replace(",65,CE,", ",0,CE,") for line in lines]), DAY + timedelta(days=3))
+    assert not much.accepted
+    assert "40 zero lot or tick" in much.reason
 
 
 def test_the_days_file_is_made_once_unless_asked_again(store: InstrumentStore) -> None:

@@ -115,6 +115,13 @@ def test_products_follow_the_horizon() -> None:
 # --- the dump ---------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("tick_size", "lot"), [("0.0", "65"), ("0.1", "0"), ("", "")])
+def test_a_zero_lot_or_tick_of_what_can_be_traded_is_not_hidden(tick_size: str, lot: str) -> None:
+    text = f"{HEADER}12345858,48226,NIFTY26NOVFUT,NIFTY,0.0,2026-11-24,0.0,{tick_size},{lot},FUT,NFO-FUT,NFO\n"
+    (row,) = mapping.parse_instruments(text.encode())
+    assert (row.tick_size, row.lot) == (float(tick_size or 0), int(lot or 0))
+
+
 def test_the_rows_of_a_dump() -> None:
     text = HEADER + (
         '738561,2885,RELIANCE,"RELIANCE, INDUSTRIES",0.0,,0.0,0.1,1,EQ,NSE,NSE\n'
@@ -131,7 +138,7 @@ def test_the_rows_of_a_dump() -> None:
         "RELIANCE, INDUSTRIES",
         1,
     )
-    assert (index.kind, index.token, index.lot) == (Kind.INDEX, 256265, 1)
+    assert (index.kind, index.token, index.lot, index.tick_size) == (Kind.INDEX, 256265, 1, 0.05)
     assert (option.kind, option.underlying, option.strike, option.expiry, option.lot) == (
         Kind.CALL,
         "NIFTY",
