@@ -114,6 +114,7 @@ class Engine:
         self._retries: dict[tuple[str, str], int] = {}
         self._exits: dict[tuple[str, str], deque[datetime]] = {}
         self._slowed: set[tuple[str, str]] = set()
+        self._after_login: set[tuple[str, str]] = set()  # keys whose exits or cancels wait until somebody has logged in
         self.square_off = SquareOff(
             timers=self.timers,
             store=store,
@@ -127,7 +128,7 @@ class Engine:
         self.reconciliation = Reconciliation(desk, portfolio, store, world, alert, horizon_of, self._closed_outside)
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
-            Bar: self._on_bar,
+            Bar: self._on_played,
             Reply: self._on_reply,
             OrderUpdate: self._on_update,
             Books: self._on_books,
@@ -238,6 +239,19 @@ class Engine:
         for run in self._by_tick.get(instrument.key, ()):
             self._hear(run, run.strategy.tick(tick, self.world))
 
+    def _on_played(self, bar: Bar) -> None:
+        """A bar from outside (played data) is the market itself: the paper exchange hears it first, and its close is the price."""
+        instrument = bar.instrument
+        tick = self.world.ticks.get(instrument.key)
+        if tick is None or tick.at < bar.at:
+            self.world.ticks[instrument.key] = Tick(instrument, bar.at, bar.close, exchange_at=bar.at)
+        self.executor.on_market(bar)
+        self._drain()
+        self.portfolio.mark(instrument, bar.close)
+        if instrument.key in self._watched:
+            self._watch_protection(instrument, bar.close)
+        self._on_bar(bar)
+
     def _on_bar(self, bar: Bar) -> None:
         for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
             self._hear(run, run.strategy.bar(bar, self.world))
@@ -328,10 +342,14 @@ class Engine:
             cap_pct=self.ladder.cap_pct / self.ladder.steps,
             now=self.clock.now(),
         )
+        exits = any(request.purpose is not Purpose.ENTRY for request in todo.send)
+        if (exits or todo.cancel) and self.world.session is SessionState.LOGIN_REQUIRED:
+            self._after_login.add((target.strategy, target.name))
+            return
         for order in todo.cancel:
             self._replan.add(order.id)
             self.desk.cancel(order, self.clock.now(), "planned again: the target changed")
-        if any(request.purpose is not Purpose.ENTRY for request in todo.send) and not self._exit_may_go(target):
+        if exits and not self._exit_may_go(target):
             return
         for request in todo.send:
             verdict = self.gate.review(request, self.world)
@@ -410,8 +428,6 @@ class Engine:
 
     def _on_reply(self, reply: Reply) -> None:
         self._on_change(self.desk.on_reply(reply))
-        if reply.error == "SessionExpired":
-            self._on_session(SessionStatus(reply.at, self.account.name, SessionState.LOGIN_REQUIRED, reply.reason))
 
     def _on_update(self, update: OrderUpdate) -> None:
         if self.desk.owner(update.broker_order_id, update.tag) is None:
@@ -422,6 +438,12 @@ class Engine:
     def _on_books(self, books: Books) -> None:
         for change in self.reconciliation.take(books):
             self._on_change(change)
+        if self._after_login and not books.error and self.world.session is not SessionState.LOGIN_REQUIRED:
+            waiting, self._after_login = sorted(self._after_login), set()
+            for strategy, name in waiting:
+                target = self.targets.get(strategy, name)
+                if target is not None:
+                    self.act(target)
 
     def _on_change(self, change: Change | None) -> None:
         if change is None:
@@ -480,7 +502,7 @@ class Engine:
         """The price ladder: move what rests too long; an entry at its cap is cancelled (and latches), an exit goes on."""
         now = self.clock.now()
         resting = [order for order in self.desk.live() if order.purpose is not Purpose.PROTECT]
-        for order in resting:
+        for order in resting if self.world.session is not SessionState.LOGIN_REQUIRED else ():
             if order.state is not OrderState.WORKING or (now - order.updated_at).total_seconds() < self.ladder.step_s:
                 continue
             target = self.targets.get(order.strategy, order.name)

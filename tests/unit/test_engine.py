@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from core.events import Action, Books, Command, FeedStatus, Outcome, Reply, SessionStatus, Trade
+from core.events import Action, Books, BrokerPosition, Command, FeedStatus, Outcome, Reply, SessionStatus, Trade
 from core.types import Horizon, OrderState, Purpose, SessionState, Side, TradingState
 from execution_engine.buy_sell_logic import Size
 from risk.settings import RiskSettings
@@ -328,6 +328,48 @@ def test_a_dead_session_is_told_once_and_stops_entries() -> None:
     it.want(1)
     assert not it.executor.placed
     assert [title for _, title, _ in it.alerts].count("Login required") == 1
+
+
+def test_exits_wait_for_the_login_and_go_after_the_first_complete_read() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.engine.process(SessionStatus(it.clock.now(), "test", SessionState.LOGIN_REQUIRED, "token refused", "https://login"))
+    it.want(0)
+    it.pass_time(120)
+    assert len(it.executor.placed) == 1, "no order can leave without a session, so none is made"
+    assert not [title for level, title, _ in it.alerts if title in ("Rejected", "Exit does not get through", "Exits do not settle")]
+    it.engine.process(SessionStatus(it.clock.now(), "test", SessionState.VALID))
+    assert len(it.executor.placed) == 1, "first the broker's books, then the exit"
+    now = it.clock.now()
+    it.engine.process(Books(now, now, error="Transient", reason="no answer"))
+    assert len(it.executor.placed) == 1
+    it.engine.process(Books(now, now, positions=(BrokerPosition(it.instrument, "MIS", 65, 25000.0),)))
+    assert [(order.side, order.quantity) for order in it.executor.placed[1:]] == [(Side.SELL, 65)]
+
+
+def test_a_resting_order_is_left_alone_while_nobody_is_logged_in() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.working()
+    it.engine.process(SessionStatus(it.clock.now(), "test", SessionState.LOGIN_REQUIRED, "token refused", "https://login"))
+    it.pass_time(60)
+    assert not it.executor.modified
+    assert not it.executor.cancelled
+    it.engine.process(SessionStatus(it.clock.now(), "test", SessionState.VALID))
+    it.pass_time(10)
+    assert it.executor.modified or it.executor.cancelled
+
+
+def test_a_late_refusal_of_the_old_token_does_not_undo_a_new_login() -> None:
+    it = Harness()
+    it.want(1)
+    refusal = Reply(it.clock.now(), Action.PLACE, it.last.id, Outcome.REJECT, error="SessionExpired", reason="token refused")
+    it.engine.process(SessionStatus(it.clock.now(), "test", SessionState.LOGIN_REQUIRED, "token refused", "https://login"))
+    it.engine.process(SessionStatus(it.clock.now(), "test", SessionState.VALID))
+    it.engine.process(refusal)
+    assert it.engine.world.session is SessionState.VALID
 
 
 def test_a_full_disk_stops_entries_and_lets_exits_go() -> None:
