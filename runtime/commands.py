@@ -97,10 +97,17 @@ def order(options: argparse.Namespace) -> int:
 def login(options: argparse.Namespace) -> int:
     from runtime import login as doing
 
-    config, account = _config_and_account(options, options.broker)
-    text = doing.login(config, account, _state(options), SystemClock(), answer=options.redirect_url, totp=options.totp)
+    practised = doing.practice(_state(options), options.account) if options.redirect_url is None and not options.totp else None
+    if practised is not None:
+        name, text = practised
+    else:
+        config, account = _config_and_account(options, options.broker)
+        name, text = (
+            account.name,
+            doing.login(config, account, _state(options), SystemClock(), answer=options.redirect_url, totp=options.totp),
+        )
     if options.json:
-        _print_json({"ok": True, "text": text, "account": account.name})
+        _print_json({"ok": True, "text": text, "account": name})
     else:
         sys.stdout.write(text + "\n")
     return 0

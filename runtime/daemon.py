@@ -224,9 +224,8 @@ class Daemon:
 
     def _submit(self, name: str, arguments: Mapping[str, Any]) -> Answer:
         """Called on a control thread: hand the command to the engine and wait for its outcome."""
-        if name == "login":  # the new token is in the session's file; looking at it announces the change to the engine
-            state = self._house.session.state()
-            return Answer(ok=state is not SessionState.LOGIN_REQUIRED, text=f"session of {self._account.name}: {state}")
+        if name == "login":
+            return self._log_in()
         identity = uuid.uuid4().hex
         arrived, answers = threading.Event(), list[Answer]()
         self._answers[identity] = (arrived, answers)
@@ -238,6 +237,15 @@ class Daemon:
             return answers[0]
         finally:
             del self._answers[identity]
+
+    def _log_in(self) -> Answer:
+        """Take up a new token: it is in the session's file already, or a simulator approves its own login at once."""
+        session, page = self._house.session, self._sources.login_page
+        if page is not None and session.state() is SessionState.LOGIN_REQUIRED:
+            session.auto_login(page)
+        state = session.state()  # a change is announced to the engine
+        self._house.pump.poke()
+        return Answer(ok=state is not SessionState.LOGIN_REQUIRED, text=f"session of {self._account.name}: {state}")
 
     def _on_answer(self, identity: str, ok: bool, text: str, data: Any) -> None:
         waiting = self._answers.get(identity)

@@ -34,6 +34,24 @@ def login(config: Config, account: Account, state: Path, clock: Clock, *, answer
     return f"{account.name} is logged in at {spec.title}" + (f" until {expires:%Y-%m-%d %H:%M}" if expires else "")
 
 
+def practice(state: Path, account: str | None) -> tuple[str, str] | None:
+    """Log a running practice daemon in at its simulator, which approves by itself: its account and what came of it.
+
+    None when no such daemon runs (for that account).
+    """
+    folder = state_folder.current(state)
+    about = folder.about() if folder is not None else {}
+    if folder is None or about.get("kind") not in state_folder.PRACTICE_KINDS or account not in (None, about["account"]):
+        return None
+    try:
+        answer = control.ask(folder.control_socket, "login", timeout=30.0)
+    except control.DaemonDown:
+        return None
+    if not answer.ok:
+        raise NiyamError(answer.text)
+    return about["account"], f"{answer.text} (practice: the simulator approves by itself)"
+
+
 def _caught(url: str) -> str:
     """The redirect of the browser's login; without a terminal there is nobody to wait for, and the URL is the message."""
     if not sys.stdout.isatty():
