@@ -93,12 +93,6 @@ class BarBuilder:
         if all(one.interval != interval for one in series):
             series.append(_Series(instrument, interval, now))
 
-    def unwatch(self, instrument: Instrument) -> None:
-        """Forget an instrument; what was open of it makes no bar."""
-        self._series.pop(instrument.key, None)
-        self._due = [entry for entry in self._due if entry[1] != instrument.key]
-        heapq.heapify(self._due)
-
     def add(self, tick: Tick) -> None:
         """Take one tick (the hot path; it yields nothing: ask `due` and call `close`)."""
         series = self._series.get(tick.instrument.key)

@@ -29,7 +29,7 @@ class WorkerJob:
     def run(self) -> None:
         try:
             self.result = self._run()
-        except Exception as error:  # the outcome is typed by whoever asked: complete() raises it again on the engine thread
+        except Exception as error:  # the outcome is typed by whoever asked: `value` raises it again there
             self.error = error
         self.done = True
 
@@ -68,10 +68,6 @@ class Worker:
         """No further job is begun; one that is inside a broker call is left to end by its own time-out."""
         self._stopping = True
         self._clock.notify()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._jobs)
 
     def _loop(self) -> None:
         with self._clock.thread(self.name):

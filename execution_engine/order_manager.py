@@ -16,7 +16,7 @@ import msgspec
 from core.errors import StoreError
 from core.events import Action, OrderUpdate, Outcome, Reply, Trade
 from core.ports import Executor, Store
-from core.types import Approved, Fill, Instrument, Order, OrderState, Purpose
+from core.types import Approved, Fill, Order, OrderState, Purpose
 from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, filled_to, merge, move, replied
 from execution_engine.portfolio import Portfolio
 
@@ -100,9 +100,6 @@ class OrderDesk:
     def working(self, strategy: str, name: str) -> list[Order]:
         """Live orders of one key that move its position (protective orders are not among them)."""
         return [o for o in self._live.values() if o.strategy == strategy and o.name == name and o.purpose is not Purpose.PROTECT]
-
-    def working_in(self, instrument: Instrument) -> list[Order]:
-        return [order for order in self._live.values() if order.instrument.key == instrument.key]
 
     def unknown(self) -> list[Order]:
         return [order for order in self._live.values() if order.state in (OrderState.UNKNOWN, OrderState.SENDING)]

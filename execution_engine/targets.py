@@ -25,9 +25,6 @@ class Targets:
         """The key through which `strategy` holds this instrument."""
         return next((t for t in self._targets.values() if t.strategy == strategy and t.instrument.key == instrument.key), None)
 
-    def on(self, instrument: Instrument) -> list[Target]:
-        return [target for target in self._targets.values() if target.instrument.key == instrument.key]
-
     def of(self, strategy: str) -> list[Target]:
         return [target for target in self._targets.values() if target.strategy == strategy]
 

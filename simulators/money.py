@@ -14,7 +14,6 @@ from simulators.facts import Facts, version_at
 from simulators.listing import Listing
 from simulators.orders import SimAccount, SimCharges, SimMargin, SimOrder, SimPosition
 
-MARGIN_MODEL = "approximate-2026"
 INDEX_FUTURE, STOCK_FUTURE = 0.13, 0.20
 SHORT_OPTION, SHORT_OPTION_FLOOR, SHORT_OPTION_EXPIRY_DAY = 0.11, 0.07, 0.02
 EXPOSURE_SHARE = 0.02  # part of a future's or short option's margin that is shown as exposure, of notional

@@ -102,9 +102,7 @@ class Harness:
             executor=self.executor,
             desk=self.desk,
             portfolio=self.portfolio,
-            gate=Gate(
-                risk or RiskSettings(max_order_value=1e9, max_instrument_value=1e9, max_strategy_exposure=1e9, max_gross_exposure=1e9)
-            ),
+            gate=Gate(risk or WIDE),
             world=world,
             bars=BarBuilder(self.calendar),
             tick_gate=TickFilter(),
