@@ -134,7 +134,7 @@ class Daemon:
                 break
             if first:
                 resumed = recovery.from_ledger(house, today)
-            self._rest_until(trading_day.begins_at(house, today, PREPARE_AT))
+            self._rest_until(trading_day.begins_at(today, PREPARE_AT))
             if self._stopping:
                 break
             trading_day.open_day(house, today, resumed=first and resumed, login_page=self._sources.login_page, enabled=enabled)

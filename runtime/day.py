@@ -12,13 +12,14 @@ from loguru import logger
 
 from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
-from core.types import AccountKind, Instrument, SessionState
+from core.types import IST, AccountKind, Instrument, SessionState
 from data_ingestion.recorder import Recorder
 from data_ingestion.warmup import warmup_bars
 from execution_engine.broker_worker import DATA
 from execution_engine.buy_sell_logic import Size
 from execution_engine.engine import Run
 from execution_engine.portfolio import EXTERNAL
+from execution_engine.world import Window
 from runtime.wiring import House
 from strategies import registry as strategies
 from strategies.base import Strategy, StrategySpec
@@ -111,6 +112,15 @@ def build_runs(house: House, day: date, enabled: Mapping[str, StrategySettings],
     return runs
 
 
+def entry_windows(day: date, enabled: Mapping[str, StrategySettings]) -> dict[str, Window]:
+    """Strategy name -> its own entry window today (None: no bound of its own), which the gate applies within the market's."""
+
+    def moment(at: time | None) -> datetime | None:
+        return None if at is None else datetime.combine(day, at, IST)
+
+    return {name: (moment(one.window.entry_from), moment(one.window.entry_until)) for name, one in enabled.items()}
+
+
 def _warm_up(house: House, day: date, run: Run) -> None:
     strategy, now = run.strategy, house.clock.now()
     for instrument in run.instruments.values():
@@ -155,9 +165,11 @@ def open_day(house: House, day: date, *, resumed: bool, login_page: str | None, 
             house.run.recordings, day, house.account.name, {"config": house.config.hash, "build": build_hash(), "resumed": str(resumed)}
         )
     )
-    engine.portfolio.start_day(day) if not resumed else None
+    if not resumed:
+        engine.portfolio.start_day(day)
     engine.desk.open_day(house.store.orders(day))
     engine.world.canary = _canary(house, names)
+    engine.world.windows = entry_windows(day, enabled)
     runs = build_runs(house, day, enabled, names)
     held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
     watched = {one.key: one for one in (*names.values(), *held, *([engine.world.canary] if engine.world.canary else []))}
@@ -180,13 +192,13 @@ def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
 
 
 def ends_at(house: House, day: date) -> datetime:
-    """When the day is over for us: the last session of what we trade has closed, and two minutes for its last rows have passed."""
+    """When the last session of what we trade closes."""
     ends = [windows[-1][1] for one in house.engine.world.names.values() if (windows := house.calendar.continuous(one, day))]
     return max(ends)
 
 
-def begins_at(house: House, day: date, prepare: time) -> datetime:
-    return datetime.combine(day, prepare, house.clock.now().tzinfo)
+def begins_at(day: date, prepare: time) -> datetime:
+    return datetime.combine(day, prepare, IST)
 
 
 def close_day(house: House, day: date) -> None:
