@@ -4,6 +4,7 @@ The order within one event (DESIGN section 4): the price moves, the paper exchan
 strategies yield signals, each changed target is planned, the gate judges, the desk commits and sends. It asks nobody whether it is live.
 """
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
@@ -61,6 +62,7 @@ class Run(msgspec.Struct):
     instruments: dict[str, Instrument]  # logical name -> today's contract
     stop_pct: float | None = None  # protection for a signal that carries none of its own, in per cent of the price
     take_profit_pct: float | None = None
+    kept: tuple[date | None, dict[str, Any]] | None = None  # the strategy's state as last stored
 
 
 class Engine:
@@ -255,9 +257,8 @@ class Engine:
     def _on_bar(self, bar: Bar) -> None:
         for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
             self._hear(run, run.strategy.bar(bar, self.world))
-            for target in self.targets.of(run.strategy.name):
-                if target.pending and target.instrument.key == bar.instrument.key:
-                    self.act(target)
+            for target in self.targets.pending(run.strategy.name, bar.instrument):
+                self.act(target)
             self._save_state(run)
 
     def _watch_protection(self, instrument: Instrument, price: float) -> None:
@@ -562,7 +563,7 @@ class Engine:
 
     def _fire(self, name: str, due: datetime) -> None:
         now = self.clock.now()
-        if (now - due).total_seconds() > 1.0:
+        if now - due > SECOND:
             self.late_events += 1
         kind, _, rest = name.partition("|")
         if kind == "bars":
@@ -620,8 +621,12 @@ class Engine:
                 self._watched.setdefault(target.instrument.key, []).append(target)
 
     def _save_state(self, run: Run) -> None:
-        saved = run.strategy.saved()
-        self.store.put("strategy", f"{run.strategy.name}|{run.strategy.logical or '*'}", saved)
+        """Into the same commit as the signals that came out; only what changed since it was last put."""
+        strategy = run.strategy
+        now_is = (strategy.day, strategy.state())
+        if now_is != run.kept:
+            run.kept = copy.deepcopy(now_is)  # the strategy goes on changing what it gave
+            self.store.put("strategy", f"{strategy.name}|{strategy.logical or '*'}", strategy.saved())
 
     def _blind(self, reason: str) -> None:
         if self.world.blind_reason != reason:

@@ -202,7 +202,9 @@ class PaperBroker:
 
     def drain(self) -> list[Event]:
         """What happened since the last call, in order."""
-        events, self._events = self._events, []
+        events = self._events
+        if events:
+            self._events = []
         return events
 
     def restore(self, orders: Sequence[Order], *, positions: Sequence[Position] = (), fills: Sequence[Fill] = ()) -> None:

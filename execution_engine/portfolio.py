@@ -90,6 +90,8 @@ class Portfolio:
         self._by_instrument: dict[str, list[_Holding]] = {}
         self._quantities: dict[tuple[str, str], int] = {}
         self._changed: dict[tuple[str, str, str], _Holding] = {}
+        self._open: set[str] = set()  # keys of instruments that some sub-account holds
+        self._results: dict[str | None, tuple[int, int, int]] = {}  # of the day, by strategy (None: ours), until something moves
         self._lines: dict[str, _Line] = {}  # orders of this session
         self._seen: set[tuple[str, date, Side, str]] = set()  # trades of this session
         self._marks: dict[str, float] = {}
@@ -202,6 +204,7 @@ class Portfolio:
         holding = self._holding(fill.strategy, fill.instrument, product, horizon)
         holding.charges += fill.charges
         holding.day_charges += fill.charges
+        self._results.clear()
         self._move(holding, fill.side.sign * fill.quantity, fill.price)
         self._digest.update(_digest_line(fill))
 
@@ -214,6 +217,7 @@ class Portfolio:
         self._quantities[key] = self._quantities.get(key, 0) + quantity
         self._changed[holding.strategy, instrument.key, holding.product] = holding
         self._marks.setdefault(instrument.key, price)
+        self._note_open(instrument.key)
 
     def _holding(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> _Holding:
         key = (strategy, instrument.key, product)
@@ -242,6 +246,8 @@ class Portfolio:
     def mark(self, instrument: Instrument, price: float) -> None:
         """Take the last price, in rupees."""
         self._marks[instrument.key] = price
+        if instrument.key in self._open:
+            self._results.clear()
 
     def position(self, strategy: str, instrument: Instrument) -> int:
         """Signed units that `strategy` owns in the instrument, over all products."""
@@ -263,6 +269,8 @@ class Portfolio:
 
     def changed(self) -> list[Position]:
         """What changed since the last call, to be stored."""
+        if not self._changed:
+            return []
         changed = [self._position(holding) for holding in self._changed.values()]
         self._changed.clear()
         return changed
@@ -324,17 +332,37 @@ class Portfolio:
 
     # --- the day ---------------------------------------------------------------------------------------------------------------------
 
-    def unrealised(self, strategy: str | None = None) -> int:
-        """Paise of the day, of ours or of one strategy."""
-        return sum(self._value(held, held.day_cost.cost) - held.day_cost.cost for held in self._ours(strategy) if held.life.quantity)
-
     def pnl(self, strategy: str | None = None) -> dict[str, float]:
         """The day's {realised, unrealised, charges, net} in rupees, of ours or of one strategy. Charges are positive."""
-        realised = sum(holding.day_cost.realised for holding in self._ours(strategy))
-        charges = sum(holding.day_charges for holding in self._ours(strategy))
-        unrealised = self.unrealised(strategy)
+        realised, unrealised, charges = self._result(strategy)
         net = realised + unrealised - charges
         return {"realised": realised / 100, "unrealised": unrealised / 100, "charges": charges / 100, "net": net / 100}
+
+    def net_result(self, strategy: str | None = None) -> int:
+        """The day's realised + unrealised - charges in paise, of ours or of one strategy."""
+        realised, unrealised, charges = self._result(strategy)
+        return realised + unrealised - charges
+
+    def _result(self, strategy: str | None) -> tuple[int, int, int]:
+        """(realised, unrealised, charges) of the day in paise; worked out again only after a fill or a new price of something held."""
+        found = self._results.get(strategy)
+        if found is None:
+            realised = unrealised = charges = 0
+            for holding in self._ours(strategy):
+                day = holding.day_cost
+                realised += day.realised
+                charges += holding.day_charges
+                if holding.life.quantity:
+                    unrealised += self._value(holding, day.cost) - day.cost
+            found = self._results[strategy] = (realised, unrealised, charges)
+        return found
+
+    def _note_open(self, key: str) -> None:
+        self._results.clear()
+        if any(holding.life.quantity for holding in self._by_instrument.get(key, ())):
+            self._open.add(key)
+        else:
+            self._open.discard(key)
 
     def start_day(self, day: date, closes: Mapping[str, float] | None = None) -> None:
         """Begin a session: its P&L, charges, curve and drawdown start at 0, what ended flat before it is forgotten.
@@ -351,14 +379,16 @@ class Portfolio:
         self._seen.clear()
         self._curve.clear()
         self._peak = self._drawdown = 0
+        self._results.clear()
 
     def sample(self, at: datetime) -> None:
         """Note the day's net P&L: the drawdown takes each sample, the curve one for each minute."""
-        realised = sum(holding.day_cost.realised - holding.day_charges for holding in self._ours())
-        net = realised + self.unrealised()
-        self._peak = max(self._peak, net)
-        self._drawdown = max(self._drawdown, self._peak - net)
-        minute = at.replace(second=0, microsecond=0)
+        net = self.net_result()
+        if net > self._peak:
+            self._peak = net
+        elif self._peak - net > self._drawdown:
+            self._drawdown = self._peak - net
+        minute = at.replace(second=0, microsecond=0) if at.second or at.microsecond else at
         if self._curve and self._curve[-1][0] == minute:
             self._curve[-1] = (minute, net)
         else:
@@ -380,6 +410,7 @@ class Portfolio:
         base = self._value(holding, holding.life.cost)
         holding.day_cost = Cost(holding.life.quantity, base)
         holding.day_charges = 0
+        self._results.clear()
         self._changed[holding.strategy, holding.instrument.key, holding.product] = holding
 
     def _forget(self, holding: _Holding) -> None:
@@ -414,6 +445,7 @@ class Portfolio:
                 self._rebase(holding, None)
             key = (stored.strategy, stored.instrument.key)
             self._quantities[key] = self._quantities.get(key, 0) + stored.quantity
+            self._note_open(stored.instrument.key)
         for fill in fills:
             self._digest.update(_digest_line(fill))
             if fill.at.date() == day:

@@ -17,6 +17,7 @@ class Targets:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._targets: dict[tuple[str, str], Target] = {}
+        self._pending: dict[tuple[str, str], Target] = {}
 
     def get(self, strategy: str, name: str) -> Target | None:
         return self._targets.get((strategy, name))
@@ -25,15 +26,26 @@ class Targets:
         """The key through which `strategy` holds this instrument."""
         return next((t for t in self._targets.values() if t.strategy == strategy and t.instrument.key == instrument.key), None)
 
-    def of(self, strategy: str) -> list[Target]:
-        return [target for target in self._targets.values() if target.strategy == strategy]
+    def pending(self, strategy: str, instrument: Instrument) -> list[Target]:
+        """Keys of `strategy` in the instrument that a temporary refusal left to be tried again."""
+        if not self._pending:
+            return []
+        return [one for one in self._pending.values() if one.strategy == strategy and one.instrument.key == instrument.key]
 
     def __iter__(self) -> Iterator[Target]:
         return iter(list(self._targets.values()))
 
     def keep(self, target: Target) -> None:
-        self._targets[target.strategy, target.name] = target
+        self._take(target)
         self._store.put(SPACE, f"{target.strategy}|{target.name}", _to_json(target))
+
+    def _take(self, target: Target) -> None:
+        key = (target.strategy, target.name)
+        self._targets[key] = target
+        if target.pending:
+            self._pending[key] = target
+        else:
+            self._pending.pop(key, None)
 
     def restore(self, instrument_of: Callable[[str], Instrument | None]) -> list[str]:
         """Take up the stored targets; returns the keys of instruments that are gone (their targets are dropped, positions speak)."""
@@ -43,8 +55,7 @@ class Targets:
             if instrument is None:
                 gone.append(str(value["instrument"]))
                 continue
-            target = _from_json(value, instrument)
-            self._targets[target.strategy, target.name] = target
+            self._take(_from_json(value, instrument))
         return gone
 
     def clear_intraday(self) -> None:
@@ -52,6 +63,7 @@ class Targets:
         for key, target in list(self._targets.items()):
             if target.horizon is Horizon.INTRADAY:
                 del self._targets[key]
+                self._pending.pop(key, None)
                 self._store.put(SPACE, f"{target.strategy}|{target.name}", None)
 
 

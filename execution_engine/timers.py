@@ -39,6 +39,10 @@ class Timers:
         del self._due[name]
         return name, due
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether `pop` would give one."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
     def _drop_moved(self) -> None:
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)

@@ -59,6 +59,7 @@ class World:
         self.feed_reason = "no connection yet"
         self.canary: Instrument | None = None
         self.stale_after = 5.0
+        self.feed_losses: Callable[[], Mapping[str, object]] = dict  # what of the feed was not used, and why; the wiring knows the parts
         self.blind_reason: str | None = None
         self.frozen_by_books: dict[str, str] = {}
         self._plans: dict[str, SquareOffPlan | None] = {}
@@ -169,10 +170,10 @@ class World:
         return self._exposure(None)
 
     def day_pnl(self) -> float:
-        return self._portfolio.pnl()["net"]
+        return self._portfolio.net_result() / 100
 
     def strategy_pnl(self, strategy: str) -> float:
-        return self._portfolio.pnl(strategy)["net"]
+        return self._portfolio.net_result(strategy) / 100
 
     def strategies(self) -> Iterable[str]:
         return self.loaded

@@ -42,18 +42,18 @@ class LossLocks:
 
     def watch(self, book: RiskBook, strategies: Iterable[str]) -> list[Breach]:
         """Lock the account and these strategies where their loss has reached the limit; what is locked already is not said again."""
-        today = book.now.date()
-        found = []
-        if not self._locked(ACCOUNT, today):
-            found += self._judge(ACCOUNT, book.day_pnl(), self._settings.max_daily_loss, book.now)
+        found = self._judge(ACCOUNT, book.day_pnl(), self._settings.max_daily_loss, book)
         for strategy in strategies:
             limit = self._settings.loss_limit(strategy)
-            if limit is not None and not self._locked(strategy, today):
-                found += self._judge(strategy, book.strategy_pnl(strategy), limit, book.now)
+            if limit is not None:
+                found += self._judge(strategy, book.strategy_pnl(strategy), limit, book)
         return found
 
-    def _judge(self, scope: str, pnl: float, limit: float, now: datetime) -> list[Breach]:
+    def _judge(self, scope: str, pnl: float, limit: float, book: RiskBook) -> list[Breach]:
         if pnl > -limit:  # NaN is no proof of safety: it locks
+            return []
+        now = book.now
+        if self._locked(scope, now.date()):
             return []
         rule, who = ("daily_loss", "the account") if scope == ACCOUNT else ("strategy_loss", scope)
         reason = f"{who} is at {pnl:.2f} rupees today, the limit is {-limit:.2f}; entries are locked for the day"

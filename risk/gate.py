@@ -82,6 +82,8 @@ class Gate:
 
     def take_breaches(self) -> list[Breach]:
         """What the gate asks of the engine since the last call; each breach is given once."""
+        if not self._breaches:
+            return []
         taken, self._breaches = self._breaches, []
         return taken
 
