@@ -20,7 +20,6 @@ from twisted.internet import reactor, ssl
 import brokers.zerodha.wire as wire
 from brokers.spec import Lookup
 from brokers.stream import Closed, Refused
-from core.errors import DataError
 from core.events import Event
 from core.ports import Clock
 from core.types import IST, Instrument, Tick
@@ -93,17 +92,7 @@ class TickerTransport:
         )
 
     def _tokens(self, instruments: Sequence[Instrument]) -> list[int]:
-        lookup, tokens = self._lookup(), []
-        for instrument in instruments:
-            try:
-                token = lookup.token(instrument)
-            except DataError as error:
-                self.faults.counts["instrument without a token"] += 1
-                self.faults.texts.append(str(error))
-                continue
-            self._instruments[token] = instrument
-            tokens.append(token)
-        return tokens
+        return wire.tokens_of(instruments, self._lookup(), self._instruments, self.faults)
 
 
 class VerifiedTicker(KiteTicker):  # type: ignore[misc]  # the SDK has no types

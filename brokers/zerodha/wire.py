@@ -18,6 +18,7 @@ import brokers.zerodha.mapping as mapping
 from brokers.spec import Lookup
 from core.errors import DataError
 from core.events import Event, OrderUpdate
+from core.ports import InstrumentLookup
 from core.types import IST, Instrument, Tick
 
 if TYPE_CHECKING:  # numpy is loaded by decode_batch alone
@@ -235,6 +236,21 @@ class FirstTicks:
         return kept
 
 
+def tokens_of(instruments: Iterable[Instrument], lookup: InstrumentLookup, known: dict[int, Instrument], faults: Faults) -> list[int]:
+    """Today's tokens of `instruments`, each noted in `known` for its ticks; one the snapshot does not hold is counted and left out."""
+    tokens = []
+    for instrument in instruments:
+        try:
+            token = lookup.token(instrument)
+        except DataError as error:
+            faults.counts["instrument without a token"] += 1
+            faults.texts.append(str(error))
+            continue
+        known[token] = instrument
+        tokens.append(token)
+    return tokens
+
+
 # --- texts ------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -282,7 +298,7 @@ class KiteDialect:
         return f"{self._root}?{urlencode({'api_key': self._api_key(), 'access_token': token})}", {"X-Kite-Version": "3"}
 
     def subscribe(self, instruments: Sequence[Instrument]) -> list[str]:
-        """The messages that subscribe `instruments` in full mode; one the snapshot does not hold is counted and left out."""
+        """The messages that subscribe `instruments` in full mode."""
         tokens = self._tokens(instruments)
         if not tokens:
             return []
@@ -300,14 +316,4 @@ class KiteDialect:
         return parse_text(payload, at, self._lookup, self.faults)
 
     def _tokens(self, instruments: Iterable[Instrument]) -> list[int]:
-        lookup, tokens = self._lookup(), []
-        for instrument in instruments:
-            try:
-                token = lookup.token(instrument)
-            except DataError as error:
-                self.faults.counts["instrument without a token"] += 1
-                self.faults.texts.append(str(error))
-                continue
-            self._instruments[token] = instrument
-            tokens.append(token)
-        return tokens
+        return tokens_of(instruments, self._lookup(), self._instruments, self.faults)
