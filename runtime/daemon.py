@@ -48,6 +48,8 @@ def run(options: RunOptions) -> int:
     practice = account.kind in PRACTICE_KINDS
     if not practice and (options.data or options.simulator or options.speed or options.date or options.start):
         raise ConfigError(f"--data, --simulator, --speed, --date and --start are for practice accounts; {account.name!r} is {account.kind}")
+    if practice and config.settings.feed.transport == "kiteticker" and options.speed != 1:
+        raise ConfigError("feed.transport: kiteticker keeps its own time: a practice run with it wants --speed 1 (and promises no digest)")
     wall = SystemClock()
     with Lock(options.state):
         folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now(), resume=options.resume)
