@@ -129,7 +129,11 @@ class FeedFactory(Protocol):
         lookup: Lookup,
         transport: FeedTransport,
         in_hours: Callable[[], bool],
-    ) -> Feed: ...
+        *,
+        stale_after_s: float = 5.0,
+    ) -> Feed:
+        """`stale_after_s`: silence in market hours after which the connection is dropped and made anew."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

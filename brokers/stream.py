@@ -71,8 +71,20 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
+class Faults(Protocol):
+    """What arrived and could not be used, counted by reason, and the latest texts that the broker sent as errors."""
+
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+    @property
+    def texts(self) -> Iterable[str]: ...
+
+
 class Transport(Protocol):
     """How links are made and what their messages mean."""
+
+    @property
+    def faults(self) -> Faults: ...
 
     def open(self, token: str) -> Link:
         """Connect; raises Refused or Closed."""
@@ -186,6 +198,14 @@ class Stream:
     @property
     def silent_for(self) -> float:
         return self._clock.monotonic() - self._heard if self._link is not None else float("inf")
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return dict(self._transport.faults.counts)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return tuple(self._transport.faults.texts)
 
     # --- the ledger ---------------------------------------------------------------------------------------------------------------------
 
@@ -366,6 +386,8 @@ class Stream:
 class Dialect(Protocol):
     """What differs between brokers on one socket: the address, the subscription messages, and what a message means."""
 
+    @property
+    def faults(self) -> Faults: ...
     def address(self, token: str) -> tuple[str, Mapping[str, str]]: ...
     def subscribe(self, instruments: Sequence[Instrument]) -> list[str]: ...
     def unsubscribe(self, instruments: Sequence[Instrument]) -> list[str]: ...
@@ -381,6 +403,10 @@ class SocketTransport:
         self._dialect = dialect
         self._context = context
         self._opened = 0
+
+    @property
+    def faults(self) -> Faults:
+        return self._dialect.faults
 
     def open(self, token: str) -> "SocketLink":
         url, headers = self._dialect.address(token)

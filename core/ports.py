@@ -54,6 +54,16 @@ class Feed(Protocol):
         """Seconds (monotonic) since anything at all arrived, heartbeats included; infinity while not connected."""
         ...
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What arrived and could not be used, by reason (`unknown token`, `truncated frame`), since this feed was made."""
+        ...
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The latest errors and messages that the broker sent as text."""
+        ...
+
 
 class HistoricalSource(Protocol):
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:

@@ -56,6 +56,13 @@ def price(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, int | float) and value else "-"
 
 
+def _unused(counts: Row) -> str:
+    """What of the feed was lost or set aside, where anything was; ticks before the open and after the close belong to every day."""
+    reasons = {**(counts.get("wire") or {}), **(counts.get("quarantined") or {})}
+    reasons |= {name.replace("_", " "): counts.get(name) for name in ("late_ticks", "dropped_ticks")}
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+
+
 def status_table(status: Row) -> Table:
     market, feed, pnl = status.get("market") or {}, status.get("feed") or {}, status.get("pnl") or {}
     running = "running" if status.get("running") else f"not running (as of {_when(status.get('as_of'))})"
@@ -71,6 +78,8 @@ def status_table(status: Row) -> Table:
     if market.get("data"):
         table.add_row("prices", str(market["data"]))
     table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, last tick {number(feed.get('age_s'))} s ago, {stale}")
+    if unused := _unused(feed.get("counts") or {}):
+        table.add_row("not used", unused)
     table.add_row("orders", ", ".join(f"{count} {state}" for state, count in sorted((status.get("orders") or {}).items())) or "none")
     table.add_row("P&L", ", ".join(f"{name} {rupees(pnl.get(name))}" for name in ("realised", "unrealised", "charges", "net")))
     for alert in status.get("alerts") or ():

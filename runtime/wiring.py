@@ -114,7 +114,20 @@ class House:
     audit: LaneAudit
     recorder: "RecorderSlot"
     budget: Budget
+    bars: BarBuilder
+    tick_filter: TickFilter
     feed: Feed | None = None
+
+    def losses(self) -> dict[str, Any]:
+        """What of the feed was not used: `counts` by place and reason (`wire`: of the day's connection), and the broker's latest texts."""
+        counts = {
+            "wire": self.feed.counts if self.feed is not None else {},
+            "quarantined": dict(self.tick_filter.counts),
+            "late_ticks": self.bars.late,
+            "outside_session": self.bars.outside,
+            "dropped_ticks": self.inbox.dropped_ticks,
+        }
+        return {"counts": counts, "texts": list(self.feed.texts) if self.feed is not None else []}
 
 
 class RecorderSlot:
@@ -202,10 +215,12 @@ def build(
             lookup,
             config.settings.feed.transport,
             lambda: world.canary is None or calendar.is_open(world.canary, clock.now()),
+            stale_after_s=config.settings.feed.stale_after_s,
         )
 
     recorder = RecorderSlot()
     control = Control(answer)
+    bars, tick_filter, chase = BarBuilder(calendar), TickFilter(), config.settings.orders
     engine = Engine(
         account=account,
         clock=clock,
@@ -215,42 +230,43 @@ def build(
         portfolio=portfolio,
         gate=Gate(margin_settings),
         world=world,
-        bars=BarBuilder(calendar),
-        tick_gate=TickFilter(),
+        bars=bars,
+        tick_gate=tick_filter,
         alert=alerts,
-        ladder=Ladder(),
+        ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s),
         books_every_s=15.0,
         record=recorder.append,
         horizon_of=spec.horizon_of,
         commands=lambda house, command: _command(control, house, command),
     )
-    return (
-        House(
-            account=account,
-            config=config,
-            run=run,
-            clock=clock,
-            inbox=inbox,
-            pump=pump,
-            calendar=calendar,
-            store=store,
-            spec=spec,
-            session=session,
-            data=data,
-            executor=executor,
-            broker_worker=broker_worker,
-            downloads=Worker(f"{account.name}/downloads", clock, inbox.poke),
-            make_feed=make_feed,
-            lookup=lookup,
-            instruments=InstrumentStore(run.instruments, calendar, account.broker),
-            engine=engine,
-            alerts=alerts,
-            audit=audit,
-            recorder=recorder,
-            budget=budget,
-        ),
-        control,
+    house = House(
+        account=account,
+        config=config,
+        run=run,
+        clock=clock,
+        inbox=inbox,
+        pump=pump,
+        calendar=calendar,
+        store=store,
+        spec=spec,
+        session=session,
+        data=data,
+        executor=executor,
+        broker_worker=broker_worker,
+        downloads=Worker(f"{account.name}/downloads", clock, inbox.poke),
+        make_feed=make_feed,
+        lookup=lookup,
+        instruments=InstrumentStore(run.instruments, calendar, account.broker),
+        engine=engine,
+        alerts=alerts,
+        audit=audit,
+        recorder=recorder,
+        budget=budget,
+        bars=bars,
+        tick_filter=tick_filter,
     )
+    world.feed_losses = house.losses
+    return house, control
 
 
 def account_of(config: Config, name: str | None, broker: str | None) -> Account:

@@ -153,6 +153,15 @@ class Rollover(_Section):
     time: ClockTime
 
 
+class Orders(_Section):
+    """How an order chases the price: a capped limit, moved every `step_s` seconds in `steps` steps to at most `cap_pct` percent beyond the
+    price at which the entry was decided. An exit goes on beyond that."""
+
+    cap_pct: Annotated[Number, Field(gt=0, le=5)] = 0.3
+    steps: Annotated[StrictInt, Field(ge=1, le=10)] = 3
+    step_s: Annotated[Number, Field(ge=0.5, le=60)] = 3.0
+
+
 class Protect(_Section):
     """Who holds the stop of an open position: `broker` (survives our death), `engine`, or `auto` = the broker for live, else the engine.
 
@@ -181,6 +190,7 @@ class Settings(_Section):
     alerts: Alerts = Alerts()
     square_off: SquareOff
     rollover: Rollover
+    orders: Orders = Orders()
     protect: Protect = Protect()
     log: Log = Log()
 

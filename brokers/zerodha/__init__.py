@@ -54,18 +54,20 @@ def _feed(
     lookup: Lookup,
     transport: FeedTransport,
     in_hours: Callable[[], bool],
+    *,
+    stale_after_s: float = 5.0,
 ) -> Feed:
-    from brokers.stream import SocketTransport, Stream
+    from brokers.stream import Patience, SocketTransport, Stream, Transport
     from brokers.zerodha.session import ZerodhaSession
     from brokers.zerodha.wire import KiteDialect
 
     api_key = cast(ZerodhaSession, session).api_key
+    way: Transport = SocketTransport(clock, f"{account}/feed", KiteDialect(endpoints.stream, api_key, lookup))
     if transport == "kiteticker":
         from brokers.zerodha.kiteticker import TickerTransport
 
-        return Stream(account, session, clock, put, in_hours, TickerTransport(clock, endpoints.stream, api_key, lookup))
-    dialect = KiteDialect(endpoints.stream, api_key, lookup)
-    return Stream(account, session, clock, put, in_hours, SocketTransport(clock, f"{account}/feed", dialect))
+        way = TickerTransport(clock, endpoints.stream, api_key, lookup)
+    return Stream(account, session, clock, put, in_hours, way, patience=Patience(silence=stale_after_s))
 
 
 def _rows(dump: bytes) -> InstrumentRows:

@@ -78,7 +78,7 @@ def test_the_shipped_configuration_loads() -> None:
 def test_the_shipped_files_spell_out_the_schemas_defaults() -> None:
     """What the comments and the code say is the same: a section left out means what the shipped file shows."""
     settings = load().settings
-    for section in ("database", "api", "alerts", "log"):
+    for section in ("database", "api", "alerts", "orders", "log"):
         assert getattr(settings, section) == Settings.model_fields[section].default, section
 
 
@@ -257,6 +257,10 @@ DOCUMENTED_DEFAULTS = {
         "alerts.telegram_chat",
         "square_off.commodity_time",
         "square_off.currency_time",
+        "orders",
+        "orders.cap_pct",
+        "orders.steps",
+        "orders.step_s",
         "protect",
         "protect.by",
         "protect.distance_pct",

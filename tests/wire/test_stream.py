@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from brokers.spec import Endpoints
 from brokers.stream import Backoff, Patience, SocketTransport, Stream
+from brokers.zerodha import SPEC
 from brokers.zerodha.wire import KiteDialect
 from core.clock import GrantedClock, SystemClock
 from core.errors import SessionExpired
@@ -263,6 +265,37 @@ def test_a_mute_socket_is_dropped_in_market_hours(server: SocketServer, stages: 
     server.peer()
     assert "in market hours" in stage.status(False).reason
     server.peer()
+
+
+class KiteLogin(Login):
+    """What Zerodha's feed asks of its session besides the token."""
+
+    def api_key(self) -> str:
+        return "key42"
+
+
+def test_the_configured_silence_is_the_feeds(server: SocketServer) -> None:
+    events: queue.Queue[Event] = queue.Queue()
+    clock, here = SystemClock(), Endpoints(server.url, server.url, server.url)
+
+    def put(found: Sequence[Event], origin: str) -> None:
+        for one in found:
+            events.put(one)
+
+    login = cast(Any, KiteLogin())
+    feed = SPEC.make_feed("practice", login, clock, put, here, lambda: KNOWN, "native", lambda: True, stale_after_s=0.2)
+    feed.subscribe([RELIANCE])
+    feed.start()
+    try:
+        peer = server.peer()
+        peer.send(json.dumps({"type": "error", "data": "no such token"}))
+        told: Any = events.get(timeout=10.0)
+        assert told.connected
+        told = events.get(timeout=10.0)
+        assert "silent for 0." in told.reason
+        assert (feed.counts, feed.texts) == ({"error text": 1}, ("no such token",))
+    finally:
+        feed.stop()
 
 
 def test_heartbeats_alone_keep_a_connection(server: SocketServer, stages: Callable[..., Stage]) -> None:
