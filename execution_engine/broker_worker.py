@@ -155,6 +155,6 @@ class BrokerWorker:
             orders, trades = self._broker.orders(), self._broker.trades()
             held = self._broker.positions() if positions else None
             books = Books(self._clock.now(), asked_at, orders, trades, held)
-        except BrokerError as error:
+        except Exception as error:  # whatever it tripped over, this read proves nothing; the engine counts it and alerts
             books = Books(self._clock.now(), asked_at, error=type(error).__name__, reason=str(error))
         self._put([books], threading.current_thread().name)

@@ -14,6 +14,7 @@ import msgspec
 from core.events import Command
 from core.types import TradingState
 from execution_engine.engine import Engine
+from execution_engine.portfolio import EXTERNAL
 
 PATIENCE = timedelta(seconds=60)
 Answer = Callable[[str, bool, str, Any], None]  # command id, ok, text, data
@@ -55,7 +56,7 @@ class Control:
         if not self._waiting:
             return
         now = engine.clock.now()
-        open_now = [position for position in engine.portfolio.positions() if position.quantity and position.strategy != "EXTERNAL"]
+        open_now = [position for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
         done = not open_now and not engine.desk.live()
         for waiting in list(self._waiting):
             if not done and now < waiting.until:

@@ -10,11 +10,11 @@ Rules (promises P2, P3, P6; issue C deepens them):
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from core.events import Books, BrokerPosition, OrderUpdate, Trade
 from core.ports import Store
-from core.types import Horizon, Instrument, Order, OrderState
+from core.types import Horizon, Instrument, Order, OrderState, Side
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT
 from execution_engine.portfolio import EXTERNAL, Portfolio
@@ -51,7 +51,7 @@ class Reconciliation:
         self._differences: dict[tuple[str, str], int] = {}
         self._shortfalls: dict[tuple[str, str], int] = {}
         self._foreign_orders: dict[str, OrderUpdate] = {}
-        self._foreign_trades: set[str] = set()
+        self._foreign_trades: set[tuple[str, date, Side, str]] = set()
         self._failed = 0
         self._looks = 0
         self._baseline = False
@@ -163,9 +163,10 @@ class Reconciliation:
     # --- positions --------------------------------------------------------------------------------------------------------------------
 
     def _book_foreign(self, trade: Trade, product: str) -> None:
-        if trade.id in self._foreign_trades:
+        known = (trade.instrument.key, trade.at.date(), trade.side, trade.id)  # an exchange numbers each instrument's trades by itself
+        if known in self._foreign_trades:
             return
-        self._foreign_trades.add(trade.id)
+        self._foreign_trades.add(known)
         for fill in self._portfolio.book_foreign(trade, product, self._horizon_of(product)):
             self._store.save_fill(fill)
             facts = {"instrument": fill.instrument.key, "side": str(fill.side), "quantity": fill.quantity, "strategy": fill.strategy}

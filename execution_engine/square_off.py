@@ -44,7 +44,7 @@ class Round(msgspec.Struct):
 
 
 class SquareOff:
-    """Arms, runs and remembers the day's square-offs. `flatten` and `act` are the engine's."""
+    """Arms, runs and remembers the day's square-offs. `flatten` is the engine's."""
 
     def __init__(
         self,
@@ -72,23 +72,9 @@ class SquareOff:
         """Set the day's timers; a round whose time has passed fires with the next timers."""
         self._rounds.clear()
         for instrument in sorted(instruments, key=lambda one: one.key):
-            self.include(day, instrument)
-
-    def include(self, day: date, instrument: Instrument) -> None:
-        """Bring an instrument under its round (one that a position appeared in during the day)."""
-        plan = self._plan(instrument)
-        if plan is None or not instrument.tradable:
-            return
-        name = f"{plan.start:%H:%M:%S}"
-        found = self._rounds.get(name)
-        if found is None:
-            found = Round(day, plan.start, plan.page_at, plan.closes, {instrument.key})
-            stored = self._store.get(SPACE, f"{day.isoformat()}|{name}") or {}
-            found.started = _time(stored.get("started"))
-            self._rounds[name] = found
-            self._timers.set(f"square_off|{name}", plan.start)
-        found.keys.add(instrument.key)
-        self._keep(found)
+            plan = self._plan(instrument)
+            if plan is not None and instrument.tradable:
+                self._include(day, instrument, plan)
 
     def fire(self, name: str, now: datetime) -> None:
         """The round's timer: begin, or look again."""
@@ -113,16 +99,14 @@ class SquareOff:
         if now < this.closes:
             self._timers.set(f"square_off|{name}", now + AGAIN)
 
-    def now_all(self, why: str, now: datetime, *, whole_account: bool = False) -> list[Target]:
-        """Flatten every key of ours at once, whatever its horizon (square-off and kill by command); returns the keys acted on.
+    def now_all(self, why: str, now: datetime, *, whole_account: bool = False) -> None:
+        """Flatten every key of ours at once, whatever its horizon (square-off and kill by command).
 
         `whole_account` also closes what is EXTERNAL: only `kill --whole-account` with the account's name typed out asks for that.
         """
         held = [p for p in self._portfolio.positions() if p.quantity and (whole_account or p.strategy != EXTERNAL)]
-        targets = self._to_flatten(held, list(self._desk.live()), now)
-        for target in targets:
+        for target in self._to_flatten(held, self._desk.live(), now):
             self._flatten(target, why, Purpose.SQUARE_OFF)
-        return targets
 
     def rounds(self) -> list[dict[str, Any]]:
         """What the report and status show, in the order of their starts: scheduled, started, flat."""
@@ -134,6 +118,17 @@ class SquareOff:
     def next_start(self) -> datetime | None:
         waiting = [this.start for this in self._rounds.values() if this.started is None]
         return min(waiting) if waiting else None
+
+    def _include(self, day: date, instrument: Instrument, plan: SquareOffPlan) -> None:
+        """Bring an instrument under its round."""
+        this = Round(day, plan.start, plan.page_at, plan.closes, {instrument.key})
+        found = self._rounds.setdefault(this.name, this)
+        if found is this:
+            stored = self._store.get(SPACE, f"{day.isoformat()}|{this.name}") or {}
+            this.started = _time(stored.get("started"))
+            self._timers.set(f"square_off|{this.name}", plan.start)
+        found.keys.add(instrument.key)
+        self._keep(found)
 
     def _open(self, this: Round) -> tuple[list[Position], list[Order]]:
         held = [

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from core.events import Action, Books, BrokerPosition, Command, FeedStatus, Outcome, Reply, SessionStatus, Trade
+from core.events import Action, Books, BrokerPosition, Command, FeedStatus, OrderUpdate, Outcome, Reply, SessionStatus, Trade
 from core.types import Horizon, OrderState, Purpose, SessionState, Side, TradingState
 from execution_engine.buy_sell_logic import Size
 from risk.settings import RiskSettings
@@ -419,6 +419,16 @@ def test_a_foreign_trade_against_us_closes_ours_and_latches() -> None:
     it.want(1)
     it.tick(25000.0, 400)
     assert len(it.executor.placed) == 1
+
+
+def test_foreign_trades_of_two_instruments_may_carry_one_number() -> None:
+    it = Harness()
+    for instrument, order_id in ((it.instrument, "F-1"), (SHARE, "F-2")):
+        trade = Trade("1001", order_id, instrument, Side.BUY, 65, 100.0, it.clock.now())
+        it.engine.process(
+            OrderUpdate(it.clock.now(), "socket", order_id, instrument, Side.BUY, 65, OrderState.FILLED, 65, 100.0, trades=(trade,))
+        )
+    assert [it.portfolio.position("EXTERNAL", one) for one in (it.instrument, SHARE)] == [65, 65]
 
 
 def test_late_timers_are_counted() -> None:
