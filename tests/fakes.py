@@ -12,7 +12,10 @@ from execution_engine.order_state import TERMINAL
 
 
 class MemoryStore:
-    """core.ports.Store in memory. `committed` counts commits; `fail_commits` makes that many of the next ones fail like a full disk."""
+    """core.ports.Store in memory. `committed` counts commits; `fail_commits` makes that many of the next ones fail like a full disk.
+
+    `crashed` is what a `kill -9` leaves: another store that holds what was committed and nothing else.
+    """
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
@@ -23,22 +26,37 @@ class MemoryStore:
         self.shot: Snapshot | None = None
         self.committed = 0
         self.fail_commits = 0
+        self._writes: list[tuple[str, tuple[Any, ...]]] = []
+        self._durable = 0
+
+    def crashed(self) -> "MemoryStore":
+        left = MemoryStore()
+        for name, values in self._writes[: self._durable]:
+            getattr(left, name)(*values)
+        left.commit()
+        return left
 
     def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
+        self._writes.append(("journal", (at, kind, data)))
         seq = len(self.entries) + 1
         self.entries.append({"seq": seq, "at": at.isoformat(), "kind": kind, **json.loads(json.dumps(dict(data), default=str))})
         return seq
 
     def save_order(self, order: Order) -> None:
+        self._writes.append(("save_order", (order,)))
         self.saved_orders[order.id] = order
 
     def save_fill(self, fill: Fill) -> None:
+        self._writes.append(("save_fill", (fill,)))
         self.saved_fills.append(fill)
 
     def save_position(self, position: Position) -> None:
+        self._writes.append(("save_position", (position,)))
         self.saved_positions[position.strategy, position.instrument.key, position.product] = position
 
     def put(self, space: str, key: str, value: Any) -> None:
+        value = json.loads(json.dumps(value))
+        self._writes.append(("put", (space, key, value)))
         if value is None:
             self.spaces.setdefault(space, {}).pop(key, None)
         else:
@@ -52,6 +70,7 @@ class MemoryStore:
             self.fail_commits -= 1
             raise StoreError("the disk is full (planted by the test)")
         self.committed += 1
+        self._durable = len(self._writes)
 
     def orders(self, day: date | None = None) -> list[Order]:
         return [order for order in self.saved_orders.values() if day is None or order.created_at.date() == day]

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from core.clock import ManualClock
-from core.events import FeedStatus, OrderUpdate, SessionStatus, Trade
+from core.events import Action, Books, BrokerPosition, FeedStatus, OrderUpdate, Outcome, Reply, SessionStatus, Trade
 from core.types import (
     IST,
     Account,
@@ -22,6 +22,7 @@ from core.types import (
     SessionState,
     Signal,
     Tick,
+    TradingState,
     View,
 )
 from data_ingestion.bars import BarBuilder
@@ -31,6 +32,7 @@ from execution_engine.control import Control
 from execution_engine.engine import Engine, Ladder, Run
 from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
+from execution_engine.reconciliation import RECOVERING
 from execution_engine.world import World
 from risk.gate import Gate
 from risk.settings import RiskSettings
@@ -81,6 +83,8 @@ class Harness:
         size: Size | None = None,
         horizon: Horizon = Horizon.INTRADAY,
         stop_pct: float | None = None,
+        made: "type[Told] | None" = None,
+        resumed: bool = False,
     ) -> None:
         self.clock = ManualClock(at)
         self.store = store or MemoryStore()
@@ -113,15 +117,40 @@ class Harness:
             horizon_of=lambda product: Horizon.INTRADAY if product == "MIS" else Horizon.CARRY,
             commands=lambda engine, command: self.control.handle(engine, command),
         )
-        self.strategy = Told(StrategySpec("told", Told.params_type(), ("IT",), 5, horizon), "IT")
+        self.strategy = (made or Told)(StrategySpec("told", Told.params_type(), ("IT",), 5, horizon), "IT")
         self.strategy.start()
         self.run = Run(self.strategy, size or Size(lots=1), {"IT": instrument}, stop_pct)
         self.engine.world.canary = instrument
         self.engine.process(SessionStatus(at, "test", SessionState.VALID))
         self.engine.process(FeedStatus(at, connected=True))
-        self.engine.open_day(at.date(), [self.run], {"IT": instrument}, resumed=False)
+        if resumed:
+            self._recover(at)
+        self.engine.open_day(at.date(), [self.run], {"IT": instrument}, resumed=resumed)
         self._trades = 0
+        if resumed:
+            return  # no tick has come yet
         self.tick(25000.0 if instrument is FUTURE else 1400.0)
+
+    def restarted(self, seconds: float = 2.0, **more: Any) -> "Harness":
+        """`kill -9`, then the next process `seconds` later: only what was committed is left, and no tick has come yet."""
+        at = self.clock.now() + timedelta(seconds=seconds)
+        return Harness(at=at, store=self.store.crashed(), instrument=self.instrument, size=self.run.size, resumed=True, **more)
+
+    def _recover(self, at: datetime) -> None:
+        """What runtime/recovery.py does with a real broker's account."""
+        engine, store = self.engine, self.store
+        self.portfolio.restore(store.positions(), store.fills(), at.date())
+        orders = {order.id: order for order in (*store.orders(at.date()), *store.live_orders())}
+        self.desk.restore(orders.values())
+        self.desk.open_day(store.orders(at.date()))
+        state = store.get("engine", "trading_state")
+        if state is not None:
+            engine.world.state = TradingState(state["state"])
+        gate = store.get("engine", "gate")
+        if gate is not None:
+            engine.gate.restore(gate)
+        engine.world.blind_reason = RECOVERING
+        engine.targets.restore(lambda key: self.instrument)
 
     # --- the market -----------------------------------------------------------------------------------------------------------------
 
@@ -197,6 +226,21 @@ class Harness:
         state = OrderState.FILLED if filled == order.quantity else OrderState.WORKING
         self.engine.process(msgspec.structs.replace(self.row(order, state, filled, price), trades=(trade,)))
         self.engine.settle()
+
+    def books(self, *orders: OrderUpdate, trades: tuple[Trade, ...] = (), net: int | None = 0, asked: float = 0.0) -> None:
+        """One complete read: these rows and trades, and a net position of `net` (None: positions were not read), asked `asked` s ago."""
+        now = self.clock.now()
+        rows = None if net is None else (BrokerPosition(self.instrument, "MIS", net, 25000.0),) if net else ()
+        self.engine.process(Books(now, now - timedelta(seconds=asked), orders, trades, rows))
+        self.engine.settle()
+
+    def reply(self, action: Action, outcome: Outcome, reason: str = "", order: Order | None = None, error: str = "") -> None:
+        self.engine.process(Reply(self.clock.now(), action, (order or self.last).id, outcome, error=error, reason=reason))
+        self.engine.settle()
+
+    def told(self, title: str) -> list[str]:
+        """The levels at which a message of this title was given."""
+        return [level for level, said, _ in self.alerts if said == title]
 
     def end(self, state: OrderState, reason: str = "", order: Order | None = None) -> None:
         order = self.desk.get((order or self.last).id)
