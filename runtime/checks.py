@@ -20,6 +20,7 @@ from core.market import Calendar
 from core.ports import Clock, CredentialStore
 from core.types import IST, Account, Horizon, Instrument, Kind, SessionState
 from runtime import state_folder
+from runtime.protection import unprotected
 from runtime.state_folder import PRACTICE_KINDS, RunFolder
 from utils.config_loader import Config, load
 from utils.config_loader import config as secrets
@@ -299,11 +300,14 @@ def _instruments(subject: Subject) -> Iterator[Finding]:
 
 
 def _protection(subject: Subject) -> Iterator[Finding]:
-    """Live refuses a strategy whose positions would stand without a stop at the broker when this machine dies."""
-    protect = subject.config.settings.protect
-    for name, strategy in subject.config.strategies.items():
-        if subject.live and strategy.enabled and protect.distance_pct is None and strategy.risk.stop_pct is None:
-            yield Finding("protection", "note", f"{name}: only its signals can bring a stop", "set protect.distance_pct or risk.stop_pct")
+    """What `run` refuses to start a live account for."""
+    missing = unprotected(subject.config, subject.account)
+    for text, remedy in missing:
+        yield Finding("protection", "wrong", text, remedy)
+    if subject.live and not missing:
+        yield Finding(
+            "protection", "note", "the engine holds the stops; they go when it dies", "know how to close positions at the broker's terminal"
+        )
 
 
 def _database(subject: Subject) -> Iterator[Finding]:

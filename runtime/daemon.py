@@ -15,16 +15,17 @@ from sdnotify import SystemdNotifier
 from core.clock import GrantedClock, SystemClock
 from core.errors import ConfigError
 from core.events import Command
-from core.types import Account, SessionState, Snapshot
+from core.types import PRACTICE_KINDS, Account, SessionState, Snapshot
 from execution_engine import snapshots
 from execution_engine.broker_worker import DATA
 from runtime import day as trading_day
 from runtime import notifier, readout, recovery, report, simulator, sources, state_folder, tables
 from runtime.control_socket import ControlSocket
 from runtime.options import RunOptions
+from runtime.protection import refuse_unprotected
 from runtime.scheduler import Job, Scheduler, daily_jobs
 from runtime.screen import Screen
-from runtime.state_folder import PRACTICE_KINDS, Lock, RunFolder
+from runtime.state_folder import Lock, RunFolder
 from runtime.wiring import account_of, build
 from storage.store import open_reader
 from strategies import registry as strategies
@@ -45,6 +46,7 @@ def run(options: RunOptions) -> int:
     """The `run` command: exit 0 when it ended by itself or was asked to, 1 when something is wrong."""
     config = config_loader.load(options.config, strategy=options.strategy, check_strategy=_check_strategy)
     account = account_of(config, options.account, options.broker)
+    refuse_unprotected(config, account)
     practice = account.kind in PRACTICE_KINDS
     if not practice and (options.data or options.simulator or options.speed or options.date or options.start):
         raise ConfigError(f"--data, --simulator, --speed, --date and --start are for practice accounts; {account.name!r} is {account.kind}")

@@ -165,6 +165,7 @@ class Orders(_Section):
 class Protect(_Section):
     """Who holds the stop of an open position: `broker` (survives our death), `engine`, or `auto` = the broker for live, else the engine.
 
+    Stops at the broker are not built yet: live starts only with `engine` (runtime/protection.py).
     `distance_pct` of the entry price serves a signal that brings no stop; live refuses a strategy that has neither.
     """
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from core.clock import ManualClock
+from core.errors import ConfigError
 from core.types import IST
-from runtime import checks
+from runtime import checks, daemon
+from runtime.options import RunOptions
 from runtime.state_folder import account_folder
 from tests.builders import T0
 from utils.config_loader import Secrets
@@ -135,6 +137,37 @@ def test_more_orders_than_the_broker_takes_are_refused_before_the_day(config: Pa
     assert "orders_per_day:" in text
     risk.write_text("\n".join("orders_per_day: 5000" if line.startswith("orders_per_day:") else line for line in text.splitlines()))
     assert statuses(look(config, "practice"), "config") == {"wrong"}  # the schema's own bound speaks first
+
+
+def protect(config: Path, text: str) -> None:
+    settings = config / "settings.yaml"
+    head, _, rest = settings.read_text().partition("protect:\n  by: auto\n  distance_pct: 1.0")
+    settings.write_text(f"{head}protect: {text} #{rest}")
+
+
+@pytest.mark.parametrize("by", ["auto", "broker"])
+def test_live_is_refused_while_its_stops_would_have_to_stand_at_the_broker(config: Path, by: str) -> None:
+    protect(config, f"{{by: {by}, distance_pct: 1.0}}")
+    (found,) = look(config, "live")["protection"]
+    assert (found["status"], f"protect.by is {by}" in found["text"], "{by: engine}" in found["remedy"]) == ("wrong", True, True)
+    assert "protection" not in look(config, "paper")
+    with pytest.raises(ConfigError, match=r"'live' is live and not protected.*`protect: \{by: engine\}`"):
+        daemon.run(RunOptions(config, config.parent / "state", account="live"))
+    assert not (config.parent / "state" / "lock").exists()
+
+
+def test_live_refuses_a_strategy_that_may_hold_a_position_without_a_stop(config: Path) -> None:
+    protect(config, "{by: engine, distance_pct: null}")
+    found = look(config, "live")["protection"]
+    assert {one["status"] for one in found} == {"wrong"}
+    assert {one["text"].split()[1] for one in found} == {"banknifty_vwap", "reliance_opening_range"}  # nifty_trend has a stop_pct
+    with pytest.raises(ConfigError, match=r"strategy banknifty_vwap has no stop.*risk\.stop_pct in strategies/banknifty_vwap\.yaml"):
+        daemon.run(RunOptions(config, config.parent / "state", account="live"))
+
+
+def test_stops_that_the_engine_holds_may_be_accepted_for_live(config: Path) -> None:
+    protect(config, "{by: engine, distance_pct: 1.0}")
+    assert statuses(look(config, "live"), "protection") == {"note"}
 
 
 def test_every_config_fault_is_a_finding_of_its_own(config: Path) -> None:
