@@ -202,10 +202,10 @@ class Engine:
 
     def run_timers(self) -> None:
         """Fire every timer that is due, late ones too."""
-        while (timer := self.timers.pop(self.clock.now())) is not None:
+        while (timer := self.timers.pop(now := self.clock.now())) is not None:
             name, due = timer
-            self._record(Timer(self.clock.now(), name, due))
-            self._fire(name, due)
+            self._record(Timer(now, name, due))
+            self._fire(name, due, now)
             self._drain()
 
     def settle(self) -> None:
@@ -561,16 +561,16 @@ class Engine:
     def _on_command(self, command: Command) -> None:
         self._commands(self, command)
 
-    def _fire(self, name: str, due: datetime) -> None:
-        now = self.clock.now()
+    def _fire(self, name: str, due: datetime, now: datetime) -> None:
         if now - due > SECOND:
             self.late_events += 1
+        if name == "second":
+            self._each_second(now)
+            return
         kind, _, rest = name.partition("|")
         if kind == "bars":
             for bar in self.bars.close(now):
                 self._on_bar(bar)
-        elif kind == "second":
-            self._each_second(now)
         elif kind == "ladder":
             self._climb()
         elif kind == "retry":
@@ -585,9 +585,10 @@ class Engine:
 
     def _each_second(self, now: datetime) -> None:
         self.timers.set("second", now + SECOND)
-        self.gate.watch(self.world)
-        self._take_breaches()
-        self.portfolio.sample(now)
+        if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
+            self.gate.watch(self.world)
+            self._take_breaches()
+            self.portfolio.sample(now)
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""

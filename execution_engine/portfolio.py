@@ -91,6 +91,7 @@ class Portfolio:
         self._quantities: dict[tuple[str, str], int] = {}
         self._changed: dict[tuple[str, str, str], _Holding] = {}
         self._open: set[str] = set()  # keys of instruments that some sub-account holds
+        self._moved = True
         self._results: dict[str | None, tuple[int, int, int]] = {}  # of the day, by strategy (None: ours), until something moves
         self._lines: dict[str, _Line] = {}  # orders of this session
         self._seen: set[tuple[str, date, Side, str]] = set()  # trades of this session
@@ -204,7 +205,7 @@ class Portfolio:
         holding = self._holding(fill.strategy, fill.instrument, product, horizon)
         holding.charges += fill.charges
         holding.day_charges += fill.charges
-        self._results.clear()
+        self._touch()
         self._move(holding, fill.side.sign * fill.quantity, fill.price)
         self._digest.update(_digest_line(fill))
 
@@ -247,7 +248,7 @@ class Portfolio:
         """Take the last price, in rupees."""
         self._marks[instrument.key] = price
         if instrument.key in self._open:
-            self._results.clear()
+            self._touch()
 
     def position(self, strategy: str, instrument: Instrument) -> int:
         """Signed units that `strategy` owns in the instrument, over all products."""
@@ -357,8 +358,12 @@ class Portfolio:
             found = self._results[strategy] = (realised, unrealised, charges)
         return found
 
-    def _note_open(self, key: str) -> None:
+    def _touch(self) -> None:
+        self._moved = True
         self._results.clear()
+
+    def _note_open(self, key: str) -> None:
+        self._touch()
         if any(holding.life.quantity for holding in self._by_instrument.get(key, ())):
             self._open.add(key)
         else:
@@ -379,10 +384,16 @@ class Portfolio:
         self._seen.clear()
         self._curve.clear()
         self._peak = self._drawdown = 0
-        self._results.clear()
+        self._touch()
+
+    @property
+    def moved(self) -> bool:
+        """Whether a fill or a price may have changed the day's result since the last sample."""
+        return self._moved
 
     def sample(self, at: datetime) -> None:
         """Note the day's net P&L: the drawdown takes each sample, the curve one for each minute."""
+        self._moved = False
         net = self.net_result()
         if net > self._peak:
             self._peak = net
@@ -396,7 +407,7 @@ class Portfolio:
 
     @property
     def curve(self) -> list[tuple[datetime, float]]:
-        """The day's net P&L in rupees, one point for each minute sampled."""
+        """The day's net P&L in rupees, one point for each minute sampled (the engine samples when something moved)."""
         return [(at, net / 100) for at, net in self._curve]
 
     @property
@@ -410,7 +421,7 @@ class Portfolio:
         base = self._value(holding, holding.life.cost)
         holding.day_cost = Cost(holding.life.quantity, base)
         holding.day_charges = 0
-        self._results.clear()
+        self._touch()
         self._changed[holding.strategy, holding.instrument.key, holding.product] = holding
 
     def _forget(self, holding: _Holding) -> None:

@@ -32,17 +32,14 @@ class Timers:
 
     def pop(self, now: datetime) -> tuple[str, datetime] | None:
         """The next timer that is due at `now` (late ones too), removed; None when there is none."""
-        self._drop_moved()
-        if not self._heap or self._heap[0][0] > now:
-            return None
-        due, name = heapq.heappop(self._heap)
-        del self._due[name]
-        return name, due
-
-    def is_due(self, now: datetime) -> bool:
-        """Whether `pop` would give one."""
-        return bool(self._heap) and self._heap[0][0] <= now
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            due, name = heapq.heappop(heap)
+            if self._due.get(name) is due:  # else it was moved or cancelled
+                del self._due[name]
+                return name, due
+        return None
 
     def _drop_moved(self) -> None:
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+        while self._heap and self._due.get(self._heap[0][1]) is not self._heap[0][0]:
             heapq.heappop(self._heap)
