@@ -1,0 +1,75 @@
+"""core.ports.Store that keeps what it is given and writes nothing: what a backtest's ledger is, for measuring the engine alone."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from core.types import Fill, Order, Position, Snapshot
+from execution_engine.order_state import TERMINAL
+
+
+class MemoryStore:
+    """Everything by reference; `commit` counts."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[datetime, str, Mapping[str, Any]]] = []
+        self.kept_orders: dict[str, Order] = {}
+        self.kept_fills: list[Fill] = []
+        self.kept_positions: dict[tuple[str, str, str], Position] = {}
+        self.spaces: dict[tuple[str, str], Any] = {}
+        self.shot: Snapshot | None = None
+        self.commits = 0
+
+    def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
+        self.entries.append((at, kind, data))
+        return len(self.entries)
+
+    def save_order(self, order: Order) -> None:
+        self.kept_orders[order.id] = order
+
+    def save_fill(self, fill: Fill) -> None:
+        self.kept_fills.append(fill)
+
+    def save_position(self, position: Position) -> None:
+        self.kept_positions[position.strategy, position.instrument.key, position.product] = position
+
+    def put(self, space: str, key: str, value: Any) -> None:
+        if value is None:
+            self.spaces.pop((space, key), None)
+        else:
+            self.spaces[space, key] = value
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        self.shot = snapshot
+
+    def commit(self) -> None:
+        self.commits += 1
+
+    def orders(self, day: date | None = None) -> list[Order]:
+        return [order for order in self.kept_orders.values() if day is None or order.created_at.date() == day]
+
+    def live_orders(self) -> list[Order]:
+        return [order for order in self.kept_orders.values() if order.state not in TERMINAL]
+
+    def fills(self, day: date | None = None) -> list[Fill]:
+        return [fill for fill in self.kept_fills if day is None or fill.at.date() == day]
+
+    def positions(self) -> list[Position]:
+        return list(self.kept_positions.values())
+
+    def get(self, space: str, key: str) -> Any:
+        return self.spaces.get((space, key))
+
+    def items(self, space: str) -> dict[str, Any]:
+        return {key: value for (where, key), value in self.spaces.items() if where == space}
+
+    def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]:
+        numbered = enumerate(self.entries, 1)
+        return [
+            {"seq": seq, "at": at.isoformat(), "kind": what, **data}
+            for seq, (at, what, data) in numbered
+            if seq > since and kind in (None, what) and (day is None or at.date() == day)
+        ]
+
+    def snapshot(self) -> Snapshot | None:
+        return self.shot
