@@ -156,5 +156,5 @@ class BrokerWorker:
             held = self._broker.positions() if positions else None
             books = Books(self._clock.now(), asked_at, orders, trades, held)
         except Exception as error:  # whatever it tripped over, this read proves nothing; the engine counts it and alerts
-            books = Books(self._clock.now(), asked_at, error=type(error).__name__, reason=str(error))
+            books = Books(self._clock.now(), asked_at, error=type(error).__name__, reason=str(error) or type(error).__name__)
         self._put([books], threading.current_thread().name)

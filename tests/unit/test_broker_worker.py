@@ -1,58 +1,219 @@
-"""The threads that talk to a broker: every end of a call is an event, whatever the call tripped over."""
+"""The broker's threads: priorities, the three outcomes of a call, books that are whole or an error, and a stop that begins nothing new."""
 
 import threading
-from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 
 import pytest
 
 from core.clock import SystemClock
-from core.errors import Transient
-from core.events import Books, Event
-from core.ports import Broker
-from execution_engine.broker_worker import BrokerWorker
+from core.errors import BrokerError, RateLimited, Rejected, SessionExpired, StoreError, Transient, Unknown
+from core.events import Books, BrokerPosition, Event, Funds, OrderUpdate, Outcome, Reply, Trade
+from core.types import Bar, Instrument, Order, OrderState, Purpose
+from execution_engine.broker_worker import BrokerWorker, Worker
+from tests.builders import NIFTY, at, make_order, make_update
 
 
-def read_of(broker: Any) -> Books:
-    """The event that one complete read of `broker` ends in."""
-    events: list[Event] = []
-    arrived = threading.Event()
+class FakeBroker:
+    """core.ports.Broker whose every call does what the test says; `calls` is their order."""
 
-    def put(some: Sequence[Event], origin: str) -> None:
-        events.extend(some)
-        arrived.set()
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.failure: Exception | None = None
+        self.gate: threading.Event | None = None
+        self.positions_failure: Exception | None = None
+        self.began = threading.Event()
 
-    worker = BrokerWorker("test", cast(Broker, broker), SystemClock(), put, lambda: None)
-    worker.start()
-    try:
-        worker.read_books(positions=True)
-        assert arrived.wait(10)
-    finally:
-        worker.stop()
-    (event,) = events
-    assert isinstance(event, Books)
-    return event
+    def _do(self, name: str) -> None:
+        self.began.set()
+        if self.gate is not None:
+            assert self.gate.wait(5)
+        self.calls.append(name)
+        if self.failure is not None:
+            raise self.failure
+
+    def place(self, order: Order) -> str:
+        self._do(f"place {order.purpose}")
+        return f"B-{order.id}"
+
+    def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
+        self._do(f"modify {limit_price}")
+
+    def cancel(self, order: Order) -> None:
+        self._do("cancel")
+
+    def orders(self) -> tuple[OrderUpdate, ...]:
+        self._do("orders")
+        return (make_update(),)
+
+    def trades(self) -> tuple[Trade, ...]:
+        self._do("trades")
+        return ()
+
+    def positions(self) -> tuple[BrokerPosition, ...]:
+        self._do("positions")
+        if self.positions_failure is not None:
+            raise self.positions_failure
+        return (BrokerPosition(NIFTY, "MIS", 65, 25000.0),)
+
+    def funds(self) -> Funds:
+        return Funds(1.0, 0.0)
+
+    def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
+        return []
+
+    def instruments(self) -> bytes:
+        return b""
+
+    def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
+        return {}
+
+    def profile(self) -> dict[str, Any]:
+        return {}
 
 
-def raising(error: Exception) -> Any:
-    def fail() -> None:
-        raise error
+class Desk:
+    """A BrokerWorker on real threads whose events are collected."""
 
-    return SimpleNamespace(orders=fail)
+    def __init__(self) -> None:
+        self.broker = FakeBroker()
+        self.events: list[tuple[str, Event]] = []
+        self._came = threading.Condition()
+        self.worker = BrokerWorker("acc", self.broker, SystemClock(), self._put, lambda: None)
+        self.worker.start()
+
+    def _put(self, events: Sequence[Event], origin: str) -> None:
+        with self._came:
+            self.events += [(origin, event) for event in events]
+            self._came.notify_all()
+
+    def wait(self, count: int) -> list[tuple[str, Event]]:
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.events) >= count, 5)
+            return list(self.events)
 
 
+@pytest.fixture
+def desk() -> Any:
+    made = Desk()
+    yield made
+    made.worker.stop()
+
+
+def act(desk: Desk, action: str, order: Order) -> None:
+    calls: dict[str, Callable[[], None]] = {
+        "place": lambda: desk.worker.place(order),
+        "modify": lambda: desk.worker.modify(order, quantity=65, limit_price=1.0, trigger_price=None),
+        "cancel": lambda: desk.worker.cancel(order),
+    }
+    calls[action]()
+
+
+def test_an_acknowledged_place_carries_the_brokers_id(desk: Desk) -> None:
+    order = make_order()
+    desk.worker.place(order)
+    ((origin, reply),) = desk.wait(1)
+    assert isinstance(reply, Reply)
+    assert (origin, reply.outcome, reply.broker_order_id, reply.order_id) == ("acc/orders", Outcome.ACK, f"B-{order.id}", order.id)
+
+
+@pytest.mark.parametrize("action", ["place", "modify", "cancel"])
 @pytest.mark.parametrize(
-    ("error", "name"), [(Transient("no answer"), "Transient"), (KeyError("a field that our own mapping lacks"), "KeyError")]
+    ("failure", "outcome"),
+    [
+        (Rejected("no", code="400"), Outcome.REJECT),
+        (RateLimited("slow down"), Outcome.REJECT),
+        (SessionExpired("log in"), Outcome.REJECT),
+        (Unknown("timed out", code="504"), Outcome.UNKNOWN),
+        (BrokerError("something else"), Outcome.UNKNOWN),
+        (StoreError("disk"), Outcome.UNKNOWN),
+        (ZeroDivisionError(), Outcome.UNKNOWN),
+    ],
 )
-def test_a_read_that_fails_in_any_way_is_told_as_a_failed_read(error: Exception, name: str) -> None:
-    books = read_of(raising(error))
-    assert books.error == name
-    assert books.reason
-    assert books.positions is None
+def test_only_certain_refusals_are_rejects(desk: Desk, action: str, failure: Exception, outcome: Outcome) -> None:
+    desk.broker.failure = failure
+    act(desk, action, make_order(broker_order_id="B1", state=OrderState.WORKING))
+    ((_, reply),) = desk.wait(1)
+    assert isinstance(reply, Reply)
+    assert (reply.outcome, reply.error, str(reply.action)) == (outcome, type(failure).__name__, action)
+    assert reply.reason
 
 
-def test_a_complete_read_says_when_it_was_asked_for() -> None:
-    books = read_of(SimpleNamespace(orders=tuple, trades=tuple, positions=tuple))
-    assert (books.error, books.orders, books.positions) == ("", (), ())
+def test_exits_go_before_cancels_before_entries(desk: Desk) -> None:
+    desk.broker.gate = threading.Event()
+    desk.worker.place(make_order(purpose=Purpose.ENTRY))
+    assert desk.broker.began.wait(5)  # it occupies the thread
+    for order in (make_order(purpose=Purpose.ENTRY), make_order(purpose=Purpose.EXIT)):
+        desk.worker.place(order)
+    desk.worker.cancel(make_order())
+    desk.broker.gate.set()
+    desk.wait(4)
+    assert desk.broker.calls == ["place entry", "place exit", "cancel", "place entry"]
+
+
+def test_books_are_one_read_positions_last(desk: Desk) -> None:
+    desk.worker.read_books(positions=True)
+    ((origin, books),) = desk.wait(1)
+    assert isinstance(books, Books)
+    assert origin == "acc/reads"
+    assert desk.broker.calls == ["orders", "trades", "positions"]
+    assert (len(books.orders), books.positions is not None, books.error) == (1, True, "")
     assert books.asked_at <= books.at
+
+
+@pytest.mark.parametrize("failure", [Transient("502"), KeyError("tradingsymbol")])
+def test_a_failed_part_fails_the_whole_read_and_is_told(desk: Desk, failure: Exception) -> None:
+    desk.broker.positions_failure = failure
+    desk.worker.read_books(positions=True)
+    ((_, books),) = desk.wait(1)
+    assert isinstance(books, Books)
+    assert (books.error, books.orders, books.positions) == (type(failure).__name__, (), None)
+    assert books.reason
+
+
+def test_reads_that_wait_are_not_piled_up_unless_urgent(desk: Desk) -> None:
+    desk.broker.gate = threading.Event()
+    desk.worker.read_books(positions=False)
+    assert desk.broker.began.wait(5)
+    for _ in range(5):
+        desk.worker.read_books(positions=False)
+    desk.worker.read_books(positions=False, urgent=True)
+    desk.broker.gate.set()
+    desk.wait(2)
+    assert desk.broker.calls.count("orders") == 2
+
+
+def test_after_stop_nothing_is_begun() -> None:
+    desk = Desk()
+    desk.broker.gate = threading.Event()
+    desk.worker.place(make_order(purpose=Purpose.ENTRY))
+    assert desk.broker.began.wait(5)
+    desk.worker.place(make_order(purpose=Purpose.ENTRY))
+    desk.worker.stop()
+    desk.broker.gate.set()
+    desk.wait(1)
+    assert desk.broker.calls == ["place entry"]
+
+
+def test_a_job_raises_what_its_work_raised() -> None:
+    woken = threading.Event()
+    worker = Worker("acc/downloads", SystemClock(), woken.set)
+    worker.start()
+    good, bad = worker.submit(1, lambda: 7), worker.submit(1, lambda: 1 // 0)
+    while not bad.done:
+        assert woken.wait(5)
+        woken.clear()
+    assert good.value() == 7
+    with pytest.raises(ZeroDivisionError):
+        bad.value()
+    worker.stop()
+
+
+def test_the_market_and_the_ledger_are_nothing_to_a_real_broker(desk: Desk) -> None:
+    desk.worker.on_market(make_update())
+    desk.worker.restore([make_order()])
+    assert desk.worker.drain() == []
+    desk.worker.end_of_day(at(0))
+    desk.wait(1)
+    assert "positions" in desk.broker.calls
