@@ -72,6 +72,10 @@ class AccountKind(StrEnum):
     LIVE = "live"
 
 
+PRACTICE_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PRACTICE_LIVE})
+"""The kinds that live on a simulator of their broker."""
+
+
 class TradingState(StrEnum):
     ACTIVE = "ACTIVE"
     REDUCE_ONLY = "REDUCE_ONLY"

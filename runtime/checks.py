@@ -18,10 +18,10 @@ from typing import Any
 from core.errors import ConfigError, NiyamError
 from core.market import Calendar
 from core.ports import Clock, CredentialStore
-from core.types import IST, Account, Horizon, Instrument, Kind, SessionState
+from core.types import IST, PRACTICE_KINDS, Account, Horizon, Instrument, Kind, SessionState
 from runtime import state_folder
 from runtime.protection import unprotected
-from runtime.state_folder import PRACTICE_KINDS, RunFolder
+from runtime.state_folder import RunFolder
 from utils.config_loader import Config, load
 from utils.config_loader import config as secrets
 

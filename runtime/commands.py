@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
-from core.types import AccountKind
+from core.types import PRACTICE_KINDS, AccountKind
 from runtime import state_folder
 from runtime.state_folder import RunFolder
 from utils import control
@@ -159,7 +159,7 @@ def _config_and_account(options: argparse.Namespace, broker: str) -> "tuple[Conf
     accounts = {name: given.account(name) for name, given in config.settings.accounts.items()}
     if options.account is not None and options.account not in accounts:
         raise ConfigError(f"--account {options.account!r}: settings.yaml has {', '.join(accounts)}")
-    real = [account for account in accounts.values() if account.kind not in state_folder.PRACTICE_KINDS and account.broker == broker]
+    real = [account for account in accounts.values() if account.kind not in PRACTICE_KINDS and account.broker == broker]
     for name in (options.account, config.settings.account):
         chosen = [account for account in real if account.name == name]
         if chosen:

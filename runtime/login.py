@@ -9,7 +9,7 @@ from loguru import logger
 from brokers import registry
 from core.errors import ConfigError, NiyamError
 from core.ports import Clock
-from core.types import Account
+from core.types import PRACTICE_KINDS, Account
 from runtime import state_folder
 from utils import control
 from utils.config_loader import Config
@@ -41,7 +41,7 @@ def practice(state: Path, account: str | None) -> tuple[str, str] | None:
     """
     folder = state_folder.current(state)
     about = folder.about() if folder is not None else {}
-    if folder is None or about.get("kind") not in state_folder.PRACTICE_KINDS or account not in (None, about["account"]):
+    if folder is None or about.get("kind") not in PRACTICE_KINDS or account not in (None, about["account"]):
         return None
     try:
         answer = control.ask(folder.control_socket, "login", timeout=30.0)

@@ -9,13 +9,13 @@ from loguru import logger
 from brokers.spec import Endpoints
 from core.clock import GrantedClock, SystemClock
 from core.ports import CredentialStore
-from core.types import Account
+from core.types import PRACTICE_KINDS, Account
 from data_ingestion.replay import Manifest, prepare
 from runtime import simulator
 from runtime.grants import GrantChannel, GrantedPump
 from runtime.inbox import Inbox, Pump, SystemPump
 from runtime.options import RunOptions
-from runtime.state_folder import PRACTICE_KINDS, RunFolder
+from runtime.state_folder import RunFolder
 from utils.config_loader import Config, Secrets
 
 

@@ -21,9 +21,7 @@ from urllib.parse import quote
 
 from core.errors import ConfigError, NiyamError
 from core.ports import CredentialStore
-from core.types import AccountKind
-
-PRACTICE_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PRACTICE_LIVE})
+from core.types import PRACTICE_KINDS, AccountKind
 
 
 @dataclass(frozen=True, slots=True)

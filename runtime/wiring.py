@@ -1,7 +1,7 @@
 """The composition root: the one place that picks concretes. It builds the house of one account; it decides nothing about trading."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from brokers import registry
 from brokers.spec import Endpoints, Session, Spec
 from core.clock import GrantedClock, SystemClock
 from core.errors import ConfigError, DataError, StoreError
-from core.events import Command, Event
+from core.events import Event
 from core.market import Calendar
 from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, InstrumentLookup, Notifier
-from core.types import Account, AccountKind, Horizon, Instrument, Order, Side
+from core.types import PRACTICE_KINDS, Account, AccountKind, Horizon, Instrument, Side
 from data_ingestion.bars import BarBuilder
 from data_ingestion.instruments import InstrumentStore
 from data_ingestion.recorder import Recorder
@@ -113,7 +113,6 @@ class House:
     alerts: Alerts
     audit: LaneAudit
     recorder: "RecorderSlot"
-    budget: Budget
     bars: BarBuilder
     tick_filter: TickFilter
     feed: Feed | None = None
@@ -177,15 +176,12 @@ def build(
     audit = LaneAudit(run, clock)
     lookup = Lookup()
 
-    def put(events: Sequence[Event], origin: str) -> None:
-        inbox.put(events, origin)
-
     def announce(event: Event) -> None:
         inbox.put([event], "session")
 
     session = spec.make_session(account.name, credentials, clock, run.session / f"{account.broker}.json", endpoints, announce)
     portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker))
-    margin_settings = _risk(config)
+    caps = _risk(config)
     data: DataSession
     executor: Executor
     broker_worker = None
@@ -194,13 +190,13 @@ def build(
         executor = PaperBroker(account, clock, sessions=calendar)
     else:
         broker = spec.make_broker(session, clock, budget, audit, endpoints, lookup)
-        data, executor = broker, BrokerWorker(account.name, broker, clock, put, inbox.poke)
+        data, executor = broker, BrokerWorker(account.name, broker, clock, inbox.put, inbox.poke)
         broker_worker = executor
-    desk = OrderDesk(account.name, store, executor, portfolio, lambda order: _product(spec, order), alerts)
+    desk = OrderDesk(account.name, store, executor, portfolio, lambda order: spec.product(order.horizon, order.instrument), alerts)
 
     def margin(instrument: Instrument, horizon: Horizon, quantity: int, price: float) -> float:
         side = Side.BUY if quantity > 0 else Side.SELL
-        return required(instrument, side, abs(quantity), price, horizon, margin_settings.margin, clock.now().date())
+        return required(instrument, side, abs(quantity), price, horizon, caps.margin, clock.now().date())
 
     world = World(account, calendar, config.square_off, portfolio, desk, clock.now, margin)
     world.stale_after = config.settings.feed.canary_stale_s
@@ -210,7 +206,7 @@ def build(
             account.name,
             session,
             clock,
-            put,
+            inbox.put,
             endpoints,
             lookup,
             config.settings.feed.transport,
@@ -228,7 +224,7 @@ def build(
         executor=executor,
         desk=desk,
         portfolio=portfolio,
-        gate=Gate(margin_settings),
+        gate=Gate(caps),
         world=world,
         bars=bars,
         tick_gate=tick_filter,
@@ -237,7 +233,7 @@ def build(
         books_every_s=15.0,
         record=recorder.append,
         horizon_of=spec.horizon_of,
-        commands=lambda house, command: _command(control, house, command),
+        commands=control.handle,
     )
     house = House(
         account=account,
@@ -261,7 +257,6 @@ def build(
         alerts=alerts,
         audit=audit,
         recorder=recorder,
-        budget=budget,
         bars=bars,
         tick_filter=tick_filter,
     )
@@ -277,7 +272,7 @@ def account_of(config: Config, name: str | None, broker: str | None) -> Account:
         raise ConfigError(f"no account {chosen!r} in settings.yaml; there are {', '.join(config.settings.accounts)}")
     account = settings.account(chosen)
     if broker is not None and broker != account.broker:
-        if account.kind not in (AccountKind.PRACTICE, AccountKind.PRACTICE_LIVE):
+        if account.kind not in PRACTICE_KINDS:
             raise ConfigError(f"--broker {broker} does not fit the account {chosen!r}, which is at {account.broker}; change settings.yaml")
         registry.get(broker)  # says which brokers there are
         account = Account(account.name, account.kind, broker, account.capital, account.data_broker, account.app)
@@ -288,11 +283,3 @@ def _risk(config: Config) -> RiskSettings:
     given = config.risk.model_dump()
     losses = {name: one.risk.max_loss for name, one in config.strategies.items() if one.risk.max_loss is not None}
     return RiskSettings(**{**given, "margin": MarginSettings(**given["margin"]), "strategy_max_loss": losses})
-
-
-def _product(spec: Spec, order: Order) -> str:
-    return spec.product(order.horizon, order.instrument)
-
-
-def _command(control: Control, engine: Engine, command: Command) -> None:
-    control.handle(engine, command)

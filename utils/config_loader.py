@@ -16,7 +16,7 @@ import msgspec
 
 from core.errors import ConfigError
 from core.market import Calendar, SquareOffSettings
-from core.types import AccountKind
+from core.types import PRACTICE_KINDS, AccountKind
 from utils.redaction import register_secret
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG_FOLDER = ROOT / "config"
-PRACTICE_KINDS = (AccountKind.PRACTICE, AccountKind.PRACTICE_LIVE)
 CheckStrategy = Callable[[str, Mapping[str, Any]], object]
 """Judges (class, params) of a strategy; a ValueError it raises may carry `parameter`, the name of the wrong one (or "class")."""
 
