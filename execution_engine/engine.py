@@ -32,8 +32,7 @@ from core.types import (
 )
 from execution_engine.buy_sell_logic import Quote, Size, SizingError, Target, capped_price, plan, quantity_for
 from execution_engine.order_manager import Alert, Change, OrderDesk
-from execution_engine.order_state import IN_FLIGHT
-from execution_engine.portfolio import Portfolio
+from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.reconciliation import Reconciliation
 from execution_engine.square_off import SquareOff
 from execution_engine.targets import Targets
@@ -44,6 +43,7 @@ from strategies.base import Strategy
 
 SECOND = timedelta(seconds=1)
 EXITS_A_MINUTE = 10
+UNCONFIRMED = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_MODIFY, OrderState.PENDING_CANCEL})
 
 
 class Ladder(msgspec.Struct, frozen=True):
@@ -264,8 +264,8 @@ class Engine:
     def _watch_protection(self, instrument: Instrument, price: float) -> None:
         for target in self._watched[instrument.key]:
             held = self.portfolio.position(target.strategy, instrument)
-            if held == 0:
-                continue
+            if held * target.wanted <= 0:
+                continue  # nothing to protect, or the other side's position on its way out
             sign = 1 if held > 0 else -1
             hit = None
             if target.stop is not None and (price - target.stop) * sign <= 0:
@@ -456,7 +456,8 @@ class Engine:
             for run in self.runs:
                 if run.strategy.name == fill.strategy and order.name in run.instruments:
                     self._hear(run, run.strategy.fill(fill, self.world))
-        if order.state in IN_FLIGHT and order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
+                    self._save_state(run)
+        if order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
             self.timers.set("evidence", self.clock.now() + SECOND)
         if change.ended and target is not None:
             self._on_ended(order, target)
@@ -503,6 +504,9 @@ class Engine:
         """The price ladder: move what rests too long; an entry at its cap is cancelled (and latches), an exit goes on."""
         now = self.clock.now()
         resting = [order for order in self.desk.live() if order.purpose is not Purpose.PROTECT]
+        silent = now - timedelta(seconds=self.ladder.step_s)
+        if any(order.state in UNCONFIRMED and order.updated_at <= silent for order in resting):
+            self.executor.read_books(positions=True)  # its update may be lost
         for order in resting if self.world.session is not SessionState.LOGIN_REQUIRED else ():
             if order.state is not OrderState.WORKING or (now - order.updated_at).total_seconds() < self.ladder.step_s:
                 continue
@@ -637,7 +641,7 @@ class Engine:
     @property
     def flat(self) -> bool:
         """Nothing intraday of ours is open and no order of ours is alive."""
-        held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != "EXTERNAL" for p in self.portfolio.positions())
+        held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != EXTERNAL for p in self.portfolio.positions())
         return not held and not self.desk.live()
 
 

@@ -206,6 +206,33 @@ def test_a_stop_or_profit_target_that_is_reached_exits_and_latches(
     assert len(it.executor.placed) == 2  # latched until the raw target differs
 
 
+def test_the_stop_of_a_reversal_says_nothing_about_the_old_position() -> None:
+    """While the exit of the long is on its way, the stop of the coming short lies above the price: it is not reached."""
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.want(-1, stop=25200.0, take_profit=24500.0)
+    it.tick(25001.0)
+    it.tick(24999.0)
+    assert not it.journal("flatten")
+    it.complete(25000.0)
+    assert (it.last.side, it.last.purpose) == (Side.SELL, Purpose.ENTRY)
+    it.complete(25000.0)
+    assert it.held == -65
+    it.tick(25201.0)
+    assert [entry["why"] for entry in it.journal("flatten")] == ["stop 25200.0 reached at 25201.0"]
+
+
+def test_an_order_that_nothing_is_heard_of_is_looked_up_within_seconds() -> None:
+    it = Harness()
+    it.want(1)
+    it.pass_time(0.5)
+    it.ack()
+    before = it.executor.reads
+    it.pass_time(6)
+    assert it.executor.reads > before
+
+
 def test_a_configured_stop_serves_a_signal_without_one_and_the_same_target_moves_it() -> None:
     it = Harness(stop_pct=1.0)
     it.want(1)
