@@ -67,6 +67,9 @@ class Told(Strategy):
         self.fills.append(fill)
         return ()
 
+    def state(self) -> dict[str, Any]:
+        return {"fills": [fill.id for fill in self.fills]}
+
 
 class Harness:
     """`tick` a price, `want` a target, then say what the broker did with `ack`, `working`, `fill`, `end`."""

@@ -458,6 +458,13 @@ def test_foreign_trades_of_two_instruments_may_carry_one_number() -> None:
     assert [it.portfolio.position("EXTERNAL", one) for one in (it.instrument, SHARE)] == [65, 65]
 
 
+def test_what_a_strategy_remembers_of_a_fill_is_stored_before_its_next_bar() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    assert it.store.get("strategy", "told|IT")["state"] == {"fills": ["X1"]}
+
+
 def test_late_timers_are_counted() -> None:
     it = Harness()
     it.clock.move_to(it.clock.now() + timedelta(seconds=30))
