@@ -285,8 +285,9 @@ class Engine:
         """A target acts when it changes (raw target or contract); otherwise only its protection moves."""
         old = self.targets.get(signal.strategy, signal.name)
         if old is not None and old.raw == signal.target and old.instrument.key == signal.instrument.key:
-            protection = (signal.stop, signal.take_profit)
-            if not old.latched and protection != (None, None) and protection != (old.stop, old.take_profit):
+            stop, take_profit = signal.stop, signal.take_profit  # None: says nothing of it
+            protection = (old.stop if stop is None else stop, old.take_profit if take_profit is None else take_profit)
+            if not old.latched and protection != (old.stop, old.take_profit):
                 old.stop, old.take_profit = protection
                 self.targets.keep(old)
                 self._rewatch()

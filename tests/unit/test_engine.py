@@ -465,6 +465,16 @@ def test_what_a_strategy_remembers_of_a_fill_is_stored_before_its_next_bar() -> 
     assert it.store.get("strategy", "told|IT")["state"] == {"fills": ["X1"]}
 
 
+def test_a_signal_that_moves_the_profit_target_alone_leaves_the_stop_where_it_is() -> None:
+    it = Harness(stop_pct=1.0)
+    it.want(1)
+    it.complete()
+    stop = it.target.stop
+    assert stop is not None
+    it.want(1, take_profit=25300.0)
+    assert (it.target.stop, it.target.take_profit) == (stop, 25300.0)
+
+
 def test_late_timers_are_counted() -> None:
     it = Harness()
     it.clock.move_to(it.clock.now() + timedelta(seconds=30))
