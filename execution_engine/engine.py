@@ -30,16 +30,16 @@ from core.types import (
     Tick,
     TradingState,
 )
-from execution_engine.buy_sell_logic import Quote, Size, SizingError, Target, capped_price, plan, quantity_for
+from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan, quantity_for
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.reconciliation import Reconciliation
+from execution_engine.runs import Run
 from execution_engine.square_off import SquareOff
 from execution_engine.targets import Targets
 from execution_engine.timers import Timers
 from execution_engine.world import World
 from risk.gate import Gate
-from strategies.base import Strategy
 
 SECOND = timedelta(seconds=1)
 EXITS_A_MINUTE = 10
@@ -52,17 +52,6 @@ class Ladder(msgspec.Struct, frozen=True):
     cap_pct: float = 0.3
     steps: int = 3
     step_s: float = 3.0
-
-
-class Run(msgspec.Struct):
-    """One Strategy object at work: on which instrument today, at which size."""
-
-    strategy: Strategy
-    size: Size
-    instruments: dict[str, Instrument]  # logical name -> today's contract
-    stop_pct: float | None = None  # protection for a signal that carries none of its own, in per cent of the price
-    take_profit_pct: float | None = None
-    kept: tuple[date | None, dict[str, Any]] | None = None  # the strategy's state as last stored
 
 
 class Engine:
@@ -295,7 +284,7 @@ class Engine:
         if old is None and signal.target == 0:
             return  # flat from the start: nothing to hold, nothing to say
         price = self.world.last_price(signal.instrument) or 0.0
-        stop, take_profit = _protection(run, signal, price)
+        stop, take_profit = run.protection(signal, price)
         try:
             wanted = quantity_for(run.size, signal.instrument, signal.target, price, stop)
         except (SizingError, ZeroDivisionError) as error:
@@ -644,16 +633,3 @@ class Engine:
         """Nothing intraday of ours is open and no order of ours is alive."""
         held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != EXTERNAL for p in self.portfolio.positions())
         return not held and not self.desk.live()
-
-
-def _protection(run: Run, signal: Signal, price: float) -> tuple[float | None, float | None]:
-    """Stop and profit target of a new target: the signal's own, else the configured distances from the price."""
-    if signal.target == 0 or price <= 0:
-        return None, None
-    sign = 1 if signal.target > 0 else -1
-    stop, take_profit = signal.stop, signal.take_profit
-    if stop is None and run.stop_pct is not None:
-        stop = price * (1 - sign * run.stop_pct / 100)
-    if take_profit is None and run.take_profit_pct is not None:
-        take_profit = price * (1 + sign * run.take_profit_pct / 100)
-    return stop, take_profit

@@ -17,8 +17,8 @@ from data_ingestion.recorder import Recorder
 from data_ingestion.warmup import warmup_bars
 from execution_engine.broker_worker import DATA
 from execution_engine.buy_sell_logic import Size
-from execution_engine.engine import Run
 from execution_engine.portfolio import EXTERNAL
+from execution_engine.runs import Run
 from execution_engine.world import Window
 from runtime.wiring import House
 from strategies import registry as strategies
