@@ -115,7 +115,7 @@ class Books(msgspec.Struct, frozen=True):
 
 
 class FeedStatus(msgspec.Struct, frozen=True):
-    """The feed's connection changed: `connected` False also while it is backing off. `subscribed` = confirmed by a first tick."""
+    """The feed's connection changed: `connected` False also while it is backing off. `attempt` counts tries since one last lived."""
 
     at: datetime
     connected: bool
@@ -163,4 +163,4 @@ RANKS: Mapping[type, int] = {
     Timer: 7,
     Command: 8,
 }
-"""Events of equal `at` are taken in this order, then by instrument key (files) or connection and sequence (wires)."""
+"""Events that wait together are taken in this order, then by the thread that put them in, then as they came (runtime/inbox.py)."""

@@ -97,7 +97,7 @@ class RiskBook(Protocol):
         ...
 
     def orders_today(self) -> int:
-        """The same since the day began; survives restarts."""
+        """New orders handed out for sending since the day began; survives restarts."""
         ...
 
     def available_margin(self) -> float | None:

@@ -5,7 +5,8 @@ The life of a Strategy object, as the engine leads it:
 2. `bar(...)` with history bars marked `warmup=True`, oldest first. Indicators learn; signals are muted by the engine.
 3. `begin(day, saved, opens_at)` at each session's start, and after a restart: it restores what `saved()` gave before, and calls
    `on_session_start` only if that session had not begun yet. What happened earlier today is thus never forgotten or done twice.
-4. `bar`, `tick`, `fill` as they happen; the engine stores `saved()` in the same commit as the signals that came out.
+4. `bar`, `tick`, `fill` as they happen; after a bar and a fill the engine stores `saved()` in the same commit as the signals that
+   came out.
 """
 
 import math
@@ -147,7 +148,7 @@ class Strategy:
         return ()
 
     def state(self) -> dict[str, Any]:
-        """What history bars cannot bring back, as JSON-able values. It is stored whenever it may have changed."""
+        """What history bars cannot bring back, as JSON-able values. It is stored after each bar and each fill."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -166,8 +167,9 @@ class Strategy:
     ) -> Signal:
         """Say what to hold: `target` is a signed multiple of the configured size, 0 is flat.
 
-        `stop` and `take_profit` are prices (the engine rounds them to the tick). The same target again with another stop moves the
-        protection alone. `name` is needed only from a multi-instrument class: the logical name that the instrument stands for.
+        `stop` and `take_profit` are prices; they need not lie on the tick. The same target again with another stop moves the
+        protection alone; None leaves it as it is. `name` is needed only from a multi-instrument class: the logical name that the
+        instrument stands for.
         """
         if self.at is None:
             raise ValueError(f"{self.name}: a signal belongs to an event; yield it from on_bar, on_tick or on_fill")
