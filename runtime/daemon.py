@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from types import FrameType
 from typing import Any
@@ -13,7 +13,7 @@ from loguru import logger
 from sdnotify import SystemdNotifier
 
 from core.clock import GrantedClock, SystemClock
-from core.errors import ConfigError
+from core.errors import ConfigError, NiyamError
 from core.events import Command
 from core.types import PRACTICE_KINDS, Account, SessionState, Snapshot
 from execution_engine import snapshots
@@ -63,7 +63,13 @@ def run(options: RunOptions) -> int:
             human=not screen_wanted,
         )
         logger.info("Niyam: account {} ({}), state {}, config {}", account.name, account.kind, folder.path, config.hash[:12])
-        daemon = Daemon(options, config, account, folder, continues)
+        try:
+            daemon = Daemon(options, config, account, folder, continues)
+        except NiyamError:
+            if not continues:  # nothing has begun: the next run starts afresh
+                simulator.end(folder)
+                folder.finish(wall.now())
+            raise
         return daemon.main()
 
 
@@ -77,6 +83,7 @@ class Daemon:
         self._continues = continues
         self._account = account
         self._stopping = ""
+        self._opened = continues  # whether anything has begun that a next run must go on with
         self._snapshot: Snapshot | None = None
         self._published_at = self._stored_at = -math.inf
         self._unrecorded = ""
@@ -130,6 +137,7 @@ class Daemon:
     def _trade_days(self) -> bool:
         """True when the run came to its own end (its days are done, or it was asked to stop)."""
         house, done = self._house, 0
+        played = self._sources.manifest
         enabled = self._enabled()
         first = True
         while not self._stopping:
@@ -141,8 +149,13 @@ class Daemon:
             self._rest_until(trading_day.begins_at(today, PREPARE_AT))
             if self._stopping:
                 break
-            trading_day.open_day(house, today, resumed=first and resumed, login_page=self._sources.login_page, enabled=enabled)
-            first = False
+            try:
+                trading_day.open_day(house, today, resumed=first and resumed, login_page=self._sources.login_page, enabled=enabled)
+            except trading_day.NothingToTrade as error:
+                if played is None:
+                    raise
+                raise trading_day.NothingToTrade(f"{error}\nthe data has: {_listed(played.symbols)}") from None
+            first, self._opened = False, True
             house.store.put("engine", "day", today.isoformat())
             self._rest_until(trading_day.ends_at(house, today) + AFTER_CLOSE)
             if self._stopping:
@@ -204,7 +217,9 @@ class Daemon:
                     self._house.alerts("warn", "Strategy disabled", text)
                     del chosen[name]
         if not chosen:
-            raise trading_day.NothingToTrade("no strategy fits the spacing of this data")
+            raise trading_day.NothingToTrade(
+                "no enabled strategy's interval is a multiple of this data's spacing; give one with --strategy"
+            )
         return chosen
 
     # --- what the outside sees and says ----------------------------------------------------------------------------------------------
@@ -327,6 +342,10 @@ class Daemon:
         if ended:
             house.store.journal(house.clock.now(), "stopped", {"why": self._stopping or "the run is over", "flat": house.engine.flat})
             self._publish(force=True)
+            if not house.engine.flat and self._account.kind not in PRACTICE_KINDS:
+                text = "the daemon stops with open positions or live orders; start it again, or close them at the broker's terminal"
+                self._notifier.send("page", "Stopped while not flat", text)
+        if ended or not self._opened:
             self._folder.finish(self._wall.now())
         house.recorder.swap(None)
         house.store.close()
@@ -334,11 +353,16 @@ class Daemon:
         self._notifier.stop()
         if isinstance(house.clock, GrantedClock):
             house.clock.fail("the daemon ends")
-            if ended:
-                simulator.end(self._folder, self._sources.facts)
+            if ended or not self._opened:
+                simulator.end(self._folder)
 
     def _on_end(self, reason: str) -> None:
         self._stopping = self._stopping or f"the simulated market has no more days ({reason})"
+
+
+def _listed(symbols: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(symbols) - most} more" if len(symbols) > most else ""
+    return ", ".join(symbols[:most]) + more
 
 
 def _check_strategy(name: str, params: Mapping[str, Any]) -> object:

@@ -80,12 +80,13 @@ def start(run: RunFolder, options: RunOptions, broker: str, *, day: date, at: ti
     raise NiyamError(f"the simulator said nothing within {PATIENCE:.0f} s; its complaints are in {complaints}")
 
 
-def end(run: RunFolder, facts: Mapping[str, Any]) -> None:
+def end(run: RunFolder) -> None:
     """Tell the run's own simulator to end; one named by --simulator belongs to somebody else and is left alone."""
-    if run.simulator() is None:
+    known = run.simulator()
+    if known is None:
         return
     with contextlib.suppress(urllib3.exceptions.HTTPError):  # one that has ended already is what was wanted
-        _http.request("POST", f"{facts['admin']}/shutdown", timeout=5.0, retries=False)
+        _http.request("POST", f"{known['admin']}/shutdown", timeout=5.0, retries=False)
     run.save_simulator(None)
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from loguru import logger
 
 from brokers.spec import Endpoints
 from core.clock import GrantedClock, SystemClock
+from core.errors import ConfigError
 from core.ports import CredentialStore
 from core.types import PRACTICE_KINDS, Account
 from data_ingestion.replay import Manifest, prepare
@@ -51,7 +53,7 @@ def find(options: RunOptions, config: Config, account: Account, folder: RunFolde
     manifest = _prepared(options, config, account, folder) if options.data is not None else None
     facts = simulator.find(folder, options)
     if facts is None:
-        day = manifest.start if manifest is not None else options.date or simulator.DEFAULT_DAY
+        day = manifest.start if manifest is not None else _trading_day(options.date or simulator.DEFAULT_DAY, config, account)
         at = options.start or simulator.DEFAULT_START
         facts = simulator.start(folder, options, account.broker, day=day, at=at, data=manifest.folder if manifest is not None else None)
     granted = GrantedClock()
@@ -65,6 +67,16 @@ def find(options: RunOptions, config: Config, account: Account, folder: RunFolde
         manifest,
         facts,
     )
+
+
+def _trading_day(day: date, config: Config, account: Account) -> date:
+    """`day` itself; raises ConfigError with the next session when the market is closed then."""
+    calendar = config.calendar(account.kind)
+    if not (calendar.trading_day("EQ", day) or calendar.trading_day("FO", day)):
+        raise ConfigError(
+            f"{day} is no trading day; the next one is {calendar.next_trading_day(day)}: --date {calendar.next_trading_day(day)}"
+        )
+    return day
 
 
 def _prepared(options: RunOptions, config: Config, account: Account, folder: RunFolder) -> Manifest:
