@@ -21,30 +21,12 @@ from core.errors import NiyamError
 from core.types import IST
 
 
-class SystemClock:
-    """The wall clock, with an operating-system monotonic clock beside it."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-
-    def now(self) -> datetime:
-        return datetime.now(IST)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+class _Ungranted:
+    """What only granted time needs to be told; every other clock lets it pass."""
 
     @contextmanager
     def thread(self, name: str) -> Iterator[None]:
         yield
-
-    def wait_for(self, ready: Callable[[], bool], until: float | None = None) -> bool:
-        with self._condition:
-            timeout = None if until is None else max(0.0, until - time.monotonic())
-            return self._condition.wait_for(ready, timeout)
-
-    def notify(self) -> None:
-        with self._condition:
-            self._condition.notify_all()
 
     @contextmanager
     def call(self, lane: str) -> Iterator[Mapping[str, str]]:
@@ -58,7 +40,29 @@ class SystemClock:
         return None
 
 
-class ManualClock:
+class SystemClock(_Ungranted):
+    """The wall clock, with an operating-system monotonic clock beside it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+
+    def now(self) -> datetime:
+        return datetime.now(IST)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait_for(self, ready: Callable[[], bool], until: float | None = None) -> bool:
+        with self._condition:
+            timeout = None if until is None else max(0.0, until - time.monotonic())
+            return self._condition.wait_for(ready, timeout)
+
+    def notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+
+class ManualClock(_Ungranted):
     """A clock that a single thread moves by hand; `monotonic()` follows `now()` and neither ever goes back."""
 
     def __init__(self, start: datetime) -> None:
@@ -81,27 +85,12 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
 
-    @contextmanager
-    def thread(self, name: str) -> Iterator[None]:
-        yield
-
     def wait_for(self, ready: Callable[[], bool], until: float | None = None) -> bool:
         if not ready() and until is not None and until > self.monotonic():
             self.advance(until - self.monotonic())
         return ready()
 
     def notify(self) -> None:
-        return None
-
-    @contextmanager
-    def call(self, lane: str) -> Iterator[Mapping[str, str]]:
-        yield {}
-
-    @contextmanager
-    def listening(self, connection: str) -> Iterator[None]:
-        yield
-
-    def sent(self, connection: str) -> None:
         return None
 
 

@@ -5,9 +5,9 @@ from datetime import date, datetime
 from typing import Any
 
 from core.errors import NiyamError
+from core.ports import Ledger
 from core.types import IST, Fill, Order, Position
 from runtime import report
-from runtime.report import Ledger
 
 Documents = list[dict[str, Any]]
 

@@ -9,25 +9,14 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from core.types import IST, Fill, Instrument, Order, Position, Side, Snapshot
+from core.ports import Ledger
+from core.types import IST, Fill, Instrument, Side
 from execution_engine.portfolio import EXTERNAL
 
 GATE_DAYS = 5
 """A paper week: trading days without a mismatch, an alarm or a late square-off before an account should go live."""
-
-
-class Ledger(Protocol):
-    """The reading half of core.ports.Store: what read-outs and reports need."""
-
-    def orders(self, day: date | None = None) -> list[Order]: ...
-    def fills(self, day: date | None = None) -> list[Fill]: ...
-    def positions(self) -> list[Position]: ...
-    def get(self, space: str, key: str) -> Any: ...
-    def items(self, space: str) -> dict[str, Any]: ...
-    def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]: ...
-    def snapshot(self) -> Snapshot | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,8 @@
 """The audit segment: every line whole and in order, secrets masked, days in files of their own, nothing dropped on a full disk."""
 
 import json
-import resource
-import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from core.clock import ManualClock
 from core.errors import StoreError
 from storage.audit import AuditSegment, mask
 from tests.builders import T0
+from tests.disk import no_file_may_grow_beyond
 
 
 @pytest.fixture
@@ -32,19 +30,6 @@ def segment(tmp_path: Path, clock: ManualClock) -> Iterator[AuditSegment]:
 
 def lines(tmp_path: Path, day: str = "2026-11-20") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "audit" / f"practice-orders-{day}.jsonl").read_text().splitlines()]
-
-
-@contextmanager
-def no_file_may_grow_beyond(size: int) -> Iterator[None]:
-    """The operating system itself refuses: a write beyond `size` is cut short, the next one fails (EFBIG stands in for ENOSPC)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_request_and_its_reply_are_two_lines_with_one_number(tmp_path: Path, segment: AuditSegment) -> None:

@@ -1,9 +1,7 @@
 """The ledger on SQLite and on a real PostgreSQL: what was committed is there, what failed is not lost, and the journal has no gap."""
 
 import os
-import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from execution_engine.order_state import TERMINAL
 from storage import models
 from storage.store import SqlStore, open_reader, open_store
 from tests.builders import DAY, NIFTY, RELIANCE, T0, at, make_fill, make_order
+from tests.disk import no_file_may_grow_beyond
 
 ONE_SERVER = pytest.mark.xdist_group("postgresql")  # one worker has the server; the others need not start one
 BACKENDS = ["sqlite", pytest.param("postgresql", marks=ONE_SERVER)]
@@ -325,19 +324,6 @@ def test_a_short_lock_is_only_a_wait(tmp_path: Path) -> None:
     assert sequence(store) == [1]
     store.close()
     holder.close()
-
-
-@contextmanager
-def no_file_may_grow_beyond(size: int) -> Iterator[None]:
-    """The operating system itself refuses to write beyond `size` bytes of any file, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_disk_full_at_any_write_loses_nothing(tmp_path: Path) -> None:
