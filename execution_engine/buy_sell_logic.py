@@ -4,7 +4,8 @@ The rules (DESIGN section 3):
 1. A target acts when it changes. Its quantity is resolved once, at the change, and pinned.
 2. Lacking = wanted - held - still working. Nothing lacking = nothing.
 3. Working orders that overshoot or oppose what is lacking are cancelled first; we act again on terminal evidence, on the filled position.
-4. Crossing zero is two orders: the exit now, the entry after the exit's fill.
+4. Crossing zero is two orders: the exit now, the entry after the exit's fill. A stop, kill or square-off under way (`closing`) likewise
+   ends first, whatever the strategy wants next.
 5. An order of unknown fate blocks its key: whatever is wanted waits for evidence.
 6. An exit is never larger than what is ours, less what the broker was last seen to lack of what we believe (the shortfall).
 7. A child is never larger than the freeze quantity, floored to lots.
@@ -18,6 +19,8 @@ import msgspec
 
 from core.expiries import round_to_tick
 from core.types import Horizon, Instrument, Order, OrderRequest, OrderState, OrderType, Purpose, Side
+
+MANUAL = "manual"  # the strategy name of orders given by hand (execution_engine/manual_orders.py)
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -34,7 +37,8 @@ class Target(msgspec.Struct):
     which it was decided: entries never pay more than the cap beyond it.
 
     `latched` means the key acts no more until the strategy gives a different target; `pending` that a temporary refusal is to be
-    retried at the strategy's next bar. `purpose` is what its reducing orders are for (an exit, a square-off).
+    retried at the strategy's next bar; `closing` that what is held goes before `wanted` counts. `purpose` is what its reducing orders
+    are for (an exit, a square-off).
     """
 
     strategy: str
@@ -51,6 +55,12 @@ class Target(msgspec.Struct):
     latched: bool = False
     pending: bool = False
     purpose: Purpose = Purpose.EXIT
+    closing: bool = False
+
+    @property
+    def by_hand(self) -> bool:
+        """A person's own order made it: nothing completes or chases it, until it is flattened with everything else."""
+        return self.strategy == MANUAL and self.wanted != 0 and not self.closing
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -121,14 +131,15 @@ def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int,
     """
     if any(order.state is OrderState.UNKNOWN for order in working):
         return Plan(waiting="evidence for an order of unknown fate")
+    wanted = 0 if target.closing else target.wanted
     coming = sum(order.side.sign * order.remaining for order in working)
-    lacking = target.wanted - held - coming
+    lacking = wanted - held - coming
     if lacking == 0:
         return Plan()
-    if working and (_opposes(coming, target.wanted - held) or abs(coming) > abs(target.wanted - held)):
+    if working and (_opposes(coming, wanted - held) or abs(coming) > abs(wanted - held)):
         return _cancel_first(working)
-    crossing = held != 0 and target.wanted * held < 0
-    reducing = held != 0 and (target.wanted - held) * held < 0
+    crossing = held != 0 and wanted * held < 0
+    reducing = held != 0 and (wanted - held) * held < 0
     if crossing:
         lacking = -held - coming
         if lacking == 0:

@@ -14,6 +14,7 @@ import msgspec
 from core.events import Command
 from core.types import TradingState
 from execution_engine.engine import Engine
+from execution_engine.manual_orders import ManualOrders
 from execution_engine.portfolio import EXTERNAL
 
 PATIENCE = timedelta(seconds=60)
@@ -34,6 +35,7 @@ class Control:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._waiting: list[_Waiting] = []
+        self.by_hand: ManualOrders | None = None  # None: no orders by hand are taken
 
     def handle(self, engine: Engine, command: Command) -> None:
         handlers: Mapping[str, Callable[[Engine, Command], None]] = {
@@ -44,6 +46,8 @@ class Control:
             "kill": self._kill,
             "acknowledge": self._acknowledge,
         }
+        if self.by_hand is not None:
+            handlers = {**handlers, "order": self.by_hand.take}
         handler = handlers.get(command.name)
         if handler is None:
             self._answer(command.id, False, f"the engine knows no command {command.name!r}; there are {', '.join(handlers)}", None)
@@ -53,6 +57,8 @@ class Control:
 
     def check(self, engine: Engine) -> None:
         """Answer the commands whose outcome is known now."""
+        if self.by_hand is not None:
+            self.by_hand.check(engine)
         if not self._waiting:
             return
         now = engine.clock.now()
@@ -95,7 +101,7 @@ class Control:
             self._answer(command.id, False, text, None)
             return
         engine.set_state(TradingState.HALTED, "kill by command")
-        engine.store.commit()
+        engine.settle()
         engine.square_off.now_all("kill by command", engine.clock.now(), whole_account=whole is not None)
         self._wait(engine, command)
 

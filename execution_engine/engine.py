@@ -22,6 +22,7 @@ from core.types import (
     Horizon,
     Instrument,
     Order,
+    OrderRequest,
     OrderState,
     Purpose,
     Refused,
@@ -32,6 +33,7 @@ from core.types import (
 )
 from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan, quantity_for
 from execution_engine.order_manager import Alert, Change, OrderDesk
+from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.reconciliation import Reconciliation
 from execution_engine.runs import Run
@@ -149,7 +151,12 @@ class Engine:
                     self._by_tick.setdefault(instrument.key, []).append(run)
                 self.bars.watch(instrument, run.strategy.interval, now)
         self._rewatch()
-        self.square_off.arm(day, {*names.values(), *(held.instrument for held in self.portfolio.positions() if held.quantity)})
+        held = (position.instrument for position in self.portfolio.positions() if position.quantity)
+        self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
+        self.reconciliation.open_day()
+        for target in self.targets:  # an exit that was under way when the process ended goes on
+            if self._lacks_exit(target):
+                self._look_again(target)
         self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
@@ -206,10 +213,9 @@ class Engine:
             self.timers.set("bars", due)
         try:
             self.store.commit()
-            if self.world.blind_reason and self.world.blind_reason.startswith("ledger"):
-                self.world.blind_reason = None
+            self.world.blinded.pop("ledger", None)
         except StoreError as error:
-            self._blind(f"ledger not writable: {error}")
+            self._blind(error)
 
     def wake_at(self) -> datetime:
         return self.timers.next_at(self.clock.now())
@@ -310,6 +316,8 @@ class Engine:
             {"strategy": signal.strategy, "name": signal.name, "instrument": signal.instrument.key, "target": signal.target,
              "wanted": wanted, "stop": stop, "take_profit": take_profit, "why": signal.why},
         )  # fmt: skip
+        if old is not None and (old.closing or (old.latched and old.wanted == 0)) and self.portfolio.position(old.strategy, old.instrument):
+            target.closing, target.purpose = True, old.purpose  # a stop, a kill or a square-off is carried out before anything new
         self._retries.pop((signal.strategy, signal.name), None)
         self.targets.keep(target)
         self._rewatch()
@@ -319,9 +327,12 @@ class Engine:
         """Send what the target still lacks, by the rules of buy_sell_logic; safe to call at any time."""
         held = self.portfolio.position(target.strategy, target.instrument)
         working = self.desk.working(target.strategy, target.name)
-        if target.latched and target.wanted != 0 and not working:
+        if target.closing and held == 0:
+            target.closing = False
+            self.targets.keep(target)
+        if target.by_hand or (target.latched and target.wanted != 0 and not working):
             return
-        if self.desk.unbooked(target.strategy, target.name):
+        if any((order.strategy, order.name) == (target.strategy, target.name) for order in self.desk.unbooked()):
             self.timers.set("evidence", self.clock.now() + SECOND)
             return
         todo = plan(
@@ -338,18 +349,22 @@ class Engine:
             self._after_login.add((target.strategy, target.name))
             return
         for order in todo.cancel:
-            self._replan.add(order.id)
-            self.desk.cancel(order, self.clock.now(), "planned again: the target changed")
-        if exits and not self._exit_may_go(target):
-            return
-        for request in todo.send:
+            self._cancel_and_replan(order, "planned again: the target changed")
+        if todo.waiting or (exits and (self.reconciliation.recovering or not self._way_is_clear(todo.send[0]))):
+            self._look_again(target)
+        elif todo.send and (not exits or self._exit_may_go(target)):
+            self._send(target, todo.send)
+
+    def _send(self, target: Target, requests: Iterable[OrderRequest]) -> None:
+        """Ask the gate about each, and submit until one is refused."""
+        for request in requests:
             verdict = self.gate.review(request, self.world)
             if isinstance(verdict, Refused):
                 self._on_refused(target, verdict)
                 break
+            if not self._submit(verdict):
+                break
             target.pending = False
-            self._submit(verdict)
-        if todo.send and target.pending is False:
             self.targets.keep(target)
         self._take_breaches()
 
@@ -359,18 +374,26 @@ class Engine:
             self.act(target)
             return
         target.wanted, target.latched, target.purpose, target.why = 0, True, purpose, why
+        target.closing = target.pending = False
         target.stop = target.take_profit = None
         self.store.journal(self.clock.now(), "flatten", {"strategy": target.strategy, "name": target.name, "why": why})
         self.targets.keep(target)
         self._rewatch()
         self.act(target)
 
-    def _submit(self, approved: Approved) -> None:
+    def _submit(self, approved: Approved) -> bool:
+        """Whether the order was handed on; an entry whose intent is not on disk is not, and waits for its strategy's next bar."""
         try:
             self.desk.submit(approved, self.clock.now())
         except StoreError as error:
-            self._blind(f"ledger not writable: {error}")
+            self._blind(error)
+            target = self.targets.get(approved.request.strategy, approved.request.name)
+            if target is not None:
+                target.pending = True
+                self.targets.keep(target)
+            return False
         self.timers.set("ladder", self.clock.now() + timedelta(seconds=self.ladder.step_s))
+        return True
 
     def _on_refused(self, target: Target, refused: Refused) -> None:
         self._refused(target.strategy, target.name, refused.rule, refused.reason)
@@ -440,7 +463,6 @@ class Engine:
         if change is None:
             return
         order = change.order
-        target = self.targets.get(order.strategy, order.name)
         for fill in change.fills:
             self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
             for run in self.runs:
@@ -449,20 +471,65 @@ class Engine:
                     self._save_state(run)
         if order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
             self.timers.set("evidence", self.clock.now() + SECOND)
-        if change.ended and target is not None:
+        target = self.targets.get(order.strategy, order.name)  # as it is after the fills: they may have changed the strategy's mind
+        if target is None:
+            return
+        if change.ended:
             self._on_ended(order, target)
+        elif change.before in TERMINAL:  # filled after its end, or alive again
+            if target.latched and target.wanted:
+                self._latch(target, f"{order.tag} went on after its end")
+            self.act(target)
+        elif change.before in IN_FLIGHT and order.state not in IN_FLIGHT and not target.pending:
+            self.act(target)  # its fate is known at last, and it may not be wanted any more
 
     def _on_ended(self, order: Order, target: Target) -> None:
         replanned = order.id in self._replan
         self._replan.discard(order.id)
         if order.state is OrderState.REJECTED:
             self.alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
-        if order.state is OrderState.FILLED or replanned or (order.purpose is Purpose.ENTRY and target.latched):
+        lacking = target.wanted - self.portfolio.position(target.strategy, target.instrument)
+        unwanted = order.purpose is Purpose.ENTRY and (target.latched or lacking * order.side.sign <= 0)
+        if order.state is OrderState.FILLED or replanned or unwanted:
             self.act(target)
         elif order.purpose is Purpose.ENTRY:
             self._latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
         else:
             self._retry_exit(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+            self.executor.read_books(positions=True, urgent=True)  # it may have been closed by others: the next try goes by what is true
+
+    def _lacks_exit(self, target: Target) -> bool:
+        held = self.portfolio.position(target.strategy, target.instrument)
+        return held != 0 and (target.closing or (target.wanted - held) * held < 0)
+
+    def _way_is_clear(self, exit_: OrderRequest | Order) -> bool:
+        """No self-trade: whether nothing of ours rests where this exit would meet it. An entry in its way is cancelled, an exit awaited.
+
+        An order of unknown fate is neither: being flat outweighs what may not even exist.
+        """
+        met = [
+            order
+            for order in self.desk.live()
+            if order.instrument.key == exit_.instrument.key
+            and order.side is not exit_.side
+            and order.state not in (OrderState.UNKNOWN, OrderState.TRIGGER_PENDING)
+            and (exit_.limit_price - order.limit_price) * exit_.side.sign >= 0
+        ]
+        for order in met:
+            if order.purpose is Purpose.ENTRY:
+                self._cancel_and_replan(order, "an exit of ours would trade with it")
+        return not met
+
+    def _cancel_and_replan(self, order: Order, why: str) -> None:
+        """Cancel, and let its key act again on the filled position: such an end is no reason to latch."""
+        self._replan.add(order.id)
+        self.desk.cancel(order, self.clock.now(), why)
+
+    def _look_again(self, target: Target) -> None:
+        """What waits for something is looked at again every two seconds, unless a retry is due anyway."""
+        name = f"retry|{target.strategy}|{target.name}"
+        if self.timers.due(name) is None:
+            self.timers.set(name, self.clock.now() + 2 * SECOND)
 
     def _retry_exit(self, target: Target, why: str) -> None:
         """The exit ladder: bounded back-off (1, 2, 4 ... 30 s), a warning at the third try and a page at the sixth, until flat."""
@@ -493,7 +560,7 @@ class Engine:
     def _climb(self) -> None:
         """The price ladder: move what rests too long; an entry at its cap is cancelled (and latches), an exit goes on."""
         now = self.clock.now()
-        resting = [order for order in self.desk.live() if order.purpose is not Purpose.PROTECT]
+        resting = [o for o in self.desk.live() if o.purpose is not Purpose.PROTECT and not self.targets.by_hand(o)]
         silent = now - timedelta(seconds=self.ladder.step_s)
         if any(order.state in UNCONFIRMED and order.updated_at <= silent for order in resting):
             self.executor.read_books(positions=True)  # its update may be lost
@@ -525,9 +592,10 @@ class Engine:
         )
         if isinstance(verdict, Refused):
             self._refused(order.strategy, order.name, verdict.rule, verdict.reason)
+        elif order.purpose is not Purpose.ENTRY and not self._way_is_clear(msgspec.structs.replace(order, limit_price=price)):
+            return
         elif not self.desk.reprice(order, price, now, "price ladder"):
-            self._replan.add(order.id)
-            self.desk.cancel(order, now, "no modification left; planned again")
+            self._cancel_and_replan(order, "no modification left; planned again")
 
     # --- status and time --------------------------------------------------------------------------------------------------------------
 
@@ -596,7 +664,9 @@ class Engine:
         """Somebody else closed what a strategy held: its key latches at what is left until the strategy gives a different target."""
         target = self.targets.holding(strategy, instrument)
         if target is not None:
-            self._latch(target, "closed from outside")
+            if target.wanted:
+                self._latch(target, "closed from outside")
+            self.act(target)  # an exit of ours that is still working would open the other side
 
     # --- small things ---------------------------------------------------------------------------------------------------------------
 
@@ -623,13 +693,14 @@ class Engine:
             run.kept = copy.deepcopy(now_is)  # the strategy goes on changing what it gave
             self.store.put("strategy", f"{strategy.name}|{strategy.logical or '*'}", strategy.saved())
 
-    def _blind(self, reason: str) -> None:
-        if self.world.blind_reason != reason:
-            self.world.blind_reason = reason
+    def _blind(self, error: StoreError) -> None:
+        reason = f"ledger not writable: {error}"
+        if self.world.blinded.get("ledger") != reason:
+            self.world.blinded["ledger"] = reason
             self.alert("page", "Entries are off", reason)
 
     @property
     def flat(self) -> bool:
-        """Nothing intraday of ours is open and no order of ours is alive."""
+        """Nothing intraday of ours is open, no order of ours is alive, and every fill of ours is booked."""
         held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != EXTERNAL for p in self.portfolio.positions())
-        return not held and not self.desk.live()
+        return not held and not self.desk.live() and not self.desk.unbooked()

@@ -9,6 +9,7 @@ Rules kept here (promises P1, P2, P11):
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import date, datetime
 
 import msgspec
@@ -169,7 +170,8 @@ class OrderDesk:
             self._store.commit()  # P1: on disk before it leaves
         except StoreError:
             if request.purpose is Purpose.ENTRY:  # an exit goes on without the ledger: being flat outweighs being written down
-                self._keep(move(order, OrderState.CANCELLED, now, reason="never sent: the ledger could not be written"))
+                never = move(order, OrderState.CANCELLED, now, reason="never sent: the ledger could not be written")
+                self._changed(order, never, (), "the ledger")  # joins what the next commit writes, after the intent
                 raise
         self.sent.append(now)
         self.orders_today += 1
@@ -233,17 +235,12 @@ class OrderDesk:
                     changes.append(change)
         return changes
 
-    def unbooked(self, strategy: str, name: str) -> bool:
-        """Whether the broker filled something of this key that is not in our position yet: nothing may be decided on it until it is."""
-        return any(
-            order.filled > self._portfolio.booked(order.id)
-            for order in self._orders.values()
-            if order.strategy == strategy and order.name == name and order.filled
-        )
+    def unbooked(self) -> list[Order]:
+        """Orders of which the broker filled more than our position holds yet: nothing may be decided on their keys until it does."""
+        return [order for order in self._orders.values() if order.filled and order.filled > self._portfolio.booked(order.id)]
 
     def not_found(self, order: Order, now: datetime, evidence: str) -> Change:
         """Close an UNKNOWN order by the absence rule; `evidence` says what was read. Never sent again by itself."""
-        order = move(order, OrderState.UNKNOWN, now) if order.state is OrderState.SENDING else order
         return self._changed(order, move(order, OrderState.NOT_FOUND, now, reason=evidence), (), "absence rule")
 
     def owner(self, broker_order_id: str, tag: str | None) -> Order | None:
@@ -280,7 +277,8 @@ class OrderDesk:
         self._keep(order)
         self._store.save_order(order)
         self._store.journal(now, kind, {"order": order.id, "instrument": order.instrument.key, "why": why})
-        self._store.commit()
+        with suppress(StoreError):  # the order itself is on disk, the broker's book knows the rest; the batch's own commit tells of it
+            self._store.commit()
         self.sent.append(now)
 
     def _changed(self, before: Order, order: Order, fills: tuple[Fill, ...], source: str) -> Change:

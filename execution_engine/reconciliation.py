@@ -60,6 +60,17 @@ class Reconciliation:
         """Our believed net less the broker's, as last compared; 0 when they agreed (fills since then move both alike)."""
         return sum(missing for (key, _), missing in self._shortfalls.items() if key == instrument.key)
 
+    @property
+    def recovering(self) -> bool:
+        """Whether the first read of this process is still to come: exits wait for it, but not for books that cannot be read."""
+        return "recovery" in self._world.blinded and self._failed < FAILED_READS
+
+    def open_day(self) -> None:
+        """What the account holds beside ours is taken as it is at the day's first read (it was delivered, or expired, overnight)."""
+        self._baseline = False
+        self._foreign_orders.clear()
+        self._foreign_trades.clear()
+
     def next_look_s(self) -> float:
         """When to look for evidence again: 1, 2, 4, 8, 16, then every 30 seconds."""
         self._looks += 1
@@ -96,13 +107,13 @@ class Reconciliation:
         for trade in books.trades:
             if self._desk.owner(trade.broker_order_id, None) is None:
                 order = self._foreign_orders.get(trade.broker_order_id)
-                self._book_foreign(trade, order.product if order is not None else "")
+                if order is not None:  # without a row it may be ours, younger than the order book read before it: the next read tells
+                    self._book_foreign(trade, order.product)
         changes += self._absence(books)
         self._acknowledged(books)
         if books.positions is not None:
             self._positions(books, books.positions)
-            if self._world.blind_reason == RECOVERING:
-                self._world.blind_reason = None
+            self._world.blinded.pop("recovery", None)
         if not self._desk.unknown():
             self._looks = 0
         return changes
@@ -112,8 +123,8 @@ class Reconciliation:
     def _absence(self, books: Books) -> list[Change]:
         changes = []
         for order in self._desk.unknown():
-            if order.updated_at >= books.asked_at:
-                continue
+            if order.state is not OrderState.UNKNOWN or order.updated_at >= books.asked_at:
+                continue  # SENDING: its call has not come back, it may leave a second from now
             if self._same_shape(order, books):
                 self._absent.pop(order.id, None)  # it may be ours under a lost tag: never proof of absence
                 continue
@@ -153,12 +164,12 @@ class Reconciliation:
             for order in self._desk.live()
             if order.broker_order_id and order.broker_order_id not in rows and order.created_at + ACKED_WITHIN < books.asked_at
         ]
-        reason = f"books: {missing[0].broker_order_id} was acknowledged and is not in the order book" if missing else None
-        if reason and self._world.blind_reason is None:
-            self._world.blind_reason = reason
+        if not missing:
+            self._world.blinded.pop("books", None)
+        elif "books" not in self._world.blinded:
+            reason = f"books: {missing[0].broker_order_id} was acknowledged and is not in the order book"
+            self._world.blinded["books"] = reason
             self._alert("page", "Entries are off", f"{reason}; they resume when the book shows it")
-        elif reason is None and self._world.blind_reason and self._world.blind_reason.startswith("books"):
-            self._world.blind_reason = None
 
     # --- positions --------------------------------------------------------------------------------------------------------------------
 
@@ -188,15 +199,15 @@ class Reconciliation:
                 self._shortfalls.pop(key, None)
                 if self._world.frozen_by_books.pop(instrument.key, None):
                     self._store.journal(books.at, "thawed", {"instrument": instrument.key, "quantity": real})
-            elif not self._baseline and row is not None and self._portfolio.owned(instrument, key[1]) == 0:
-                self._adopt(books, row)
+            elif not self._baseline and self._portfolio.owned(instrument, key[1]) == 0:
+                self._adopt(books, row or BrokerPosition(instrument, key[1], 0, self._world.last_price(instrument) or 0.0))
             elif not self._in_flight(instrument, books):
                 self._differ(books, instrument, key, believed, real)
         self._baseline = True
 
     def _adopt(self, books: Books, row: BrokerPosition) -> None:
-        """At the first read of a process: what the account holds beside ours is EXTERNAL from the start."""
-        why = "held at the broker when the process started"
+        """At the first read of a process or day: what the account holds beside ours is EXTERNAL from the start."""
+        why = "held at the broker when the day's first read was made"
         for change in self._portfolio.adopt(row.instrument, row.product, row.quantity, row.average_price, books.at, why):
             facts = {"strategy": change.strategy, "instrument": change.instrument.key, "product": change.product,
                      "quantity": change.quantity, "why": change.why}  # fmt: skip

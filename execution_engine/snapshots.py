@@ -75,7 +75,7 @@ def _status(engine: Engine, orders: Sequence[Order], alerts: Sequence[dict[str, 
         "orders": dict(sorted(Counter(str(order.state) for order in orders).items())),
         "pnl": pnl,
         "alerts": list(alerts),
-        "blind": world.blind_reason,
+        "blind": world.blind,
         "frozen": {**world.frozen_by_books, **engine.desk.frozen},
         "square_off": engine.square_off.rounds(),
         "strategies": [

@@ -72,9 +72,13 @@ class SquareOff:
         """Set the day's timers; a round whose time has passed fires with the next timers."""
         self._rounds.clear()
         for instrument in sorted(instruments, key=lambda one: one.key):
-            plan = self._plan(instrument)
-            if plan is not None and instrument.tradable:
-                self._include(day, instrument, plan)
+            self.include(day, instrument)
+
+    def include(self, day: date, instrument: Instrument) -> None:
+        """Bring one more instrument under its square-off of today."""
+        plan = self._plan(instrument)
+        if plan is not None and instrument.tradable:
+            self._include(day, instrument, plan)
 
     def fire(self, name: str, now: datetime) -> None:
         """The round's timer: begin, or look again."""
@@ -95,7 +99,7 @@ class SquareOff:
             this.flat = None
             for target in self._to_flatten(held, working, now):
                 self._flatten(target, "square-off", Purpose.SQUARE_OFF)
-            self._tell(this, held, now)
+            self._tell(this, held, working, now)
         if now < this.closes:
             self._timers.set(f"square_off|{name}", now + AGAIN)
 
@@ -139,7 +143,8 @@ class SquareOff:
             and position.horizon is Horizon.INTRADAY
             and position.instrument.key in this.keys
         ]
-        working = [o for o in self._desk.live() if o.instrument.key in this.keys and o.horizon is Horizon.INTRADAY]
+        orders = (*self._desk.live(), *self._desk.unbooked())
+        working = [o for o in orders if o.instrument.key in this.keys and o.horizon is Horizon.INTRADAY]
         return held, working
 
     def _to_flatten(self, held: Iterable[Position], working: Iterable[Order], now: datetime) -> list[Target]:
@@ -152,15 +157,18 @@ class SquareOff:
             found[target.strategy, target.name] = target
         for order in working:
             known = self._targets.get(order.strategy, order.name)
-            if known is not None:
-                found[known.strategy, known.name] = known
+            if known is None:
+                known = Target(order.strategy, order.name, order.instrument, 0, 0, order.horizon, now)
+            found[known.strategy, known.name] = known
         return [found[key] for key in sorted(found)]
 
-    def _tell(self, this: Round, held: list[Position], now: datetime) -> None:
-        if now < this.page_at or this.paged or not held:
+    def _tell(self, this: Round, held: list[Position], working: list[Order], now: datetime) -> None:
+        if now < this.page_at or this.paged:
             return
         this.paged = True
-        what = ", ".join(f"{position.quantity} {position.instrument.key} ({position.strategy})" for position in held)
+        open_ = [f"{position.quantity} {position.instrument.key} ({position.strategy})" for position in held]
+        alive = [f"{order.side} {order.quantity} {order.instrument.key} {order.state} ({order.strategy}, {order.tag})" for order in working]
+        what = ", ".join(open_ + alive)
         text = f"still open at {now:%H:%M:%S}, the deadline is near: {what}; close them at the broker's terminal if they remain"
         self._alert("page", "Not flat", text)
 

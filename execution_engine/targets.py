@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from core.ports import Store
-from core.types import Horizon, Instrument, Purpose
+from core.types import Horizon, Instrument, Order, Purpose
 from execution_engine.buy_sell_logic import Target
 
 SPACE = "targets"
@@ -31,6 +31,11 @@ class Targets:
         if not self._pending:
             return []
         return [one for one in self._pending.values() if one.strategy == strategy and one.instrument.key == instrument.key]
+
+    def by_hand(self, order: Order) -> bool:
+        """Whether an order was given by hand and nothing else acts on its key."""
+        target = self._targets.get((order.strategy, order.name))
+        return target is not None and target.by_hand
 
     def __iter__(self) -> Iterator[Target]:
         return iter(list(self._targets.values()))
@@ -83,6 +88,7 @@ def _to_json(target: Target) -> dict[str, Any]:
         "latched": target.latched,
         "pending": target.pending,
         "purpose": str(target.purpose),
+        "closing": target.closing,
     }
 
 
@@ -102,4 +108,5 @@ def _from_json(value: dict[str, Any], instrument: Instrument) -> Target:
         latched=value["latched"],
         pending=value["pending"],
         purpose=Purpose(value["purpose"]),
+        closing=value["closing"],
     )

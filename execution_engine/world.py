@@ -60,7 +60,7 @@ class World:
         self.canary: Instrument | None = None
         self.stale_after = 5.0
         self.feed_losses: Callable[[], Mapping[str, object]] = dict  # what of the feed was not used, and why; the wiring knows the parts
-        self.blind_reason: str | None = None
+        self.blinded: dict[str, str] = {}  # cause (recovery, ledger, books) -> why entries are off
         self.frozen_by_books: dict[str, str] = {}
         self._plans: dict[str, SquareOffPlan | None] = {}
 
@@ -108,7 +108,7 @@ class World:
 
     @property
     def blind(self) -> str | None:
-        return self.blind_reason
+        return next(iter(self.blinded.values()), None)
 
     def frozen(self, instrument: Instrument) -> str | None:
         return self._desk.frozen.get(instrument.key) or self.frozen_by_books.get(instrument.key)

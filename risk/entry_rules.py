@@ -93,7 +93,7 @@ class FreshData(Rule):
         received = book.received_age(instrument)
         if received is None:
             return Reason(f"no tick of {instrument.key} yet", permanent=False)
-        if not received <= self.settings.stale_after:
+        if not abs(received) <= self.settings.stale_after:  # from the future: our clock went back, and no age can be trusted
             return Reason(f"last tick of {instrument.key} is {received:.1f} s old", permanent=False)
         exchange = book.exchange_age(instrument)
         if exchange is not None and not exchange <= self.settings.exchange_stale_after:

@@ -31,7 +31,7 @@ def from_ledger(house: House, day: date) -> bool:
     if gate is not None:
         engine.gate.restore(gate)
     if house.broker_worker is not None:
-        engine.world.blind_reason = RECOVERING
+        engine.world.blinded["recovery"] = RECOVERING
     resumed = bool(store.get("engine", "day") == day.isoformat())
     if fills or live:
         logger.info("recovered {} fills, {} live orders, {} positions", len(fills), len(live), sum(1 for p in positions if p.quantity))

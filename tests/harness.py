@@ -153,7 +153,7 @@ class Harness:
         gate = store.get("engine", "gate")
         if gate is not None:
             engine.gate.restore(gate)
-        engine.world.blind_reason = RECOVERING
+        engine.world.blinded["recovery"] = RECOVERING
         engine.targets.restore(lambda key: self.instrument)
 
     # --- the market -----------------------------------------------------------------------------------------------------------------
@@ -190,6 +190,12 @@ class Harness:
         now = self.clock.now()
         price = self.engine.world.last_price(self.instrument) or 0.0
         self.engine.process(Bar(self.instrument, now - timedelta(minutes=5), now, 5, price, price, price, price))
+        self.engine.settle()
+
+    def say(self, target: float, **more: Any) -> None:
+        """The strategy wants `target` without a bar or a tick having come."""
+        self.strategy.at = self.clock.now()
+        self.engine.take_signal(self.run, self.strategy.signal(self.instrument, target, **more))
         self.engine.settle()
 
     # --- the broker -----------------------------------------------------------------------------------------------------------------

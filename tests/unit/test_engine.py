@@ -413,7 +413,7 @@ def test_a_full_disk_stops_entries_and_lets_exits_go() -> None:
     assert any(title == "Entries are off" for _, title, _ in it.alerts)
     it.store.fail_commits = 0
     it.tick(25000.0, 1)
-    assert it.engine.world.blind_reason is None
+    assert it.engine.world.blind is None
 
 
 def test_a_position_that_differs_freezes_entries_after_two_reads_and_thaws_when_equal() -> None:
