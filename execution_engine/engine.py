@@ -32,6 +32,7 @@ from core.types import (
     TradingState,
 )
 from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan, quantity_for
+from execution_engine.exits import Exits
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
@@ -44,7 +45,6 @@ from execution_engine.world import World
 from risk.gate import Gate
 
 SECOND = timedelta(seconds=1)
-EXITS_A_MINUTE = 10
 UNCONFIRMED = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_MODIFY, OrderState.PENDING_CANCEL})
 
 
@@ -104,10 +104,8 @@ class Engine:
         self._books_every_s = books_every_s
         self._record = record
         self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
-        self._retries: dict[tuple[str, str], int] = {}
-        self._exits: dict[tuple[str, str], deque[datetime]] = {}
-        self._slowed: set[tuple[str, str]] = set()
         self._after_login: set[tuple[str, str]] = set()  # keys whose exits or cancels wait until somebody has logged in
+        self.exits = Exits(clock, self.timers, desk, portfolio, alert, self._cancel_and_replan)
         self.square_off = SquareOff(
             timers=self.timers,
             store=store,
@@ -155,8 +153,8 @@ class Engine:
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
         for target in self.targets:  # an exit that was under way when the process ended goes on
-            if self._lacks_exit(target):
-                self._look_again(target)
+            if self.exits.lacking(target):
+                self.exits.look_again(target)
         self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
@@ -318,7 +316,7 @@ class Engine:
         )  # fmt: skip
         if old is not None and (old.closing or (old.latched and old.wanted == 0)) and self.portfolio.position(old.strategy, old.instrument):
             target.closing, target.purpose = True, old.purpose  # a stop, a kill or a square-off is carried out before anything new
-        self._retries.pop((signal.strategy, signal.name), None)
+        self.exits.forget_tries(signal.strategy, signal.name)
         self.targets.keep(target)
         self._rewatch()
         self.act(target)
@@ -350,9 +348,9 @@ class Engine:
             return
         for order in todo.cancel:
             self._cancel_and_replan(order, "planned again: the target changed")
-        if todo.waiting or (exits and (self.reconciliation.recovering or not self._way_is_clear(todo.send[0]))):
-            self._look_again(target)
-        elif todo.send and (not exits or self._exit_may_go(target)):
+        if todo.waiting or (exits and (self.reconciliation.recovering or not self.exits.way_is_clear(todo.send[0]))):
+            self.exits.look_again(target)
+        elif todo.send and (not exits or self.exits.may_go(target)):
             self._send(target, todo.send)
 
     def _send(self, target: Target, requests: Iterable[OrderRequest]) -> None:
@@ -398,7 +396,7 @@ class Engine:
     def _on_refused(self, target: Target, refused: Refused) -> None:
         self._refused(target.strategy, target.name, refused.rule, refused.reason)
         if refused.request.purpose is not Purpose.ENTRY:
-            self._retry_exit(target, f"refused by {refused.rule}: {refused.reason}")
+            self.exits.retry(target, f"refused by {refused.rule}: {refused.reason}")
         elif refused.permanent:
             self._latch(target, f"refused: {refused.reason}")
         else:
@@ -495,67 +493,13 @@ class Engine:
         elif order.purpose is Purpose.ENTRY:
             self._latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
         else:
-            self._retry_exit(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+            self.exits.retry(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
             self.executor.read_books(positions=True, urgent=True)  # it may have been closed by others: the next try goes by what is true
-
-    def _lacks_exit(self, target: Target) -> bool:
-        held = self.portfolio.position(target.strategy, target.instrument)
-        return held != 0 and (target.closing or (target.wanted - held) * held < 0)
-
-    def _way_is_clear(self, exit_: OrderRequest | Order) -> bool:
-        """No self-trade: whether nothing of ours rests where this exit would meet it. An entry in its way is cancelled, an exit awaited.
-
-        An order of unknown fate is neither: being flat outweighs what may not even exist.
-        """
-        met = [
-            order
-            for order in self.desk.live()
-            if order.instrument.key == exit_.instrument.key
-            and order.side is not exit_.side
-            and order.state not in (OrderState.UNKNOWN, OrderState.TRIGGER_PENDING)
-            and (exit_.limit_price - order.limit_price) * exit_.side.sign >= 0
-        ]
-        for order in met:
-            if order.purpose is Purpose.ENTRY:
-                self._cancel_and_replan(order, "an exit of ours would trade with it")
-        return not met
 
     def _cancel_and_replan(self, order: Order, why: str) -> None:
         """Cancel, and let its key act again on the filled position: such an end is no reason to latch."""
         self._replan.add(order.id)
         self.desk.cancel(order, self.clock.now(), why)
-
-    def _look_again(self, target: Target) -> None:
-        """What waits for something is looked at again every two seconds, unless a retry is due anyway."""
-        name = f"retry|{target.strategy}|{target.name}"
-        if self.timers.due(name) is None:
-            self.timers.set(name, self.clock.now() + 2 * SECOND)
-
-    def _retry_exit(self, target: Target, why: str) -> None:
-        """The exit ladder: bounded back-off (1, 2, 4 ... 30 s), a warning at the third try and a page at the sixth, until flat."""
-        key = (target.strategy, target.name)
-        tries = self._retries.get(key, 0) + 1
-        self._retries[key] = tries
-        if tries in (3, 6):
-            text = f"{target.strategy} {target.instrument.key}: {tries} tries failed, last: {why}"
-            self.alert("page" if tries >= 6 else "warn", "Exit does not get through", text)
-        wait = min(30.0, 2.0 ** (tries - 1))
-        self.timers.set(f"retry|{target.strategy}|{target.name}", self.clock.now() + timedelta(seconds=wait))
-
-    def _exit_may_go(self, target: Target) -> bool:
-        """An exit that keeps coming back is slowed down: more than ten for one key within a minute, and it goes every 30 seconds."""
-        now, key = self.clock.now(), (target.strategy, target.name)
-        sent = self._exits.setdefault(key, deque(maxlen=EXITS_A_MINUTE))
-        if len(sent) < EXITS_A_MINUTE or (now - sent[0]).total_seconds() >= 60:
-            self._slowed.discard(key)
-        elif (now - sent[-1]).total_seconds() < 30:
-            if key not in self._slowed:
-                self._slowed.add(key)
-                self.alert("page", "Exits do not settle", f"{target.strategy} {target.instrument.key}: {EXITS_A_MINUTE} in a minute")
-            self.timers.set(f"retry|{target.strategy}|{target.name}", now + timedelta(seconds=30))
-            return False
-        sent.append(now)
-        return True
 
     def _climb(self) -> None:
         """The price ladder: move what rests too long; an entry at its cap is cancelled (and latches), an exit goes on."""
@@ -592,7 +536,7 @@ class Engine:
         )
         if isinstance(verdict, Refused):
             self._refused(order.strategy, order.name, verdict.rule, verdict.reason)
-        elif order.purpose is not Purpose.ENTRY and not self._way_is_clear(msgspec.structs.replace(order, limit_price=price)):
+        elif order.purpose is not Purpose.ENTRY and not self.exits.way_is_clear(msgspec.structs.replace(order, limit_price=price)):
             return
         elif not self.desk.reprice(order, price, now, "price ladder"):
             self._cancel_and_replan(order, "no modification left; planned again")

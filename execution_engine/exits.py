@@ -1,0 +1,98 @@
+"""How exits get through: tried again with a back-off, slowed when they do not settle, and kept from trading with ourselves.
+
+Rules:
+1. A failed exit is tried again after 1, 2, 4 ... 30 seconds until it is through; a warning at the third try, a page at the sixth.
+2. What waits for something (a cancel, evidence, a first price) is looked at again every two seconds.
+3. More than ten exits of one key within a minute do not settle: a page, and then one every 30 seconds.
+4. No self-trade: an exit waits while an order of ours rests where they would meet. An entry there is cancelled, an exit awaited; an
+   order of unknown fate is neither, being flat outweighs what may not even exist.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from core.ports import Clock
+from core.types import Order, OrderRequest, OrderState, Purpose
+from execution_engine.buy_sell_logic import Target
+from execution_engine.order_manager import Alert, OrderDesk
+from execution_engine.portfolio import Portfolio
+from execution_engine.timers import Timers
+
+A_MINUTE = 10
+LOOK_AGAIN = timedelta(seconds=2)
+
+
+class Exits:
+    """Keeps, by key, how often an exit was tried and when. `cancel` is the engine's: cancel an order and let its key act again."""
+
+    def __init__(
+        self, clock: Clock, timers: Timers, desk: OrderDesk, portfolio: Portfolio, alert: Alert, cancel: Callable[[Order, str], None]
+    ) -> None:
+        self._clock = clock
+        self._timers = timers
+        self._desk = desk
+        self._portfolio = portfolio
+        self._alert = alert
+        self._cancel = cancel
+        self._tries: dict[tuple[str, str], int] = {}
+        self._sent: dict[tuple[str, str], deque[datetime]] = {}
+        self._slowed: set[tuple[str, str]] = set()
+
+    def lacking(self, target: Target) -> bool:
+        """Whether part of what is held is to go and has not gone yet."""
+        held = self._portfolio.position(target.strategy, target.instrument)
+        return held != 0 and (target.closing or (target.wanted - held) * held < 0)
+
+    def retry(self, target: Target, why: str) -> None:
+        """It failed: the next try comes by itself."""
+        key = (target.strategy, target.name)
+        tries = self._tries.get(key, 0) + 1
+        self._tries[key] = tries
+        if tries in (3, 6):
+            text = f"{target.strategy} {target.instrument.key}: {tries} tries failed, last: {why}"
+            self._alert("page" if tries >= 6 else "warn", "Exit does not get through", text)
+        self._timers.set(_timer(target), self._clock.now() + timedelta(seconds=min(30.0, 2.0 ** (tries - 1))))
+
+    def forget_tries(self, strategy: str, name: str) -> None:
+        """The strategy wants something else: the back-off begins anew."""
+        self._tries.pop((strategy, name), None)
+
+    def look_again(self, target: Target) -> None:
+        """It waits for something; a retry that is due anyway serves."""
+        if self._timers.due(_timer(target)) is None:
+            self._timers.set(_timer(target), self._clock.now() + LOOK_AGAIN)
+
+    def may_go(self, target: Target) -> bool:
+        """Count one exit, or hold it back because this key's exits do not settle."""
+        now, key = self._clock.now(), (target.strategy, target.name)
+        sent = self._sent.setdefault(key, deque(maxlen=A_MINUTE))
+        if len(sent) < A_MINUTE or (now - sent[0]).total_seconds() >= 60:
+            self._slowed.discard(key)
+        elif (now - sent[-1]).total_seconds() < 30:
+            if key not in self._slowed:
+                self._slowed.add(key)
+                self._alert("page", "Exits do not settle", f"{target.strategy} {target.instrument.key}: {A_MINUTE} in a minute")
+            self._timers.set(_timer(target), now + timedelta(seconds=30))
+            return False
+        sent.append(now)
+        return True
+
+    def way_is_clear(self, exit_: OrderRequest | Order) -> bool:
+        """Whether nothing of ours rests where this exit would meet it (rule 4)."""
+        met = [
+            order
+            for order in self._desk.live()
+            if order.instrument.key == exit_.instrument.key
+            and order.side is not exit_.side
+            and order.state not in (OrderState.UNKNOWN, OrderState.TRIGGER_PENDING)
+            and (exit_.limit_price - order.limit_price) * exit_.side.sign >= 0
+        ]
+        for order in met:
+            if order.purpose is Purpose.ENTRY:
+                self._cancel(order, "an exit of ours would trade with it")
+        return not met
+
+
+def _timer(target: Target) -> str:
+    return f"retry|{target.strategy}|{target.name}"
