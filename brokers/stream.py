@@ -119,8 +119,8 @@ class Stream:
         in_hours: Callable[[], bool],
         transport: Transport,
         *,
+        capacity: int,
         patience: Patience | None = None,
-        capacity: int = 3000,
         backoff: Backoff | None = None,
     ) -> None:
         self._name = f"{account}/feed"

@@ -1,11 +1,10 @@
-"""What may enter: impossible ticks are quarantined and counted by reason, and the age of every price is known.
+"""What may enter: impossible ticks are quarantined and counted by reason.
 
 A price far from the last one (or, for the day's first, from the previous close) is held back until `confirm` ticks in a row agree on
 it: a garbled packet comes alone, a market that really moved comes again. Zero, negative and NaN prices never enter.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -18,7 +17,6 @@ FAR_FROM_CLOSE = "price far from the previous close"
 NO_EXCHANGE_TIME = "exchange time before 2000"
 PREVIOUS_SESSION = "exchange time of an earlier day"
 FUTURE = "exchange time ahead of our clock"
-UNKNOWN_TOKEN = "unknown token"  # noqa: S105 - an instrument token, no secret
 _CENTURY = datetime(2000, 1, 1, tzinfo=IST)
 _DAY = timedelta(days=1)
 
@@ -47,10 +45,8 @@ class TickFilter:
         self._last: dict[str, Tick] = {}
         self._doubted: dict[str, tuple[float, int]] = {}
         self._today = self._tomorrow = _CENTURY
-        self._latest: datetime | None = None
         self.counts: Counter[str] = Counter()
         self.samples: dict[str, Tick] = {}
-        self.unknown_tokens: Counter[int] = Counter()
 
     def admit(self, tick: Tick) -> str:
         """Empty when the tick may enter, else the reason for its quarantine."""
@@ -70,41 +66,11 @@ class TickFilter:
         if self._doubted:
             self._doubted.pop(key, None)
         self._last[key] = tick
-        self._latest = at
         return ""
-
-    def unknown_token(self, token: int) -> None:
-        """The codec met a token that today's snapshot does not hold."""
-        self.counts[UNKNOWN_TOKEN] += 1
-        if token in self.unknown_tokens or len(self.unknown_tokens) < 1000:  # garbage must not grow without bound
-            self.unknown_tokens[token] += 1
 
     def last(self, instrument: Instrument) -> Tick | None:
         """The last admitted tick of today."""
         return self._last.get(instrument.key)
-
-    def age(self, instrument: Instrument, now: datetime) -> float | None:
-        """Seconds since the last admitted tick was made (exchange's time where it has one, else receive time); None: not seen today."""
-        tick = self._last.get(instrument.key)
-        return None if tick is None else (now - (tick.exchange_at or tick.at)).total_seconds()
-
-    def receive_age(self, instrument: Instrument, now: datetime) -> float | None:
-        """Seconds since the last admitted tick reached us; None: not seen today."""
-        tick = self._last.get(instrument.key)
-        return None if tick is None else (now - tick.at).total_seconds()
-
-    def feed_age(self, now: datetime) -> float | None:
-        """Seconds since any tick was admitted; None before the first."""
-        return None if self._latest is None else (now - self._latest).total_seconds()
-
-    def stale(self, limits: Mapping[str, float], now: datetime) -> list[str]:
-        """Of {instrument key: seconds}, the keys whose last tick was made longer ago than that, or was never seen today."""
-        found = []
-        for key, seconds in limits.items():
-            tick = self._last.get(key)
-            if tick is None or (now - (tick.exchange_at or tick.at)).total_seconds() > seconds:
-                found.append(key)
-        return found
 
     def _turn(self, at: datetime) -> None:
         """A new day: yesterday's prices are no measure of today's."""

@@ -12,7 +12,7 @@ from loguru import logger
 
 from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
-from core.types import IST, AccountKind, Instrument, SessionState
+from core.types import IST, PRACTICE_KINDS, Instrument, SessionState
 from data_ingestion.recorder import Recorder
 from data_ingestion.warmup import warmup_bars
 from execution_engine.broker_worker import DATA
@@ -152,7 +152,7 @@ def open_day(house: House, day: date, *, resumed: bool, login_page: str | None, 
     engine = house.engine
     if not log_in(house, login_page):
         raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {house.account.broker}`")
-    load_instruments(house, day, KNOWN if house.account.kind in (AccountKind.PAPER, AccountKind.LIVE) else ())
+    load_instruments(house, day, () if house.account.kind in PRACTICE_KINDS else KNOWN)
     for gone in engine.targets.restore(house.lookup().by_key):
         house.alerts("warn", "Instrument gone", f"{gone} is not in today's instruments; its target is dropped, a position in it is shown")
     names, notes = resolve(house, day, enabled)

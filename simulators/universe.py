@@ -63,7 +63,6 @@ class Contract:
     expiry: date | None = None
     strike: float = 0.0
     weekly: bool = False
-    rank: int = 0  # futures: 0 near, 1 next, 2 far
 
 
 def future_symbol(root: str, expiry: date) -> str:
@@ -82,8 +81,8 @@ def contracts_of(facts: Facts, day: date, nifty_level: float) -> list[Contract]:
     for root, item in UNDERLYINGS.items():
         found.append(Contract(f"NSE:{item.symbol}", root, "INDEX" if item.is_index else "EQ"))
         if item.is_fno:
-            for rank, expiry in enumerate(facts.monthly_expiries(root, day, 3 if item.is_index else 1)):
-                found.append(Contract(f"NFO:{future_symbol(root, expiry)}", root, "FUT", expiry, rank=rank))
+            months = facts.monthly_expiries(root, day, 3 if item.is_index else 1)
+            found += [Contract(f"NFO:{future_symbol(root, expiry)}", root, "FUT", expiry) for expiry in months]
     centre = round(nifty_level / 50) * 50
     expiries = [(facts.monthly_expiries("NIFTY", day, 1)[0], False)]
     weekly = facts.weekly_expiry("NIFTY", day)

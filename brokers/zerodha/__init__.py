@@ -67,7 +67,8 @@ def _feed(
         from brokers.zerodha.kiteticker import TickerTransport
 
         way = TickerTransport(clock, endpoints.stream, api_key, lookup)
-    return Stream(account, session, clock, put, in_hours, way, patience=Patience(silence=stale_after_s))
+    patience = Patience(silence=stale_after_s)
+    return Stream(account, session, clock, put, in_hours, way, capacity=SPEC.instruments_per_stream, patience=patience)
 
 
 def _rows(dump: bytes) -> InstrumentRows:

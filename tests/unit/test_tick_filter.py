@@ -1,4 +1,4 @@
-"""The quarantine and the freshness table."""
+"""The quarantine."""
 
 from datetime import date, datetime, timedelta
 from math import nan
@@ -76,24 +76,3 @@ def test_a_new_day_forgets_the_old_prices() -> None:
     gate.admit(tick(25000.0))
     tomorrow = NOON + timedelta(days=1)
     assert gate.admit(Tick(FUTURE, tomorrow, 20000.0, exchange_at=tomorrow)) == ""
-
-
-def test_unknown_tokens_are_counted_and_bounded() -> None:
-    gate = TickFilter()
-    for token in range(5000):
-        gate.unknown_token(token)
-    gate.unknown_token(0)
-    assert gate.counts["unknown token"] == 5001
-    assert gate.unknown_tokens[0] == 2
-    assert len(gate.unknown_tokens) == 1000
-
-
-def test_ages_by_exchange_and_receive_time() -> None:
-    gate = TickFilter()
-    assert gate.age(FUTURE, NOON) is None
-    assert gate.feed_age(NOON) is None
-    gate.admit(tick(25000.0, 2, made=NOON))
-    now = NOON + timedelta(seconds=5)
-    assert (gate.age(FUTURE, now), gate.receive_age(FUTURE, now), gate.feed_age(now)) == (5.0, 3.0, 3.0)
-    assert gate.stale({FUTURE.key: 4.0, OPTION.key: 60.0}, now) == [FUTURE.key, OPTION.key]
-    assert gate.stale({FUTURE.key: 5.0}, now) == []

@@ -28,8 +28,9 @@ class Stage:
         clock = SystemClock()
         self.transport = TickerTransport(clock, url, lambda: "key42", lambda: KNOWN)
         patience = Patience(silence=0.5, token=0.05)
+        backoff = Backoff("s", base=0.05)
         self.stream = Stream(
-            "live", self.login, clock, self.put, lambda: True, self.transport, patience=patience, backoff=Backoff("s", base=0.05)
+            "live", self.login, clock, self.put, lambda: True, self.transport, capacity=10, patience=patience, backoff=backoff
         )
 
     def put(self, events: Sequence[Event], origin: str) -> None:

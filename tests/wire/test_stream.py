@@ -74,6 +74,7 @@ class Stage:
             self.put,
             in_hours,
             SocketTransport(self.clock, "practice/feed", self.dialect),
+            capacity=10,
             patience=Patience(**{"silence": 30.0, "token": 0.05, "off_hours": 0.05, **patience}),
             backoff=Backoff("seed", base=0.05, cap=0.2),
         )
@@ -453,7 +454,7 @@ class Simulation:
 def granted_stage(url: str, clock: GrantedClock, put: Callable[[Sequence[Event], str], None]) -> Stream:
     dialect = KiteDialect(url, lambda: "key42", lambda: KNOWN)
     transport = SocketTransport(clock, "practice/feed", dialect)
-    return Stream("practice", Login(), clock, put, lambda: True, transport)
+    return Stream("practice", Login(), clock, put, lambda: True, transport, capacity=10)
 
 
 def test_in_granted_time_everything_happens_at_its_granted_moment(server: SocketServer) -> None:
