@@ -77,12 +77,12 @@ class BareSession:
         self._endpoints = self._spec.endpoints
         credentials: CredentialStore = config
         if simulator:
-            about = _about(simulator)
+            told = about(simulator)
             self._trash = tempfile.TemporaryDirectory(prefix="niyam-script-")
             self._folder = Path(self._trash.name)
-            self._endpoints = dataclasses.replace(self._endpoints, **{name: about[name] for name in ("rest", "stream", "login")})
-            self._day = date.fromisoformat(about["date"])
-            credentials = _Given(broker, about["credentials"])
+            self._endpoints = dataclasses.replace(self._endpoints, **{name: told[name] for name in ("rest", "stream", "login")})
+            self._day = date.fromisoformat(told["date"])
+            credentials = _Given(broker, told["credentials"])
         else:
             self._folder = state or Path(environment("NIYAM_STATE", "var"))
             self._day = self.clock.now().astimezone(IST).date()
@@ -152,7 +152,8 @@ def _unheard(event: Event) -> None:
     """A script learns of a dead session by the exception of the call that met it."""
 
 
-def _about(address: str) -> dict[str, Any]:
+def about(address: str) -> dict[str, Any]:
+    """What the simulator with this admin address says of itself; raises ConfigError for another host or no answer."""
     if urlsplit(address).scheme != "http" or urlsplit(address).hostname not in _LOOPBACK:
         raise ConfigError(
             f"NIYAM_SIMULATOR must be a simulator's admin address on this machine, such as http://127.0.0.1:9000, not {address!r}"

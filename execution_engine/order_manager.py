@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
 
@@ -317,3 +318,33 @@ def _facts(order: Order) -> dict[str, object]:
         "average_price": order.average_price,
         "broker_order_id": order.broker_order_id,
     }
+
+
+class OrderManager:
+    """One order for bare scripts: OrderManager(broker="zerodha").place_order(symbol="NIFTY_FUT", direction="BUY", lots=1)."""
+
+    def __init__(self, broker: str = "zerodha") -> None:
+        self._broker = broker
+
+    def place_order(
+        self,
+        symbol: str,
+        direction: str,
+        quantity: int | None = None,
+        price: float | None = None,
+        order_type: str | None = None,
+        product_type: str = "MIS",
+        *,
+        lots: int | None = None,
+        live: bool = False,
+    ) -> dict[str, Any]:
+        """Place it and wait a few seconds; returns success, status, order_id, execution_price, filled, error.
+
+        `status` is EXECUTED (all filled), PENDING, REJECTED or UNKNOWN (look before sending another). `quantity` is units, a multiple of
+        the lot; or give `lots`. `price` is rupees; without one the order is MARKET, sent as a limit a little beyond the market. A daemon
+        that runs takes it; else it goes to the paper account, and to the live one only with live=True.
+        """
+        from runtime import manual_order
+
+        asked = {"broker": self._broker, "symbol": symbol, "direction": direction, "quantity": quantity, "lots": lots, "price": price}
+        return manual_order.place({**asked, "order_type": order_type, "product_type": product_type, "live": live})

@@ -4,7 +4,8 @@ STATE/lock                    held (flock) by the one daemon of this state folde
 STATE/current                 text: the run that read-outs show, relative to STATE
 STATE/runs/ID/                one practice run each
 STATE/accounts/NAME/          a paper or live account, for ever
-inside both: run.json ledger.sqlite control.sock simulator.json audit/ instruments/ recordings/ session/ data/ log/
+STATE/simulated/ACCOUNT-PORT/ scripts that trade at one free-running simulator (NIYAM_SIMULATOR)
+inside each: run.json ledger.sqlite control.sock simulator.json audit/ instruments/ recordings/ session/ data/ log/
 """
 
 import fcntl
@@ -178,10 +179,19 @@ def enter(state: Path, account: str, kind: AccountKind, now: datetime, *, resume
         if resume and last is None:
             raise ConfigError(f"--resume: account {account!r} has no earlier run in {state / 'runs'}; start one without --resume")
         folder = last.path if continues and last is not None else _fresh(state / "runs", now)
+    return _take(state, folder, account, kind, now), continues
+
+
+def simulated(state: Path, account: str, kind: AccountKind, simulator: str, now: datetime) -> RunFolder:
+    """The folder of scripts that trade at one free-running simulator (`simulator`: its admin address), made current. Hold the Lock."""
+    return _take(state, state / "simulated" / f"{account}-{simulator.rstrip('/').rpartition(':')[2]}", account, kind, now)
+
+
+def _take(state: Path, folder: Path, account: str, kind: AccountKind, now: datetime) -> RunFolder:
     run = _furnish(folder)
     run.note(account=account, kind=str(kind), started_at=run.about().get("started_at") or now.isoformat(), ended_at=None)
     _write_text(state / "current", os.path.relpath(folder, state) + "\n")
-    return run, continues
+    return run
 
 
 def _last_run(state: Path, account: str) -> RunFolder | None:

@@ -13,16 +13,17 @@ from core.clock import GrantedClock, SystemClock
 from core.errors import ConfigError, DataError, StoreError
 from core.events import Event
 from core.market import Calendar
-from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, InstrumentLookup, Notifier
+from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, Notifier
 from core.types import PRACTICE_KINDS, Account, AccountKind, Horizon, Instrument, Side
 from data_ingestion.bars import BarBuilder
-from data_ingestion.instruments import InstrumentStore
+from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.recorder import Recorder
 from data_ingestion.tick_filter import TickFilter
 from execution_engine.broker_worker import BrokerWorker, Worker
 from execution_engine.charges import Charges
 from execution_engine.control import Control
 from execution_engine.engine import Engine, Ladder
+from execution_engine.manual_orders import ManualOrders
 from execution_engine.order_manager import OrderDesk
 from execution_engine.paper_broker import PaperBroker
 from execution_engine.portfolio import Portfolio
@@ -77,12 +78,12 @@ class Lookup:
     """The day's instrument snapshot behind a name that does not change when the day does."""
 
     def __init__(self) -> None:
-        self._current: InstrumentLookup | None = None
+        self._current: InstrumentSnapshot | None = None
 
-    def set(self, snapshot: InstrumentLookup) -> None:
+    def set(self, snapshot: InstrumentSnapshot) -> None:
         self._current = snapshot
 
-    def __call__(self) -> InstrumentLookup:
+    def __call__(self) -> InstrumentSnapshot:
         if self._current is None:
             raise DataError("no instrument snapshot of today yet; the day's preparation loads it before anything asks")
         return self._current
@@ -116,6 +117,15 @@ class House:
     bars: BarBuilder
     tick_filter: TickFilter
     feed: Feed | None = None
+
+    def resolve(self, name: str) -> Instrument:
+        """What a name means today; DataError names the nearest."""
+        return self.lookup().resolve(name, self.clock.now().date())
+
+    def watch(self, instrument: Instrument) -> None:
+        """Subscribe one more instrument for the rest of the day."""
+        if self.feed is not None:
+            self.feed.subscribe([instrument])
 
     def losses(self) -> dict[str, Any]:
         """What of the feed was not used: `counts` by place and reason (`wire`: of the day's connection), and the broker's latest texts."""
@@ -261,6 +271,7 @@ def build(
         tick_filter=tick_filter,
     )
     world.feed_losses = house.losses
+    control.by_hand = ManualOrders(answer, house)
     return house, control
 
 

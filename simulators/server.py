@@ -185,7 +185,13 @@ class Server:
 
     def describe(self) -> dict[str, Any]:
         """The JSON of `GET /` on the admin address."""
-        return {**self._addresses, **self.simulator.describe(), "now": self.now.isoformat(), "attached": self._grants.attached is not None}
+        return {
+            **self._addresses,
+            **self.simulator.describe(),
+            "now": self.now.isoformat(),
+            "speed": self.options.speed,
+            "attached": self._grants.attached is not None,
+        }
 
     # --- REST and login -----------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The daemon's control socket as its clients see it: one line of JSON asked, one line answered.
 
 Names: status orders positions signals fills journal report (read-outs), and pause resume reduce-only square-off kill acknowledge
-login (commands, answered when their outcome is known).
+login order (commands, answered when their outcome is known).
 """
 
 import os
@@ -16,7 +16,7 @@ import msgspec
 from core.errors import NiyamError
 
 READOUTS = ("status", "orders", "positions", "signals", "fills", "journal", "report")
-COMMANDS = ("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login")
+COMMANDS = ("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order")
 LONGEST_LINE = 64 * 1024 * 1024  # bytes; a report of a whole year fits many times
 
 
@@ -41,6 +41,10 @@ class DaemonDown(NiyamError):
     """Nobody answers on the socket: no daemon runs on this state folder (or it died)."""
 
 
+class Unanswered(DaemonDown):
+    """The daemon took the request and went away without an answer: what it did of it is not known."""
+
+
 def ask(path: Path, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = 60.0) -> Answer:
     """Ask the daemon behind the socket `path`; raises DaemonDown when there is none, NiyamError when it does not answer in time."""
     request = Request(id=str(os.getpid()), name=name, arguments=dict(arguments or {}))
@@ -59,7 +63,7 @@ def ask(path: Path, name: str, arguments: Mapping[str, Any] | None = None, *, ti
         except (ConnectionResetError, BrokenPipeError):
             line = b""
     if not line:
-        raise DaemonDown(f"the daemon on {path} closed the connection without an answer to {name!r}; look at `main.py status`")
+        raise Unanswered(f"the daemon on {path} closed the connection without an answer to {name!r}; look at `main.py status`")
     return msgspec.json.decode(line, type=Answer)
 
 

@@ -1,0 +1,205 @@
+"""One order of a bare script: handed to the daemon that runs on the state folder, else placed by a house wired for this one order.
+
+The house is the daemon's own (same wiring, ledger, lock, budget and gate), on a paper account unless `live` is asked for. With
+NIYAM_SIMULATOR it trades the practice accounts at that free-running simulator, by the simulator's time. What it leaves open nobody
+watches until a daemon runs: an intraday position is then the broker's to square off.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from brokers import registry
+from brokers.spec import Endpoints
+from core.clock import SystemClock
+from core.errors import ConfigError, NiyamError
+from core.events import Command
+from core.ports import CredentialStore
+from core.types import Account, AccountKind, OrderState
+from data_ingestion.bare_session import about
+from execution_engine.control import Control
+from execution_engine.manual_orders import result
+from execution_engine.portfolio import EXTERNAL
+from runtime import day as trading_day
+from runtime import notifier, recovery, state_folder
+from runtime.inbox import Inbox, SystemPump
+from runtime.protection import refuse_unprotected
+from runtime.simulator import SimulatorCredentials
+from runtime.state_folder import Lock, RunFolder
+from runtime.wiring import House, build
+from utils import config_loader, control
+from utils.config_loader import Config, Secrets, environment
+
+PATIENCE_S = 60.0  # wall seconds until an outcome must be known
+_KINDS = {  # (at a simulator, live)
+    (False, False): AccountKind.PAPER,
+    (False, True): AccountKind.LIVE,
+    (True, False): AccountKind.PRACTICE,
+    (True, True): AccountKind.PRACTICE_LIVE,
+}
+
+
+class FollowingClock(SystemClock):
+    """The time of a free-running simulator: from `start` on at `speed` market seconds for each second of the wall."""
+
+    def __init__(self, start: datetime, speed: float) -> None:
+        super().__init__()
+        self._start = start
+        self._speed = speed
+        self._began = self.monotonic()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=(self.monotonic() - self._began) * self._speed)
+
+
+def place(given: Mapping[str, Any], *, config: Path | None = None, state: Path | None = None) -> dict[str, Any]:
+    """Place one order and say what came of it (execution_engine.manual_orders.result); never raises for what a person can mend.
+
+    `given`: broker, symbol, direction, quantity or lots, price, order_type, product_type, live.
+    """
+    state = state or Path(environment("NIYAM_STATE", "var"))
+    with ExitStack() as held:
+        try:
+            held.enter_context(Lock(state))
+        except NiyamError as busy:
+            return _forwarded(state, given, busy)
+        try:
+            return _alone(config or config_loader.CONFIG_FOLDER, state, given)
+        except NiyamError as error:  # all of this is raised before anything could be sent
+            return result("REJECTED", error=str(error))
+
+
+def _forwarded(state: Path, given: Mapping[str, Any], busy: NiyamError) -> dict[str, Any]:
+    folder = state_folder.current(state)
+    if folder is None:
+        return result("REJECTED", error=str(busy))
+    try:
+        answer = control.ask(folder.control_socket, "order", given, timeout=PATIENCE_S * 2)
+    except control.Unanswered as error:
+        return result("UNKNOWN", error=str(error))
+    except control.DaemonDown:
+        return result("REJECTED", error=f"{busy}; it does not answer (it is starting or ending, or is another script): try again")
+    except NiyamError as error:
+        return result("UNKNOWN", error=str(error))
+    return dict(answer.data) if isinstance(answer.data, Mapping) else result("REJECTED", error=answer.text)
+
+
+def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    config = config_loader.load(config_folder)
+    broker, live, simulator = str(given["broker"]), bool(given.get("live")), environment("NIYAM_SIMULATOR")
+    account = _account(config, broker, _KINDS[bool(simulator), live])
+    refuse_unprotected(config, account)
+    answers: list[dict[str, Any]] = []
+    with _house(config, account, state, simulator, answers) as (house, commands, login_page):
+        _open(house, str(given.get("symbol")), login_page)
+        engine = house.engine
+        engine.process(Command(house.clock.now(), "script", "order", dict(given)))
+        until = house.clock.monotonic() + PATIENCE_S
+        while True:
+            engine.settle()
+            commands.check(engine)
+            if answers or house.clock.monotonic() >= until:
+                break
+            for event in house.pump.next(engine.wake_at()):
+                engine.process(event)
+            engine.run_timers()
+        engine.settle()
+        if any(order.state is OrderState.FILLED for order in engine.desk.all()) and not engine.flat:
+            logger.warning("no daemon runs on {}: nobody squares off what this account holds but the broker; start `main.py run`", state)
+    return answers[0] if answers else result("UNKNOWN", error=f"no outcome within {PATIENCE_S:.0f} s; look at `main.py orders`")
+
+
+def _account(config: Config, broker: str, kind: AccountKind) -> Account:
+    """The account in use if it is of this kind, else the only one of it."""
+    registry.get(broker)  # refuses an unknown name
+    fitting = [name for name, one in config.settings.accounts.items() if one.kind is kind and one.broker == broker]
+    if config.settings.account in fitting:
+        fitting = [config.settings.account]
+    if len(fitting) != 1:
+        there = f"there are {', '.join(fitting)}: name one as `account`" if fitting else "add one to settings.yaml"
+        raise ConfigError(f"no single account of kind {kind} at {broker} to place this order with; {there}")
+    return config.settings.accounts[fitting[0]].account(fitting[0])
+
+
+@contextmanager
+def _house(
+    config: Config, account: Account, state: Path, simulator: str, answers: list[dict[str, Any]]
+) -> Iterator[tuple[House, Control, str | None]]:
+    """The wired house with its workers running, and its login page where a simulator has one; everything is closed behind it."""
+    wall, clock, endpoints, login_page = SystemClock(), SystemClock(), None, None
+    credentials: CredentialStore = Secrets()
+    if simulator:
+        told = about(simulator)
+        if not told.get("speed") or told.get("attached") or "grants" in told:
+            raise ConfigError(f"the simulator at {simulator} does not run freely: start `main.py simulate {account.broker} --speed 1`")
+        clock = FollowingClock(datetime.fromisoformat(told["now"]), float(told["speed"]))
+        credentials = SimulatorCredentials(account.broker, told["credentials"])
+        endpoints, login_page = Endpoints(told["rest"], told["stream"], told["login"]), str(told["login"])
+        run = state_folder.simulated(state, account.name, account.kind, simulator, wall.now())
+    else:
+        run, _ = state_folder.enter(state, account.name, account.kind, wall.now())
+        _borrow_login(state, run, account.broker)
+    inbox = Inbox()
+    telling = notifier.from_settings(config.settings.alerts, Secrets(), account.name)
+    house, commands = build(
+        account=account,
+        config=config,
+        run=run,
+        clock=clock,
+        inbox=inbox,
+        pump=SystemPump(inbox, clock),
+        credentials=credentials,
+        endpoints=endpoints,
+        ledger_url=state_folder.ledger_url(run, account.kind, config.settings.database.url, Secrets()),
+        notifier=telling,
+        answer=lambda identity, ok, text, data: answers.append(dict(data)),
+    )
+    telling.start()
+    house.downloads.start()
+    if house.broker_worker is not None:
+        house.broker_worker.start()
+    try:
+        yield house, commands, login_page
+    finally:
+        if house.feed is not None:
+            house.feed.stop()
+        house.downloads.stop()
+        if house.broker_worker is not None:
+            house.broker_worker.stop()
+        run.finish(wall.now())
+        house.store.close()
+        house.audit.close()
+        telling.stop()
+
+
+def _open(house: House, symbol: str, login_page: str | None) -> None:
+    """Recover, log in, load the day's instruments and connect, as the daemon's morning does, for one instrument and no strategy."""
+    engine, day = house.engine, house.clock.now().date()
+    resumed = recovery.from_ledger(house, day)
+    if not trading_day.log_in(house, login_page):
+        raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {house.account.broker}`")
+    trading_day.load_instruments(house, day, () if login_page else trading_day.KNOWN)
+    engine.targets.restore(house.lookup().by_key)
+    instrument = house.resolve(symbol)
+    if not resumed:
+        engine.portfolio.start_day(day)
+    engine.desk.open_day(house.store.orders(day))
+    engine.world.canary = instrument
+    engine.open_day(day, [], {}, resumed=resumed)
+    house.store.put("engine", "day", day.isoformat())
+    held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
+    house.feed = house.make_feed()
+    house.feed.subscribe([instrument, *held])
+    house.feed.start()
+
+
+def _borrow_login(state: Path, run: RunFolder, broker: str) -> None:
+    """The day's login of bare scripts (`python utils/zerodha_auth.py`) serves an account that has none of its own, or an older one."""
+    script, own = state / "session" / f"{broker}.json", run.token_file(broker)
+    if script.exists() and (not own.exists() or own.stat().st_mtime < script.stat().st_mtime):
+        own.touch(mode=0o600)
+        own.write_bytes(script.read_bytes())
