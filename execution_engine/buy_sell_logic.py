@@ -14,11 +14,15 @@ The rules (DESIGN section 3):
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 
 from core.expiries import round_to_tick
 from core.types import Horizon, Instrument, Order, OrderRequest, OrderState, OrderType, Purpose, Side
+from risk.rules import LARGEST_QUANTITY
+
+MOST_SLICES = 50  # sent at once; what is larger goes on as they fill
 
 MANUAL = "manual"  # the strategy name of orders given by hand (execution_engine/manual_orders.py)
 
@@ -100,6 +104,8 @@ def quantity_for(size: Size, instrument: Instrument, target: float, price: float
         units = size.risk * abs(target) / (abs(price - stop) * instrument.multiplier)
     else:
         raise SizingError("a size needs one of lots, quantity, capital, risk")
+    if not units <= LARGEST_QUANTITY:
+        raise SizingError(f"{instrument.key}: a size of {units:g} units for a target of {target:g} is beyond what any exchange takes")
     whole = int(units + 1e-9) // instrument.lot * instrument.lot
     if whole == 0:
         raise SizingError(
@@ -155,7 +161,8 @@ def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int,
         return Plan(waiting="a first price")
     price = capped_price(side, target.instrument, quote, cap_pct)
     purpose = target.purpose if reducing else Purpose.ENTRY
-    return Plan(send=tuple(_request(target, side, part, price, purpose, now) for part in slices(target.instrument, quantity)))
+    parts = islice(slices(target.instrument, quantity), MOST_SLICES)
+    return Plan(send=tuple(_request(target, side, part, price, purpose, now) for part in parts))
 
 
 def _opposes(coming: int, towards: int) -> bool:

@@ -4,7 +4,6 @@ The order within one event (DESIGN section 4): the price moves, the paper exchan
 strategies yield signals, each changed target is planned, the gate judges, the desk commits and sends. It asks nobody whether it is live.
 """
 
-import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
@@ -19,6 +18,7 @@ from core.types import (
     Account,
     Approved,
     Bar,
+    Fill,
     Horizon,
     Instrument,
     Order,
@@ -30,14 +30,15 @@ from core.types import (
     Signal,
     Tick,
     TradingState,
+    View,
 )
-from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan, quantity_for
+from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan
 from execution_engine.exits import Exits
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.reconciliation import Reconciliation
-from execution_engine.runs import Run
+from execution_engine.runs import Run, StrategyError
 from execution_engine.square_off import SquareOff
 from execution_engine.targets import Targets
 from execution_engine.timers import Timers
@@ -155,6 +156,9 @@ class Engine:
         for target in self.targets:  # an exit that was under way when the process ended goes on
             if self.exits.lacking(target):
                 self.exits.look_again(target)
+        for run in self.runs:
+            if run.stopped:  # it failed before the day opened
+                self._stop(run, run.stopped)
         self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
@@ -173,18 +177,12 @@ class Engine:
             "max_drawdown": self.portfolio.max_drawdown,
             "square_off": {**last, "flat": last["flat"] if self.flat else None},
             "square_off_rounds": rounds,
-            "assumed": self._assumed(day),
+            "assumed": self.world.assumed(day),
             "data": self.world.data,
         }
         self.store.put("day", day.isoformat(), record)
         self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.flat, "pnl": self.portfolio.pnl()})
         self.settle()
-
-    def _assumed(self, day: date) -> list[str]:
-        """Facts of the calendar that are not confirmed and that this day's instruments rest on."""
-        segments = {instrument.segment for instrument in self.world.names.values()}
-        others = {"EQ", "FO", "CDS", "MCX"} - segments
-        return [note for note in self.world.calendar.notes(day) if not any(f"the {other} " in note for other in others)]
 
     # --- the loop's side --------------------------------------------------------------------------------------------------------
 
@@ -232,7 +230,7 @@ class Engine:
         if instrument.key in self._watched:
             self._watch_protection(instrument, tick.price)
         for run in self._by_tick.get(instrument.key, ()):
-            self._hear(run, run.strategy.tick(tick, self.world))
+            self._hear(run, run.strategy.tick, tick)
 
     def _on_played(self, bar: Bar) -> None:
         """A bar from outside (played data) is the market itself: the paper exchange hears it first, and its close is the price."""
@@ -249,7 +247,7 @@ class Engine:
 
     def _on_bar(self, bar: Bar) -> None:
         for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
-            self._hear(run, run.strategy.bar(bar, self.world))
+            self._hear(run, run.strategy.bar, bar)
             for target in self.targets.pending(run.strategy.name, bar.instrument):
                 self.act(target)
             self._save_state(run)
@@ -270,12 +268,40 @@ class Engine:
 
     # --- strategies and targets -----------------------------------------------------------------------------------------------------
 
-    def _hear(self, run: Run, signals: Iterable[Signal]) -> None:
+    def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill) -> None:
+        if run.stopped:
+            return
+        try:
+            signals = run.hear(speak, event, self.world)
+        except StrategyError as error:
+            self._stop(run, str(error))
+            return
         for signal in signals:
             self.take_signal(run, signal)
 
+    def _save_state(self, run: Run) -> None:
+        if not run.stopped:
+            try:
+                run.save(self.store)
+            except StrategyError as error:
+                self._stop(run, str(error))
+
+    def _stop(self, run: Run, why: str) -> None:
+        """Nobody listens to this strategy until the next day or start; what it holds is closed."""
+        run.stopped, name = why, run.strategy.name
+        self.store.journal(self.clock.now(), "strategy_stopped", {"strategy": name, "names": sorted(run.instruments), "why": why})
+        self.alert("page", "Strategy stopped", f"{name} on {', '.join(run.instruments)}: {why}; what it holds is closed")
+        for logical in run.instruments:
+            target = self.targets.get(name, logical)
+            if target is not None:
+                self.flatten(target, f"its strategy was stopped: {why}", Purpose.EXIT)
+
     def take_signal(self, run: Run, signal: Signal) -> None:
         """A target acts when it changes (raw target or contract); otherwise only its protection moves."""
+        nonsense = run.nonsense(signal)
+        if nonsense:
+            self._refused(run.strategy.name, str(signal.name), "signal", nonsense)
+            return
         old = self.targets.get(signal.strategy, signal.name)
         if old is not None and old.raw == signal.target and old.instrument.key == signal.instrument.key:
             stop, take_profit = signal.stop, signal.take_profit  # None: says nothing of it
@@ -287,32 +313,17 @@ class Engine:
             return
         if old is None and signal.target == 0:
             return  # flat from the start: nothing to hold, nothing to say
-        price = self.world.last_price(signal.instrument) or 0.0
-        stop, take_profit = run.protection(signal, price)
         try:
-            wanted = quantity_for(run.size, signal.instrument, signal.target, price, stop)
-        except (SizingError, ZeroDivisionError) as error:
+            target = run.target(signal, self.world.last_price(signal.instrument) or 0.0)
+        except SizingError as error:
             self._refused(signal.strategy, signal.name, "size", str(error))
             return
-        target = Target(
-            strategy=signal.strategy,
-            name=signal.name,
-            instrument=signal.instrument,
-            raw=signal.target,
-            wanted=wanted,
-            horizon=run.strategy.spec.horizon,
-            at=signal.at,
-            reference=price,
-            stop=stop,
-            take_profit=take_profit,
-            why=signal.why,
-        )
         self.signals.append(signal)
         self.store.journal(
             self.clock.now(),
             "signal",
             {"strategy": signal.strategy, "name": signal.name, "instrument": signal.instrument.key, "target": signal.target,
-             "wanted": wanted, "stop": stop, "take_profit": take_profit, "why": signal.why},
+             "wanted": target.wanted, "stop": target.stop, "take_profit": target.take_profit, "why": signal.why},
         )  # fmt: skip
         if old is not None and (old.closing or (old.latched and old.wanted == 0)) and self.portfolio.position(old.strategy, old.instrument):
             target.closing, target.purpose = True, old.purpose  # a stop, a kill or a square-off is carried out before anything new
@@ -338,7 +349,7 @@ class Engine:
             held=held,
             working=working,
             shortfall=self.reconciliation.shortfall(target.instrument),
-            quote=self._quote(target.instrument),
+            quote=self.world.quote(target.instrument),
             cap_pct=self.ladder.cap_pct / self.ladder.steps,
             now=self.clock.now(),
         )
@@ -465,7 +476,7 @@ class Engine:
             self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
             for run in self.runs:
                 if run.strategy.name == fill.strategy and order.name in run.instruments:
-                    self._hear(run, run.strategy.fill(fill, self.world))
+                    self._hear(run, run.strategy.fill, fill)
                     self._save_state(run)
         if order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
             self.timers.set("evidence", self.clock.now() + SECOND)
@@ -513,7 +524,7 @@ class Engine:
                 continue
             target = self.targets.get(order.strategy, order.name)
             step = order.modifications + 2
-            quote = self._quote(order.instrument)
+            quote = self.world.quote(order.instrument)
             if order.purpose is Purpose.ENTRY:
                 cap = Quote(last=target.reference if target is not None and target.reference else quote.last)
                 limit = capped_price(order.side, order.instrument, cap, self.ladder.cap_pct)
@@ -619,23 +630,11 @@ class Engine:
             for event in events:
                 self._handlers[type(event)](event)
 
-    def _quote(self, instrument: Instrument) -> Quote:
-        tick = self.world.ticks.get(instrument.key)
-        return Quote(tick.price, tick.bid, tick.ask) if tick is not None else Quote(0.0)
-
     def _rewatch(self) -> None:
         self._watched = {}
         for target in self.targets:
             if target.stop is not None or target.take_profit is not None:
                 self._watched.setdefault(target.instrument.key, []).append(target)
-
-    def _save_state(self, run: Run) -> None:
-        """Into the same commit as the signals that came out; only what changed since it was last put."""
-        strategy = run.strategy
-        now_is = (strategy.day, strategy.state())
-        if now_is != run.kept:
-            run.kept = copy.deepcopy(now_is)  # the strategy goes on changing what it gave
-            self.store.put("strategy", f"{strategy.name}|{strategy.logical or '*'}", strategy.saved())
 
     def _blind(self, error: StoreError) -> None:
         reason = f"ledger not writable: {error}"

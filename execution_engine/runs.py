@@ -1,13 +1,30 @@
-"""One strategy at work: what the engine knows of it besides the strategy itself."""
+"""One strategy at work: what the engine knows of it besides the strategy itself, and what it makes of what the strategy says.
 
+A strategy may be wrong in any way. What it says that makes no sense is refused; when it raises, or never ends, nobody listens to it any
+more (the engine sets `stopped`, closes what it holds, and pages).
+"""
+
+import copy
+import math
+import traceback
+from collections.abc import Callable, Iterable
 from datetime import date
+from itertools import islice
+from numbers import Real
 from typing import Any
 
 import msgspec
 
-from core.types import Instrument, Signal
-from execution_engine.buy_sell_logic import Size
+from core.ports import Store
+from core.types import Instrument, Signal, View
+from execution_engine.buy_sell_logic import Size, SizingError, Target, quantity_for
 from strategies.base import Strategy
+
+MOST_SIGNALS = 100  # of one strategy within one event
+
+
+class StrategyError(Exception):
+    """A strategy did what no strategy may do; the text says what and where."""
 
 
 class Run(msgspec.Struct):
@@ -19,6 +36,60 @@ class Run(msgspec.Struct):
     stop_pct: float | None = None  # protection for a signal that carries none of its own, in per cent of the price
     take_profit_pct: float | None = None
     kept: tuple[date | None, dict[str, Any]] | None = None  # the strategy's state as last stored
+    stopped: str = ""  # why nobody listens to it any more
+
+    def hear(self, speak: Callable[[Any, View], Iterable[Signal]], event: object, view: View) -> list[Signal]:
+        """All that the strategy says of one event; raises StrategyError."""
+        try:
+            said = list(islice(speak(event, view), MOST_SIGNALS + 1))
+        except Exception as error:
+            raise StrategyError(_where(error)) from error
+        if len(said) > MOST_SIGNALS:
+            raise StrategyError(f"more than {MOST_SIGNALS} signals for one event")
+        return said
+
+    def save(self, store: Store) -> None:
+        """Into the same commit as the signals that came out; only what changed since it was last put. Raises StrategyError."""
+        try:
+            now_is = (self.strategy.day, self.strategy.state())
+            if now_is != self.kept:
+                self.kept = copy.deepcopy(now_is)  # the strategy goes on changing what it gave
+                store.put("strategy", f"{self.strategy.name}|{self.strategy.logical or '*'}", self.strategy.saved())
+        except Exception as error:
+            raise StrategyError(f"its state cannot be stored: {_where(error)}") from error
+
+    def nonsense(self, signal: Signal) -> str:
+        """Why nothing can be done with what the strategy said; empty where it makes sense."""
+        ours = self.instruments.get(signal.name)
+        if signal.strategy != self.strategy.name or ours is None or ours.key != signal.instrument.key:
+            return f"{signal.strategy}/{signal.name} on {signal.instrument.key} is none of its own keys today"
+        if not _number(signal.target):
+            return f"a target of {signal.target!r} is no number"
+        for price in (signal.stop, signal.take_profit):
+            if price is not None and not (_number(price) and price > 0):
+                return f"a stop or profit target of {price!r} is no price"
+        return ""
+
+    def target(self, signal: Signal, price: float) -> Target:
+        """What the signal comes to at this price, its quantity pinned; raises SizingError."""
+        stop, take_profit = self.protection(signal, price)
+        try:
+            wanted = quantity_for(self.size, signal.instrument, signal.target, price, stop)
+        except ZeroDivisionError:
+            raise SizingError(f"no price of {signal.instrument.key} yet, and the size needs one") from None
+        return Target(
+            strategy=signal.strategy,
+            name=signal.name,
+            instrument=signal.instrument,
+            raw=signal.target,
+            wanted=wanted,
+            horizon=self.strategy.spec.horizon,
+            at=signal.at,
+            reference=price,
+            stop=stop,
+            take_profit=take_profit,
+            why=signal.why,
+        )
 
     def protection(self, signal: Signal, price: float) -> tuple[float | None, float | None]:
         """Stop and profit target of a new target: the signal's own, else the configured distances from the price."""
@@ -31,3 +102,13 @@ class Run(msgspec.Struct):
         if take_profit is None and self.take_profit_pct is not None:
             take_profit = price * (1 + sign * self.take_profit_pct / 100)
         return stop, take_profit
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _where(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -4,7 +4,7 @@ One object implements both core.types.View (for strategies) and risk.book.RiskBo
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from core.market import Calendar, SquareOffPlan, SquareOffSettings
 from core.types import (
@@ -21,6 +21,7 @@ from core.types import (
     Tick,
     TradingState,
 )
+from execution_engine.buy_sell_logic import Quote
 from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
 from risk.book import EntryWindow, exposure
@@ -91,6 +92,17 @@ class World:
         if instrument.key not in self._plans:
             self._plans[instrument.key] = self.calendar.square_off(self.account.broker, instrument, self.now.date(), self._square_off)
         return self._plans[instrument.key]
+
+    def assumed(self, day: date) -> list[str]:
+        """Facts of the calendar that are not confirmed and that this day's instruments rest on."""
+        segments = {instrument.segment for instrument in self.names.values()}
+        others = {"EQ", "FO", "CDS", "MCX"} - segments
+        return [note for note in self.calendar.notes(day) if not any(f"the {other} " in note for other in others)]
+
+    def quote(self, instrument: Instrument) -> Quote:
+        """What an order is priced against; zeros before the first tick."""
+        tick = self.ticks.get(instrument.key)
+        return Quote(tick.price, tick.bid, tick.ask) if tick is not None else Quote(0.0)
 
     # --- RiskBook --------------------------------------------------------------------------------------------------------------
 

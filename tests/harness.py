@@ -89,6 +89,7 @@ class Harness:
         stop_pct: float | None = None,
         made: "type[Told] | None" = None,
         resumed: bool = False,
+        stopped: str = "",
     ) -> None:
         self.clock = ManualClock(at)
         self.store = store or MemoryStore()
@@ -123,7 +124,7 @@ class Harness:
         )
         self.strategy = (made or Told)(StrategySpec("told", Told.params_type(), ("IT",), 5, horizon), "IT")
         self.strategy.start()
-        self.run = Run(self.strategy, size or Size(lots=1), {"IT": instrument}, stop_pct)
+        self.run = Run(self.strategy, size or Size(lots=1), {"IT": instrument}, stop_pct, stopped=stopped)
         self.engine.world.canary = instrument
         self.engine.process(SessionStatus(at, "test", SessionState.VALID))
         self.engine.process(FeedStatus(at, connected=True))
