@@ -181,16 +181,6 @@ def test_rounding_is_idempotent_and_never_further_than_a_tick() -> None:
 # --- against recorded data ----------------------------------------------------------------------------------------------------------
 
 
-def test_expiries_seen_in_bhavcopies_are_ours(contracts: Contracts) -> None:
-    rows = [row for row in observed("index_expiries_seen_2026-01_02.csv") if date.fromisoformat(row["expiry"]).year <= 2027]
-    assert len(rows) > 20
-    for row in rows:
-        expiry = date.fromisoformat(row["expiry"])
-        assert expiry in contracts.expiries(row["symbol"], expiry - timedelta(days=7), expiry + timedelta(days=7)), row
-        if row["kind"] == "FUT":
-            assert contracts.is_monthly(row["symbol"], expiry), row
-
-
 def test_freeze_quantities_of_the_circulars_are_ours(contracts: Contracts) -> None:
     rows = observed("index_quantity_freeze_effective_dated.csv")
     for row in rows[1:]:

@@ -1,10 +1,7 @@
 """The market calendar: hours by (exchange, is_fno, date), special days, cut-offs, and each figure of the square-off rule."""
 
-import csv
-from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +13,6 @@ from utils.config_loader import CONFIG_FOLDER, load_calendar
 from utils.yaml_file import read
 
 RULE = SquareOffSettings()
-OBSERVED = Path(__file__).resolve().parents[3] / "shared" / "data" / "reference"
 
 
 def future(root: str = "NIFTY", expiry: date = date(2026, 12, 29), exchange: str = "NFO") -> Instrument:
@@ -332,35 +328,3 @@ def test_a_time_that_is_not_quoted_hours_and_minutes_is_an_error() -> None:
     assert given.cut_off("upstox", future(), date(2026, 11, 20)) == CutOff(
         None, "unknown", "upstox FO on 2026-11-20: give it in mis_squareoff of config/market/overrides.yaml"
     )
-
-
-# --- against recorded data ----------------------------------------------------------------------------------------------------------
-
-
-def test_observed_trading_days_since_2020_are_exactly_ours(calendar: Calendar) -> None:
-    if not OBSERVED.is_dir():
-        pytest.skip(f"the recorded reference data is not on this machine ({OBSERVED})")
-    spans: dict[str, list[date]] = defaultdict(list)
-    with (OBSERVED / "trading_days_observed.csv").open() as file:
-        for row in csv.DictReader(file):
-            day = date.fromisoformat(row["date"])
-            if day.year >= 2020:
-                spans[row["series"]].append(day)
-    assert spans
-    for series, days in spans.items():
-        span = [days[0] + timedelta(days=offset) for offset in range((days[-1] - days[0]).days + 1)]
-        archive_has_no_sundays = "bhavcopy" in series
-        ours = [day for day in span if calendar.trading_day("EQ", day) and not (archive_has_no_sundays and day.weekday() == 6)]
-        assert ours == sorted(set(days)), series
-
-
-def test_the_exchanges_own_calendar_agrees(calendar: Calendar) -> None:
-    if not OBSERVED.is_dir():
-        pytest.skip(f"the recorded reference data is not on this machine ({OBSERVED})")
-    with (OBSERVED / "nse_session_calendar_2025_2026.csv").open() as file:
-        for row in csv.DictReader(file):
-            day = date.fromisoformat(row["date"])
-            if row["kind"] == "special_session" and row["open"]:
-                assert hours(calendar, future(), day) == [f"{row['open']}-{row['close']}"], day
-            elif row["kind"] != "special_session":
-                assert not calendar.trading_day("FO", day), day
