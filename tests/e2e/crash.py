@@ -1,0 +1,137 @@
+"""kill -9 of the daemon at random moments of a practice-live day: nothing doubled, nothing lost, and the day ends flat.
+
+    python -m tests.e2e.crash --kills 10            # a whole day at 600 times the clock
+    python -m tests.e2e.crash --kills 3 --start 14:40 --speed 300
+
+The moments are drawn from --seed, in wall time: one in each part of the day, and some while the daemon is still starting. After each
+restart our ledger is compared with the simulator's own books. The last line of the output is the figures; exit 1 on any violation.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from tests.e2e.stage import Daemon, Stage, closed, compare, until
+
+SQUARE_OFF = "15:20"
+EARLY = 0.25  # of the kills hit a daemon that is still starting
+SETTLE = 30.0  # wall seconds within which the books must agree after a restart
+TAIL = 120.0  # wall seconds for the rest of the day after the last kill
+
+
+@dataclass
+class Outcome:
+    """What the kills did."""
+
+    kills: int = 0
+    doubled: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+    recoveries: list[float] = field(default_factory=list)  # seconds from exec to trading
+
+    @property
+    def clean(self) -> bool:
+        return not (self.doubled or self.lost or self.other)
+
+    def line(self) -> str:
+        times = sorted(self.recoveries) or [float("nan")]
+        p50, p99 = (times[min(len(times) - 1, int(len(times) * part))] for part in (0.5, 0.99))
+        return (
+            f"crash: {self.kills} kills, {len(self.doubled)} doubled, {len(self.lost)} lost, {len(self.other)} other violations, "
+            f"recovery to trading p50 {p50:.2f} s, p99 {p99:.2f} s over {len(self.recoveries)} restarts"
+        )
+
+
+def trading(stage: Stage, daemon: Daemon) -> bool:
+    """Whether this daemon has its books, its session and its feed: the gate is open."""
+    status = stage.status()
+    return bool(status) and daemon.alive and status["session"] == "VALID" and status["blind"] is None and status["feed"]["connected"]
+
+
+def gaps(kills: int, day: float, seed: int) -> Iterator[tuple[bool, float]]:
+    """(while it still starts, seconds to wait) for each kill; waits count from exec when early, else from trading."""
+    drawn = random.Random(seed)
+    before = 0.0
+    for number in range(kills):
+        if drawn.random() < EARLY:
+            yield True, drawn.uniform(0.05, 1.2)
+            continue
+        moment = day * (number + drawn.random()) / kills
+        yield False, max(0.05, moment - before)
+        before = moment
+
+
+def play(stage: Stage, *, kills: int, seed: int, start: str, speed: float) -> Outcome:
+    """One day with its kills."""
+    outcome = Outcome()
+    seconds = (datetime.strptime(SQUARE_OFF, "%H:%M") - datetime.strptime(start, "%H:%M")).total_seconds()
+    stage.simulate(start=start, speed=f"{speed:g}")
+    daemon = stage.run()
+    for early, wait in gaps(kills, 0.95 * seconds / speed, seed):
+        if early:
+            time.sleep(wait)
+        else:
+            recovered(stage, daemon, outcome)
+            time.sleep(wait)
+        if not daemon.alive:
+            outcome.other.append(f"the daemon ended by itself with exit {daemon.process.returncode}: {daemon.said[-500:]}")
+            return outcome
+        daemon.kill()
+        outcome.kills += 1
+        daemon = stage.run()
+    recovered(stage, daemon, outcome)
+    code = daemon.wait(TAIL)
+    if code != 0:
+        outcome.other.append(f"exit {code} at the day's end: {daemon.said[-500:]}")
+    last = compare(stage)
+    outcome.doubled += last.doubled
+    outcome.lost += last.lost
+    outcome.other += [problem for problem in closed(stage) if problem not in last.doubled + last.lost]
+    return outcome
+
+
+def recovered(stage: Stage, daemon: Daemon, outcome: Outcome) -> None:
+    """Wait until it trades, then until both sides' books agree; what is doubled counts at any moment."""
+    until(lambda: trading(stage, daemon) or not daemon.alive, "the daemon to trade")
+    if not daemon.alive:
+        return
+    if outcome.kills:
+        outcome.recoveries.append(time.monotonic() - daemon.began)
+    end = time.monotonic() + SETTLE
+    while True:
+        seen = compare(stage)
+        if seen.doubled or not seen.problems or time.monotonic() > end or not daemon.alive:
+            break
+        time.sleep(0.05)
+    outcome.doubled += seen.doubled
+    if daemon.alive:
+        outcome.lost += seen.lost
+        outcome.other += seen.differences
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="crash", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", default="09:00", help="first market time, HH:MM")
+    parser.add_argument("--speed", type=float, default=600.0, help="market seconds per second")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="niyam-crash-") as folder, Stage(Path(folder)) as stage:
+        outcome = play(stage, kills=given.kills, seed=given.seed, start=given.start, speed=given.speed)
+    for problem in (*outcome.doubled, *outcome.lost, *outcome.other):
+        print(f"violation: {problem}")
+    if outcome.kills < given.kills:
+        outcome.other.append("the day was over before the last kill")
+        print(f"violation: {outcome.other[-1]}")
+    print(f"{outcome.line()}, seed {given.seed}")
+    return 0 if outcome.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""The crash drill in its short form: three kills in the last hour of a day. `make crash N=10` plays the long one."""
+
+import pytest
+
+from tests.e2e import crash
+from tests.e2e.stage import Stage
+
+
+def test_three_kills_in_a_short_day_double_nothing_and_lose_nothing(stage: Stage) -> None:
+    outcome = crash.play(stage, kills=3, seed=7, start="14:40", speed=400)
+    assert (outcome.doubled, outcome.lost, outcome.other) == ([], [], []), outcome.line()
+    assert outcome.kills == 3
+    assert outcome.recoveries, "at least one kill hit a daemon that traded"
+    assert stage.report()["trades"] >= 4, "a day without trades shows nothing"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_moments_are_the_seeds_own_and_lie_within_the_day(seed: int) -> None:
+    drawn = list(crash.gaps(40, 60.0, seed))
+    assert drawn == list(crash.gaps(40, 60.0, seed))
+    assert sum(wait for early, wait in drawn if not early) <= 60.0
+    assert {early for early, _ in drawn} == {True, False}
