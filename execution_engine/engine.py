@@ -601,7 +601,7 @@ class Engine:
             self.square_off.fire(rest, now)
 
     def _each_second(self, now: datetime) -> None:
-        self.timers.set("second", now + SECOND)
+        self.timers.set("second", now.replace(microsecond=0) + SECOND)  # whole seconds: a granted market steps on them too
         if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
             self.gate.watch(self.world)
             self._take_breaches()
