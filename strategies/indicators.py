@@ -1,12 +1,24 @@
-"""Indicators that take one value at a time in constant time and memory; each `add` gives the new value, or None while warming up.
+"""Averages, ranges and volume, one value at a time in constant time and memory; each `add` gives the new value, or None while warming up.
 
-Rules of the house: an average over a window depends on that window alone, to the last bit, so that a restart in the middle of a day
-(another history, the same window) decides exactly as the run that never stopped. SMA therefore adds whole numbers, not floats.
+Rules of the house, here and in indicators_bands.py and indicators_momentum.py:
+1. What is computed over a window depends on that window alone, to the last bit, so that a restart in the middle of a day (another
+   history, the same window) decides exactly as the run that never stopped. SMA, WMA and StdDev therefore add whole numbers, not floats.
+2. What is smoothed recursively (EMA, Wilder, and all that is built on them) never quite forgets its beginning. After `EMA_SETTLES`
+   or `WILDER_SETTLES` times its period the beginning weighs less than a millionth: strategies warm up over so many bars.
+3. Where libraries differ, the docstring says which convention is taken; tests/unit/test_indicators_libraries.py compares with two.
 """
 
+from collections import deque
 from datetime import date
+from math import sqrt
 
 from core.types import Bar
+
+EMA_SETTLES = 7
+"""Periods after which an EMA's first value weighs less than a millionth: (1 - 2 / (n + 1)) ** (7 n) < 1e-6."""
+
+WILDER_SETTLES = 14
+"""The same for Wilder's smoothing, whose weight is half of it: (1 - 1 / n) ** (14 n) < 1e-6."""
 
 _SCALE = float(2**80)
 """A float of size 1e-8 or more, times this power of two, is a whole number; nothing is rounded on the way into the sum."""
@@ -18,7 +30,7 @@ class SMA:
     __slots__ = ("_at", "_divisor", "_ring", "_sum", "period", "value")
 
     def __init__(self, period: int) -> None:
-        self.period = _at_least_one(period)
+        self.period = checked_period(period)
         self.value: float | None = None
         self._divisor = period << 80
         self._ring: list[int] = []
@@ -46,7 +58,7 @@ class EMA:
     __slots__ = ("_first", "_weight", "period", "value")
 
     def __init__(self, period: int) -> None:
-        self.period = _at_least_one(period)
+        self.period = checked_period(period)
         self.value: float | None = None
         self._weight = 2.0 / (period + 1)
         self._first = SMA(period)
@@ -59,29 +71,108 @@ class EMA:
         return self.value
 
 
-class ATR:
-    """Average true range, smoothed by Wilder's rule: the mean of the first `period` true ranges, then (old x (n - 1) + new) / n.
+class WMA:
+    """Linearly weighted moving average: the newest of `period` values weighs `period`, the oldest 1; correctly rounded, without drift.
 
-    The first bar's true range is high - low; after it, the largest of high - low, |high - previous close| and |low - previous close|.
+    WMA = (n x_0 + (n - 1) x_1 + ... + 1 x_(n-1)) / (n (n + 1) / 2), x_0 the newest (as in TA-Lib).
     """
 
-    __slots__ = ("_close", "_first", "period", "value")
+    __slots__ = ("_divisor", "_ring", "_sum", "_weighted", "period", "value")
 
     def __init__(self, period: int) -> None:
-        self.period = _at_least_one(period)
+        self.period = checked_period(period)
         self.value: float | None = None
-        self._close: float | None = None
+        self._divisor = (period * (period + 1) // 2) << 80
+        self._ring: deque[int] = deque(maxlen=period)
+        self._sum = self._weighted = 0
+
+    def add(self, value: float) -> float | None:
+        whole = int(value * _SCALE)
+        if len(self._ring) == self.period:
+            self._weighted += self.period * whole - self._sum  # each older value weighs one less, the oldest nothing
+            self._sum += whole - self._ring[0]
+        else:
+            self._weighted += (len(self._ring) + 1) * whole
+            self._sum += whole
+        self._ring.append(whole)
+        if len(self._ring) == self.period:
+            self.value = self._weighted / self._divisor
+        return self.value
+
+
+class StdDev:
+    """Standard deviation of the last `period` values about their mean, divided by n (the population's), as Bollinger takes it.
+
+    Computed as sqrt(n sum(x^2) - sum(x)^2) / n in whole numbers: no cancellation, no drift. `mean` is the window's mean.
+    """
+
+    __slots__ = ("_divisor", "_ring", "_squares", "_sum", "mean", "period", "value")
+
+    def __init__(self, period: int) -> None:
+        self.period = checked_period(period)
+        self.value: float | None = None
+        self.mean: float | None = None
+        self._divisor = period * period << 160
+        self._ring: deque[int] = deque(maxlen=period)
+        self._sum = self._squares = 0
+
+    def add(self, value: float) -> float | None:
+        whole = int(value * _SCALE)
+        if len(self._ring) == self.period:
+            oldest = self._ring[0]
+            self._sum -= oldest
+            self._squares -= oldest * oldest
+        self._ring.append(whole)
+        self._sum += whole
+        self._squares += whole * whole
+        if len(self._ring) == self.period:
+            self.mean = self._sum / (self.period << 80)
+            self.value = sqrt((self.period * self._squares - self._sum * self._sum) / self._divisor)
+        return self.value
+
+
+class Wilder:
+    """Wilder's smoothing: the mean of the first `period` values, then (old x (n - 1) + new) / n.
+
+    Source: J. Welles Wilder, New Concepts in Technical Trading Systems (1978). Also called RMA or SMMA.
+    """
+
+    __slots__ = ("_first", "period", "value")
+
+    def __init__(self, period: int) -> None:
+        self.period = checked_period(period)
+        self.value: float | None = None
         self._first = SMA(period)
 
-    def add(self, bar: Bar) -> float | None:
-        true_range = bar.high - bar.low
-        if self._close is not None:
-            true_range = max(true_range, abs(bar.high - self._close), abs(bar.low - self._close))
-        self._close = bar.close
+    def add(self, value: float) -> float | None:
         if self.value is None:
-            self.value = self._first.add(true_range)
+            self.value = self._first.add(value)
         else:
-            self.value = (self.value * (self.period - 1) + true_range) / self.period
+            self.value = (self.value * (self.period - 1) + value) / self.period
+        return self.value
+
+
+def true_range(bar: Bar, previous_close: float | None) -> float:
+    """The largest of high - low, |high - previous close| and |low - previous close|; without a close before it, high - low."""
+    if previous_close is None:
+        return bar.high - bar.low
+    return max(bar.high - bar.low, abs(bar.high - previous_close), abs(bar.low - previous_close))
+
+
+class ATR:
+    """Average true range, smoothed by Wilder's rule; the first bar counts with its high - low (TA-Lib begins with the second bar)."""
+
+    __slots__ = ("_average", "_close", "period", "value")
+
+    def __init__(self, period: int) -> None:
+        self.period = checked_period(period)
+        self.value: float | None = None
+        self._close: float | None = None
+        self._average = Wilder(period)
+
+    def add(self, bar: Bar) -> float | None:
+        self.value = self._average.add(true_range(bar, self._close))
+        self._close = bar.close
         return self.value
 
 
@@ -110,7 +201,31 @@ class VWAP:
         return self.value
 
 
-def _at_least_one(period: int) -> int:
+class OBV:
+    """On-balance volume: the first bar's volume, then plus the volume of each bar that closes higher and minus that of each lower one.
+
+    Its level depends on where it began; only its changes mean anything. Source: J. Granville, New Key to Stock Market Profits (1963).
+    """
+
+    __slots__ = ("_close", "value")
+
+    def __init__(self) -> None:
+        self.value: int | None = None
+        self._close = 0.0
+
+    def add(self, bar: Bar) -> int:
+        if self.value is None:
+            self.value = bar.volume
+        elif bar.close > self._close:
+            self.value += bar.volume
+        elif bar.close < self._close:
+            self.value -= bar.volume
+        self._close = bar.close
+        return self.value
+
+
+def checked_period(period: int) -> int:
+    """The period itself; ValueError when it is not a whole number of bars from 1 up."""
     if type(period) is not int or period < 1:
         raise ValueError(f"period: expected a whole number of bars, 1 or more, got {period!r}")
     return period
