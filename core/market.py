@@ -104,6 +104,10 @@ class Calendar:
         self._phases: dict[tuple[str, str, date], tuple[Phase, ...]] = {}
         self._continuous: dict[tuple[str, str, date], tuple[tuple[datetime, datetime], ...]] = {}
 
+    def become(self, other: "Calendar") -> None:
+        """Take over all of `other`, for everybody who holds this calendar. One assignment: another thread sees the old facts or the new."""
+        self.__dict__ = dict(other.__dict__)
+
     # --- days -----------------------------------------------------------------------------------------------------------------
 
     def trading_day(self, segment: str, day: date) -> bool:
@@ -321,7 +325,8 @@ class Calendar:
         return exchange, variant, day
 
     def _windows(self, key: tuple[str, str, date]) -> tuple[tuple[datetime, datetime], ...]:
-        found = self._continuous.get(key)
+        known = self._continuous  # held before any fact is read: what old facts say never enters the store of new ones (`become`)
+        found = known.get(key)
         if found is None:
             joined: list[tuple[datetime, datetime]] = []
             for phase in self._day(key):
@@ -331,11 +336,12 @@ class Calendar:
                     joined[-1] = (joined[-1][0], phase.end)
                 else:
                     joined.append((phase.start, phase.end))
-            found = self._continuous[key] = tuple(joined)
+            found = known[key] = tuple(joined)
         return found
 
     def _day(self, key: tuple[str, str, date]) -> tuple[Phase, ...]:
-        found = self._phases.get(key)
+        known = self._phases
+        found = known.get(key)
         if found is None:
             exchange, variant, day = key
             special = self._special_of(SEGMENTS[exchange], day)
@@ -350,7 +356,7 @@ class Calendar:
             for halted_exchange, halted_day, halted, close in self._interruptions:
                 if (halted_exchange, halted_day) == (exchange, day):
                     phases = _interrupted(phases, [_at(day, _clock(moment)) for moment in halted], close and _at(day, _clock(close)))
-            found = self._phases[key] = tuple(sorted(phases, key=lambda phase: phase.start))
+            found = known[key] = tuple(sorted(phases, key=lambda phase: phase.start))
         return found
 
     def _special_of(self, segment: str, day: date) -> Facts | None:

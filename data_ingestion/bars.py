@@ -127,6 +127,12 @@ class BarBuilder:
                 if one.active and one.end > status.at:
                     one.gap = True
 
+    def hours_changed(self) -> None:
+        """The calendar has other facts now: bars that begin from here on go by its new hours; a running one keeps its end."""
+        for series in self._series.values():
+            for one in series:
+                one.windows = self._calendar.continuous(one.instrument, one.day) if one.day != date.min else ()
+
     @property
     def due(self) -> datetime | None:
         """When the next bar is to be closed; None while none is open."""
@@ -163,7 +169,7 @@ class BarBuilder:
             return
         if one.active:
             one.ended.append(_Ended(one))
-        one.start, one.end = bounds
+        one.start, one.end = max(bounds[0], one.end), bounds[1]  # not before a bar that ended where the session used to end
         one.active = True
         one.gap = one.start < one.since or one.start < self._whole_since
         first = one.start == one.windows[0][0]

@@ -67,15 +67,26 @@ class SquareOff:
         self._flatten = flatten
         self._alert = alert
         self._rounds: dict[str, Round] = {}
+        self._instruments: dict[str, Instrument] = {}
 
     def arm(self, day: date, instruments: Iterable[Instrument]) -> None:
-        """Set the day's timers; a round whose time has passed fires with the next timers."""
+        """Set the day's timers, instead of any before; a round whose time has passed fires with the next timers."""
+        for this in self._rounds.values():
+            self._timers.cancel(f"square_off|{this.name}")
+            if this.started is None and this.day == day:
+                self._store.put(SPACE, f"{day.isoformat()}|{this.name}", None)
         self._rounds.clear()
+        self._instruments.clear()
         for instrument in sorted(instruments, key=lambda one: one.key):
             self.include(day, instrument)
 
+    def rearm(self, day: date) -> None:
+        """The hours of the day have changed: the same instruments, by their plans as they are now."""
+        self.arm(day, list(self._instruments.values()))
+
     def include(self, day: date, instrument: Instrument) -> None:
         """Bring one more instrument under its square-off of today."""
+        self._instruments[instrument.key] = instrument
         plan = self._plan(instrument)
         if plan is not None and instrument.tradable:
             self._include(day, instrument, plan)
@@ -129,7 +140,7 @@ class SquareOff:
         found = self._rounds.setdefault(this.name, this)
         if found is this:
             stored = self._store.get(SPACE, f"{day.isoformat()}|{this.name}") or {}
-            this.started = _time(stored.get("started"))
+            this.started, this.flat = _time(stored.get("started")), _time(stored.get("flat"))
             self._timers.set(f"square_off|{this.name}", plan.start)
         found.keys.add(instrument.key)
         self._keep(found)

@@ -87,6 +87,10 @@ class World:
         self.names = dict(names)
         self._plans.clear()
 
+    def hours_changed(self) -> None:
+        """The calendar has other facts now."""
+        self._plans.clear()
+
     def plan(self, instrument: Instrument) -> SquareOffPlan | None:
         """The square-off plan of this instrument today; None: no session."""
         if instrument.key not in self._plans:
