@@ -39,7 +39,13 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Tags:
-    """Sixteen characters A-Z0-9, never given twice: four for the ledger, three for the day, nine counted within the ledger."""
+    """Sixteen characters A-Z0-9, never given twice: four for the ledger, three for the day, nine counted within the ledger.
+
+    Each process counts in a block of its own: an exit may leave while the ledger cannot be written, and if the process dies then, the
+    stored count does not know its tag.
+    """
+
+    _BLOCK = 36**5
 
     _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     _EPOCH = date(2020, 1, 1)
@@ -51,7 +57,8 @@ class Tags:
             ledger = "".join(secrets.choice(self._ALPHABET) for _ in range(4))
             store.put("tags", "ledger", ledger)
         self._ledger: str = ledger
-        self._count: int = store.get("tags", "count") or 0
+        self._count: int = ((store.get("tags", "count") or 0) // self._BLOCK + 1) * self._BLOCK
+        store.put("tags", "count", self._count)
 
     def next(self, day: date) -> str:
         """A fresh tag; its count joins the same transaction as the intent, so that a lost intent never frees a used tag."""

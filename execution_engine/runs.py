@@ -7,8 +7,8 @@ more (the engine sets `stopped`, closes what it holds, and pages).
 import copy
 import math
 import traceback
-from collections.abc import Callable, Iterable
-from datetime import date
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
 from itertools import islice
 from numbers import Real
 from typing import Any
@@ -47,6 +47,13 @@ class Run(msgspec.Struct):
         if len(said) > MOST_SIGNALS:
             raise StrategyError(f"more than {MOST_SIGNALS} signals for one event")
         return said
+
+    def begin(self, day: date, saved: Mapping[str, Any] | None, opens_at: datetime | None) -> None:
+        """Begin or resume the session with what was stored; raises StrategyError."""
+        try:
+            self.strategy.begin(day, saved, opens_at)
+        except Exception as error:
+            raise StrategyError(f"it cannot take up the day with what it stored, {saved!r}: {_where(error)}") from error
 
     def save(self, store: Store) -> None:
         """Into the same commit as the signals that came out; only what changed since it was last put. Raises StrategyError."""

@@ -3,6 +3,8 @@
 from collections import deque
 from typing import Any
 
+from loguru import logger
+
 from core.ports import Clock, Notifier, Store
 
 SHOWN = 50
@@ -22,4 +24,7 @@ class Alerts:
         self._store.journal(at, "alert", {"level": level, "title": title, "text": text})
         if level != "info":
             self.latest.append({"at": at.isoformat(), "level": level, "title": title, "text": text})
-        self._notifier.send(level, title, text)
+        try:
+            self._notifier.send(level, title, text)
+        except Exception as error:  # the journal has it; whoever tells a person must never stop what trades
+            logger.critical("{}: {}: {} (the notifier failed: {!r})", level, title, text, error)

@@ -18,7 +18,7 @@ from data_ingestion.warmup import warmup_bars
 from execution_engine.broker_worker import DATA
 from execution_engine.buy_sell_logic import Size
 from execution_engine.portfolio import EXTERNAL
-from execution_engine.runs import Run
+from execution_engine.runs import Run, StrategyError
 from execution_engine.world import Window
 from runtime.wiring import House
 from strategies import registry as strategies
@@ -107,7 +107,10 @@ def build_runs(house: House, day: date, enabled: Mapping[str, StrategySettings],
                 settings.risk.stop_pct or house.config.settings.protect.distance_pct,
                 settings.risk.take_profit_pct,
             )
-            _warm_up(house, day, run)
+            try:
+                _warm_up(house, day, run)
+            except StrategyError as error:
+                run.stopped = str(error)  # the engine says so, and closes what it holds, when the day opens
             runs.append(run)
     return runs
 
@@ -136,10 +139,9 @@ def _warm_up(house: House, day: date, run: Run) -> None:
                 house.alerts("warn", "No warm-up history", f"{strategy.name} {instrument.key}: {error}; it warms up on live bars")
                 bars = []
             for bar in bars:
-                for _ in strategy.bar(bar, house.engine.world):
-                    pass  # muted: what a strategy says of the past is not acted on
+                run.hear(strategy.bar, bar, house.engine.world)  # muted: what a strategy says of the past is not acted on
     opens = [windows[0][0] for one in run.instruments.values() if (windows := house.calendar.continuous(one, day))]
-    strategy.begin(day, _saved(house, strategy), min(opens) if opens else None)
+    run.begin(day, _saved(house, strategy), min(opens) if opens else None)
 
 
 def _saved(house: House, strategy: Strategy) -> dict[str, Any] | None:

@@ -9,8 +9,11 @@ import pytest
 
 from core.types import Bar, Fill, OrderState, Purpose, Side, Signal, Tick, TradingState, View
 from execution_engine.buy_sell_logic import Size
+from execution_engine.runs import Run, StrategyError
 from risk.settings import RiskSettings
-from tests.harness import SHARE, WIDE, Harness, Told
+from strategies import registry
+from strategies.base import StrategySpec
+from tests.harness import OPEN, SHARE, WIDE, Harness, Told
 
 
 class Broken(Told):
@@ -177,3 +180,11 @@ def test_a_state_that_cannot_be_stored_stops_the_strategy_and_not_the_day() -> N
     it = Harness(made=Huge)
     it.want(1)
     assert it.told("Strategy stopped") == ["page"]
+
+
+def test_a_state_stored_by_another_version_stops_the_strategy_and_not_the_morning() -> None:
+    spec = StrategySpec("range", registry.params_of("opening_range").parse({}), ("IT",), 5)
+    (strategy,) = registry.build("opening_range", spec)
+    run = Run(strategy, Size(lots=1), {"IT": SHARE})
+    with pytest.raises(StrategyError, match="long_taken"):
+        run.begin(OPEN.date(), {"day": "2026-11-20", "state": {"older": 1}}, OPEN)
