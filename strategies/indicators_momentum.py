@@ -29,7 +29,7 @@ class RSI:
             return None
         gain, loss = self._gains.add(max(0.0, value - before)), self._losses.add(max(0.0, before - value))
         if gain is not None and loss is not None:
-            self.value = 100.0 * gain / (gain + loss) if gain + loss > 0 else EVEN
+            self.value = 100.0 * (gain / (gain + loss)) if gain + loss > 0 else EVEN
         return self.value
 
 
@@ -97,9 +97,9 @@ class ADX:
         span = self._range.add(true_range(bar, before.close))
         if plus is None or minus is None or span is None:
             return None
-        rising, falling = (100.0 * plus / span, 100.0 * minus / span) if span > 0 else (0.0, 0.0)
+        rising, falling = (100.0 * (plus / span), 100.0 * (minus / span)) if span > 0 else (0.0, 0.0)
         moved = rising + falling
-        adx = self._adx.add(100.0 * abs(rising - falling) / moved if moved > 0 else 0.0)
+        adx = self._adx.add(100.0 * (abs(rising - falling) / moved) if moved > 0 else 0.0)
         if adx is not None:
             self.value = Directional(adx, rising, falling)
         return self.value
@@ -128,7 +128,7 @@ class Stochastic:
         high, low = self._high.add(bar.high), self._low.add(bar.low)
         if high is None or low is None:
             return None
-        k = self._k.add(100.0 * (bar.close - low) / (high - low) if high > low else EVEN)
+        k = self._k.add(100.0 * ((bar.close - low) / (high - low)) if high > low else EVEN)
         d = None if k is None else self._d.add(k)
         if k is not None and d is not None:
             self.value = Oscillation(k, d)

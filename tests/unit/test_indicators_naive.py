@@ -157,7 +157,7 @@ def test_rsi_equals_its_definition(period: int, values: list[float]) -> None:
         if gain is None or loss is None:
             wanted.append(None)
         else:
-            wanted.append(50.0 if gain + loss == 0 else 100.0 * gain / (gain + loss))
+            wanted.append(50.0 if gain + loss == 0 else 100.0 * (gain / (gain + loss)))
     assert got == wanted
     assert all(value is None or 0.0 <= value <= 100.0 for value in got)
 
@@ -191,8 +191,8 @@ def test_adx_equals_its_definition(period: int, played: list[Bar]) -> None:
         if plus is None or minus is None or span is None:
             indicators.append(None)
         else:
-            indicators.append((100 * plus / span, 100 * minus / span) if span else (0.0, 0.0))
-    strengths = [100 * abs(plus - minus) / (plus + minus) if plus + minus else 0.0 for plus, minus in filter(None, indicators)]
+            indicators.append((100 * (plus / span), 100 * (minus / span)) if span else (0.0, 0.0))
+    strengths = [100 * (abs(plus - minus) / (plus + minus)) if plus + minus else 0.0 for plus, minus in filter(None, indicators)]
     missing: list[float | None] = [None] * (len(indicators) - len(strengths))
     smoothed = missing + wilder(strengths, period)
     wanted: list[Directional | None] = [None] if played else []
