@@ -265,6 +265,9 @@ def _judge(path: Path, found: "StrategySettings", check: CheckStrategy) -> list[
     return []
 
 
+_RESERVED = {"manual": "orders by hand bear that name", "EXTERNAL": "what is not ours bears that name"}
+
+
 def _cross_check(folder: Path, settings: "Settings", paths: Mapping[str, Path], strategies: Mapping[str, "StrategySettings"]) -> list[str]:
     """What fits no single file: names of accounts that must exist."""
     from utils.yaml_file import read
@@ -274,6 +277,8 @@ def _cross_check(folder: Path, settings: "Settings", paths: Mapping[str, Path], 
         where = read(folder / "settings.yaml").where(("account",))
         faults.append(f"{where}: account: no account {settings.account!r} in accounts; {_nearest(settings.account, settings.accounts)}")
     for name, one in strategies.items():
+        if name in _RESERVED:
+            faults.append(f"{paths[name]}:1: no strategy may be called {name!r}: {_RESERVED[name]}; rename the file")
         if one.account is not None and one.account not in settings.accounts:
             where = read(paths[name]).where(("account",))
             faults.append(f"{where}: account: no account {one.account!r} in settings.yaml; {_nearest(one.account, settings.accounts)}")

@@ -211,6 +211,13 @@ def test_a_strategys_window_account_and_params_are_judged(folder: Path) -> None:
     assert "at least 1 item" in refusal(folder)
 
 
+@pytest.mark.parametrize("name", ["manual", "EXTERNAL"])
+def test_no_strategy_may_bear_a_name_that_means_somebody_else(folder: Path, name: str) -> None:
+    path = folder / "strategies" / f"{name}.yaml"
+    path.write_text("class: sma_cross\ninstruments: [NIFTY_FUT]\ninterval: 5m\nsize: {lots: 1}\nhorizon: intraday\n")
+    assert f"{path}:1: no strategy may be called '{name}'" in refusal(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
