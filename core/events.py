@@ -110,6 +110,7 @@ class Books(msgspec.Struct, frozen=True):
     orders: tuple[OrderUpdate, ...] = ()
     trades: tuple[Trade, ...] = ()
     positions: tuple[BrokerPosition, ...] | None = None
+    funds: Funds | None = None
     error: str = ""
     reason: str = ""
 

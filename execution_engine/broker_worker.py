@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
-from core.events import Action, Books, Event, Outcome, Reply
+from core.events import Action, Books, Event, Funds, Outcome, Reply
 from core.ports import Broker, Clock
 from core.types import Fill, Order, Position, Purpose
 
@@ -154,7 +154,15 @@ class BrokerWorker:
             # positions last: what they show is never older than the orders and trades they are compared with
             orders, trades = self._broker.orders(), self._broker.trades()
             held = self._broker.positions() if positions else None
-            books = Books(self._clock.now(), asked_at, orders, trades, held)
+            funds = self._funds() if positions else None
+            books = Books(self._clock.now(), asked_at, orders, trades, held, funds)
         except Exception as error:  # whatever it tripped over, this read proves nothing; the engine counts it and alerts
             books = Books(self._clock.now(), asked_at, error=type(error).__name__, reason=str(error) or type(error).__name__)
         self._put([books], threading.current_thread().name)
+
+    def _funds(self) -> Funds | None:
+        """What may be used; None when it can't be read, which takes nothing from the evidence read beside it."""
+        try:
+            return self._broker.funds()
+        except BrokerError:
+            return None

@@ -2,7 +2,7 @@
 
 pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
 say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or
-`resume --confirm`, thaws what an anomaly froze.
+`resume --confirm`, thaws what an anomaly froze. reload takes up the market's calendar files (runtime/reload.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -27,6 +27,7 @@ class _Waiting(msgspec.Struct):
     id: str
     name: str
     until: datetime
+    whole_account: bool = False
 
 
 class Control:
@@ -36,6 +37,7 @@ class Control:
         self._answer = answer
         self._waiting: list[_Waiting] = []
         self.by_hand: ManualOrders | None = None  # None: no orders by hand are taken
+        self.reload: Callable[[Engine, Command], tuple[bool, str]] | None = None  # takes up changed files: whether it did, and a text
 
     def handle(self, engine: Engine, command: Command) -> None:
         handlers: Mapping[str, Callable[[Engine, Command], None]] = {
@@ -48,6 +50,8 @@ class Control:
         }
         if self.by_hand is not None:
             handlers = {**handlers, "order": self.by_hand.take}
+        if self.reload is not None:
+            handlers = {**handlers, "reload": self._reload}
         handler = handlers.get(command.name)
         if handler is None:
             self._answer(command.id, False, f"the engine knows no command {command.name!r}; there are {', '.join(handlers)}", None)
@@ -61,19 +65,20 @@ class Control:
             self.by_hand.check(engine)
         if not self._waiting:
             return
-        now = engine.clock.now()
-        open_now = [position for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
-        done = not open_now and not engine.desk.live()
+        now, state = engine.clock.now(), engine.world.state
+        held = [position for position in engine.portfolio.positions() if position.quantity]
+        alive = len(engine.desk.live())
         for waiting in list(self._waiting):
+            left = [position for position in held if waiting.whole_account or position.strategy != EXTERNAL]
+            done = not left and not alive
             if not done and now < waiting.until:
                 continue
             self._waiting.remove(waiting)
-            state = engine.world.state
             if done:
                 self._answer(waiting.id, True, f"{waiting.name}: flat, no order alive; trading state {state}", {"flat": True})
             else:
-                left = ", ".join(f"{p.quantity} {p.instrument.key}" for p in open_now) or f"{len(engine.desk.live())} orders alive"
-                text = f"{waiting.name}: not flat after {PATIENCE.seconds} s: {left}; it goes on trying; trading state {state}"
+                what = ", ".join(f"{p.quantity} {p.instrument.key}" for p in left) or f"{alive} orders alive"
+                text = f"{waiting.name}: not flat after {PATIENCE.seconds} s: {what}; it goes on trying; trading state {state}"
                 self._answer(waiting.id, False, text, {"flat": False})
 
     def _pause(self, engine: Engine, command: Command) -> None:
@@ -103,13 +108,17 @@ class Control:
         engine.set_state(TradingState.HALTED, "kill by command")
         engine.settle()
         engine.square_off.now_all("kill by command", engine.clock.now(), whole_account=whole is not None)
-        self._wait(engine, command)
+        self._wait(engine, command, whole_account=whole is not None)
 
     def _acknowledge(self, engine: Engine, command: Command) -> None:
         thawed = sorted(engine.desk.frozen)
         engine.desk.frozen.clear()
         self._answer(command.id, True, f"acknowledged: {', '.join(thawed) or 'nothing was frozen by an anomaly'}", {"thawed": thawed})
 
-    def _wait(self, engine: Engine, command: Command) -> None:
-        self._waiting.append(_Waiting(command.id, command.name, engine.clock.now() + PATIENCE))
+    def _reload(self, engine: Engine, command: Command) -> None:
+        assert self.reload is not None
+        self._answer(command.id, *self.reload(engine, command), None)
+
+    def _wait(self, engine: Engine, command: Command, *, whole_account: bool = False) -> None:
+        self._waiting.append(_Waiting(command.id, command.name, engine.clock.now() + PATIENCE, whole_account))
         self.check(engine)

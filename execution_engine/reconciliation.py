@@ -92,9 +92,14 @@ class Reconciliation:
         if books.error:
             self._failed += 1
             if self._failed == FAILED_READS:
-                self._alert("warn", "Broker's books not readable", f"{FAILED_READS} reads failed, last {books.error}: {books.reason}")
+                reason = f"{FAILED_READS} reads of the broker's books failed, last {books.error}: {books.reason}"
+                self._world.blinded["reads"] = reason
+                self._alert("warn", "Entries are off", f"{reason}; they resume with the next complete read")
             return []
         self._failed = 0
+        self._world.blinded.pop("reads", None)
+        if books.funds is not None:
+            self._world.broker_funds = books.funds.available
         changes: list[Change] = []
         for row in books.orders:
             if self._desk.owner(row.broker_order_id, row.tag) is None:
@@ -103,8 +108,9 @@ class Reconciliation:
                 change = self._desk.on_update(row, books.asked_at)
                 if change is not None:
                     changes.append(change)
-        changes += self._desk.on_trades(books.trades)
-        for trade in books.trades:
+        trades = [trade for trade in books.trades if trade.at.date() == books.at.date()]  # some brokers list yesterday's until the morning
+        changes += self._desk.on_trades(trades)
+        for trade in trades:
             if self._desk.owner(trade.broker_order_id, None) is None:
                 order = self._foreign_orders.get(trade.broker_order_id)
                 if order is not None:  # without a row it may be ours, younger than the order book read before it: the next read tells

@@ -61,6 +61,7 @@ class World:
         self.canary: Instrument | None = None
         self.stale_after = 5.0
         self.feed_losses: Callable[[], Mapping[str, object]] = dict  # what of the feed was not used, and why; the wiring knows the parts
+        self.broker_funds: float | None = None  # rupees the broker last said may be used; None: a paper account, or not read yet
         self.blinded: dict[str, str] = {}  # cause (recovery, ledger, books) -> why entries are off
         self.frozen_by_books: dict[str, str] = {}
         self._plans: dict[str, SquareOffPlan | None] = {}
@@ -204,7 +205,8 @@ class World:
         return self._desk.orders_today
 
     def available_margin(self) -> float | None:
-        """Capital + today's result - what positions and working entries block, by the pre-trade approximation of risk/margin.py."""
+        """Capital + today's loss - what positions and working entries block by the approximation of risk/margin.py; never more than the
+        broker itself last said may be used."""
         blocked = 0.0
         for held in self._portfolio.positions():
             if held.quantity:
@@ -212,7 +214,8 @@ class World:
         for order in self._desk.live():
             if order.purpose is Purpose.ENTRY:
                 blocked += self._margin(order.instrument, order.horizon, order.side.sign * order.remaining, order.limit_price)
-        return self.account.capital + min(0.0, self.day_pnl()) - blocked
+        own = self.account.capital + min(0.0, self.day_pnl()) - blocked
+        return own if self.broker_funds is None else min(own, self.broker_funds)
 
     def _exposure(self, strategy: str | None) -> float:
         total = 0.0

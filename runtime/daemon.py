@@ -12,7 +12,7 @@ from typing import Any
 from loguru import logger
 from sdnotify import SystemdNotifier
 
-from core.clock import GrantedClock, SystemClock
+from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
 from core.events import Command
 from core.types import PRACTICE_KINDS, Account, SessionState, Snapshot
@@ -23,6 +23,7 @@ from runtime import notifier, readout, recovery, report, simulator, sources, sta
 from runtime.control_socket import ControlSocket
 from runtime.options import RunOptions
 from runtime.protection import refuse_unprotected
+from runtime.reload import Reload
 from runtime.scheduler import Job, Scheduler, daily_jobs
 from runtime.screen import Screen
 from runtime.state_folder import Lock, RunFolder
@@ -106,6 +107,8 @@ class Daemon:
             answer=self._on_answer,
         )
         self._house.engine.world.data = sources.label(self._sources, options)
+        self._reload = Reload(config, account.kind, self._house.calendar)
+        self._control.reload = self._reload.take
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
@@ -139,25 +142,29 @@ class Daemon:
         house, done = self._house, 0
         played = self._sources.manifest
         enabled = self._enabled()
-        first = True
+        resumed: bool | None = None  # whether an earlier process had opened the first day
         while not self._stopping:
             today = self._next_day()
             if today is None:
                 break
-            if first:
+            if resumed is None:
                 resumed = recovery.from_ledger(house, today)
-            self._rest_until(trading_day.begins_at(today, PREPARE_AT))
+            begins = trading_day.begins_at(today, PREPARE_AT)
+            self._rest_until(begins)
             if self._stopping:
                 break
+            if house.clock.now() < begins:
+                continue  # other market facts were taken up: it may be another day
             try:
-                trading_day.open_day(house, today, resumed=first and resumed, login_page=self._sources.login_page, enabled=enabled)
+                trading_day.open_day(house, today, resumed=resumed, login_page=self._sources.login_page, enabled=enabled)
             except trading_day.NothingToTrade as error:
                 if played is None:
                     raise
                 raise trading_day.NothingToTrade(f"{error}\nthe data has: {_listed(played.symbols)}") from None
-            first, self._opened = False, True
+            resumed, self._opened = False, True
             house.store.put("engine", "day", today.isoformat())
-            self._rest_until(trading_day.ends_at(house, today) + AFTER_CLOSE)
+            while not self._stopping and house.clock.now() < (end := trading_day.ends_at(house, today) + AFTER_CLOSE):
+                self._rest_until(end)
             if self._stopping:
                 break
             trading_day.close_day(house, today)
@@ -190,10 +197,11 @@ class Daemon:
         raise ConfigError(f"no trading day within 30 days of {now.date()}; look at config/market/holidays.yaml and overrides.yaml")
 
     def _rest_until(self, until: datetime) -> None:
-        """Run the engine until `until`, or until somebody asks the process to stop."""
+        """Run the engine until `until`, until somebody asks the process to stop, or until other market facts were taken up."""
         house = self._house
         engine = house.engine
-        while not self._stopping and house.clock.now() < until:
+        taken = self._reload.taken
+        while not self._stopping and house.clock.now() < until and self._reload.taken == taken:
             for event in house.pump.next(min(until, engine.wake_at())):
                 engine.process(event)
             engine.run_timers()
@@ -245,6 +253,8 @@ class Daemon:
         """Called on a control thread: hand the command to the engine and wait for its outcome."""
         if name == "login":
             return self._log_in()
+        if name == "reload":
+            arguments = self._reload.read()
         identity = uuid.uuid4().hex
         arrived, answers = threading.Event(), list[Answer]()
         self._answers[identity] = (arrived, answers)
@@ -288,7 +298,8 @@ class Daemon:
         threading.Thread(target=self._house.pump.poke, daemon=True).start()  # never from inside the handler: it may hold the lock
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
-        logger.warning("SIGHUP: the configuration is read when the daemon starts; restart it to take up a change")
+        logger.info("SIGHUP: reading the market files")
+        threading.Thread(target=self._submit, args=("reload", {}), name="reload", daemon=True).start()
 
     def _housekeeping(self) -> list[Job]:
         """The day's housekeeping of a paper or live account; a simulated day has none."""
@@ -351,10 +362,9 @@ class Daemon:
         house.store.close()
         house.audit.close()
         self._notifier.stop()
-        if isinstance(house.clock, GrantedClock):
-            house.clock.fail("the daemon ends")
-            if ended or not self._opened:
-                simulator.end(self._folder)
+        house.pump.close()
+        if ended or not self._opened:
+            simulator.end(self._folder)
 
     def _on_end(self, reason: str) -> None:
         self._stopping = self._stopping or f"the simulated market has no more days ({reason})"

@@ -86,6 +86,10 @@ class GrantedPump:
             self._advance(None)
             self._backlog.extend(self._inbox.drain())
 
+    def close(self) -> None:
+        self._clock.fail("the daemon ends")
+        self._channel.close()
+
     def poke(self) -> None:
         self._channel.poke()
 

@@ -76,6 +76,10 @@ class Pump(Protocol):
         """Keep the process moving until `job` is done; events that happen meanwhile come with the next `next`."""
         ...
 
+    def close(self) -> None:
+        """Nothing is moved any more."""
+        ...
+
     def poke(self) -> None:
         """Safe from any thread and from signal handlers' threads: make `next` return soon."""
         ...
@@ -106,6 +110,9 @@ class SystemPump:
             self.beat()
             self._inbox.wait(0.5)  # the job's end pokes
             self._backlog.extend(self._inbox.drain())
+
+    def close(self) -> None:
+        return None
 
     def poke(self) -> None:
         self._inbox.poke()

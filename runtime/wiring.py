@@ -183,6 +183,7 @@ def build(
     store = open_store(ledger_url)
     alerts = Alerts(clock, store, notifier)
     budget = Budget(clock, spec.limits)
+    budget.used_before("orders/day", len(store.orders(clock.now().date())))  # a restart does not give the day's orders back
     audit = LaneAudit(run, clock)
     lookup = Lookup()
 

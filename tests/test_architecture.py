@@ -39,7 +39,7 @@ CONCRETES = {
     "open_store": WIRING,
     "PaperBroker": WIRING,
     "BrokerWorker": WIRING,
-    "GrantedClock": WIRING | {"runtime/sources.py", "runtime/grants.py", "runtime/daemon.py"},  # whose time it is: where it was found
+    "GrantedClock": WIRING | {"runtime/sources.py", "runtime/grants.py"},  # whose time it is: where it was found
 }
 
 SDK_HOMES = {

@@ -23,6 +23,7 @@ class FakeBroker:
         self.failure: Exception | None = None
         self.gate: threading.Event | None = None
         self.positions_failure: Exception | None = None
+        self.funds_failure: Exception | None = None
         self.began = threading.Event()
 
     def _do(self, name: str) -> None:
@@ -58,6 +59,8 @@ class FakeBroker:
         return (BrokerPosition(NIFTY, "MIS", 65, 25000.0),)
 
     def funds(self) -> Funds:
+        if self.funds_failure is not None:
+            raise self.funds_failure
         return Funds(1.0, 0.0)
 
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
@@ -170,6 +173,18 @@ def test_a_failed_part_fails_the_whole_read_and_is_told(desk: Desk, failure: Exc
     assert isinstance(books, Books)
     assert (books.error, books.orders, books.positions) == (type(failure).__name__, (), None)
     assert books.reason
+
+
+def test_funds_that_cannot_be_read_take_nothing_from_the_evidence(desk: Desk) -> None:
+    desk.worker.read_books(positions=True)
+    ((_, books),) = desk.wait(1)
+    assert isinstance(books, Books)
+    assert books.funds == Funds(1.0, 0.0)
+    desk.broker.funds_failure = Transient("502")
+    desk.worker.read_books(positions=True, urgent=True)
+    _, books = desk.wait(2)[1]
+    assert isinstance(books, Books)
+    assert (books.funds, books.error, len(books.orders)) == (None, "", 1)
 
 
 def test_reads_that_wait_are_not_piled_up_unless_urgent(desk: Desk) -> None:

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import msgspec
 
-from core.events import Command, FeedStatus
-from core.types import Horizon, OrderState, Purpose, TradingState
+from core.events import Books, Command, FeedStatus, Funds, Trade
+from core.types import Horizon, OrderState, Purpose, Side, TradingState
 from execution_engine import snapshots
 from execution_engine.targets import Targets
 from tests.fakes import MemoryStore
@@ -70,6 +70,43 @@ def test_kill_of_the_whole_account_closes_what_is_not_ours_too() -> None:
     tell(it, "resume", confirm=True)
     tell(it, "kill", whole_account="test")
     assert (it.last.strategy, it.last.quantity, it.last.side.value) == ("EXTERNAL", 130, "SELL")
+
+
+def test_a_kill_of_the_whole_account_is_not_answered_while_anything_stands() -> None:
+    it = Harness()
+    it.portfolio.adopt(FUTURE, "MIS", 130, 25000.0, it.clock.now(), "held before")
+    tell(it, "kill", whole_account="test")
+    assert not it.answers
+    it.pass_time(61)
+    assert answer(it) == (False, "kill: not flat after 60 s: 130 NFO:NIFTY26NOVFUT; it goes on trying; trading state HALTED")
+
+
+def test_entries_stop_after_three_failed_reads_and_go_on_with_a_complete_one() -> None:
+    it = Harness()
+    for _ in range(3):
+        it.engine.process(Books(it.clock.now(), it.clock.now(), error="Transient", reason="502"))
+    it.want(1)
+    assert not it.executor.placed
+    it.engine.process(Books(it.clock.now(), it.clock.now(), (), (), ()))
+    it.want(1)
+    assert len(it.executor.placed) == 1
+
+
+def test_the_brokers_own_word_about_funds_binds_the_margin_check() -> None:
+    it = Harness()
+    assert (it.engine.world.available_margin() or 0) > 1_000_000
+    it.engine.process(Books(it.clock.now(), it.clock.now(), (), (), (), Funds(5_000.0, 0.0)))
+    assert it.engine.world.available_margin() == 5_000.0
+
+
+def test_yesterdays_trades_that_a_broker_still_lists_are_not_booked_again() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    yesterday = it.clock.now() - timedelta(days=1)
+    trade = Trade("OLD", f"B{it.last.id}", FUTURE, Side.BUY, 65, 25000.0, yesterday)
+    it.engine.process(Books(it.clock.now(), it.clock.now(), (), (trade,), None))
+    assert it.held == 0
 
 
 def test_resume_confirm_thaws_what_an_anomaly_froze_and_so_does_acknowledge() -> None:
