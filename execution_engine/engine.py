@@ -46,6 +46,7 @@ from execution_engine.world import World
 from risk.gate import Gate
 
 SECOND = timedelta(seconds=1)
+PRICELESS_S = 60
 UNCONFIRMED = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_MODIFY, OrderState.PENDING_CANCEL})
 
 
@@ -105,6 +106,7 @@ class Engine:
         self._books_every_s = books_every_s
         self._record = record
         self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
+        self._priceless = 0  # seconds for which a connected feed has brought no price
         self._after_login: set[tuple[str, str]] = set()  # keys whose exits or cancels wait until somebody has logged in
         self.exits = Exits(clock, self.timers, desk, portfolio, alert, self._cancel_and_replan)
         self.square_off = SquareOff(
@@ -373,8 +375,9 @@ class Engine:
                 break
             if not self._submit(verdict):
                 break
-            target.pending = False
-            self.targets.keep(target)
+            if target.pending:
+                target.pending = False
+                self.targets.keep(target)
         self._take_breaches()
 
     def flatten(self, target: Target, why: str, purpose: Purpose) -> None:
@@ -562,7 +565,7 @@ class Engine:
             self.store.journal(status.at, "feed", {"connected": status.connected, "reason": status.reason})
             if status.connected:
                 self.executor.read_books(positions=True, urgent=True)  # no update is replayed after a reconnect
-            else:
+            elif self.timers.due("second") is not None:  # in the evening it is closed on purpose
                 self.alert("warn", "Feed lost", status.reason)
 
     def _on_session(self, status: SessionStatus) -> None:
@@ -606,6 +609,14 @@ class Engine:
             self.gate.watch(self.world)
             self._take_breaches()
             self.portfolio.sample(now)
+        self._mind_prices(now)
+
+    def _mind_prices(self, now: datetime) -> None:
+        """A feed that is connected and brings no prices is told once it has lasted; one that broke was told when it did."""
+        stale = self.world.feed_stale if self.world.feed_connected else None
+        self._priceless = 0 if stale is None else self._priceless + 1
+        if self._priceless == PRICELESS_S:
+            self.alert("warn", "No prices", f"the feed is connected, yet {stale}; no entries until prices come")
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""

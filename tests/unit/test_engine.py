@@ -399,6 +399,25 @@ def test_a_late_refusal_of_the_old_token_does_not_undo_a_new_login() -> None:
     assert it.engine.world.session is SessionState.VALID
 
 
+def test_a_connected_feed_without_prices_is_told_once_each_time() -> None:
+    it = Harness()
+    for _ in range(2):
+        it.pass_time(300)
+        it.tick(25000.0)
+        it.pass_time(1)
+    assert [title for _, title, _ in it.alerts] == ["No prices", "No prices"]
+
+
+def test_a_feed_that_is_closed_in_the_evening_is_no_alarm() -> None:
+    it = Harness()
+    it.engine.process(FeedStatus(it.clock.now(), connected=False, reason="reset by peer"))
+    it.engine.process(FeedStatus(it.clock.now(), connected=True))
+    it.go_to(15, 42)
+    it.engine.close_day(it.clock.now().date())
+    it.engine.process(FeedStatus(it.clock.now(), connected=False, reason="stopped"))
+    assert [text for _, title, text in it.alerts if title == "Feed lost"] == ["reset by peer"]
+
+
 def test_a_full_disk_stops_entries_and_lets_exits_go() -> None:
     it = Harness(store=MemoryStore())
     it.want(1)
