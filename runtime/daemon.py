@@ -2,12 +2,13 @@
 
 import math
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from sdnotify import SystemdNotifier
@@ -19,13 +20,12 @@ from core.types import PRACTICE_KINDS, Account, SessionState, Snapshot
 from execution_engine import snapshots
 from execution_engine.broker_worker import DATA
 from runtime import day as trading_day
-from runtime import notifier, readout, recovery, report, simulator, sources, state_folder, tables
+from runtime import notifier, readout, recovery, report, simulator, sources, state_folder
 from runtime.control_socket import ControlSocket
 from runtime.options import RunOptions
 from runtime.protection import refuse_unprotected
 from runtime.reload import Reload
 from runtime.scheduler import Job, Scheduler, daily_jobs
-from runtime.screen import Screen
 from runtime.state_folder import Lock, RunFolder
 from runtime.wiring import account_of, build
 from storage.store import open_reader
@@ -35,6 +35,9 @@ from utils.config_loader import Config, Secrets
 from utils.config_schema import StrategySettings
 from utils.control import Answer
 from utils.logging_setup import setup as setup_logging
+
+if TYPE_CHECKING:
+    from runtime.screen import Screen
 
 PREPARE_AT = time(8, 45)  # IST: after the brokers' dumps are made (about 08:30), before the pre-open
 AFTER_CLOSE = timedelta(minutes=2)  # for the last rows of the day
@@ -56,12 +59,11 @@ def run(options: RunOptions) -> int:
     wall = SystemClock()
     with Lock(options.state):
         folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now(), resume=options.resume)
-        screen_wanted = Screen(lambda: None).live
         setup_logging(
             level=config.settings.log.level,
             file=folder.log / "niyam.jsonl",
             keep_days=config.settings.log.keep_days,
-            human=not screen_wanted,
+            human=not sys.stdout.isatty(),  # there the screen speaks
         )
         logger.info("Niyam: account {} ({}), state {}, config {}", account.name, account.kind, folder.path, config.hash[:12])
         try:
@@ -112,7 +114,7 @@ class Daemon:
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
-        self._screen = Screen(lambda: self._snapshot)
+        self._screen = self._make_screen() if sys.stdout.isatty() else None
 
     def main(self) -> int:
         """Recover, trade the days, end in order."""
@@ -127,7 +129,8 @@ class Daemon:
         ended = False
         try:
             self._journal_start()
-            self._screen.start()
+            if self._screen is not None:
+                self._screen.start()
             self._scheduler.start()
             self._systemd.notify("READY=1")
             ended = self._trade_days()
@@ -325,7 +328,9 @@ class Daemon:
         return daily_jobs(refresh_instruments=refresh, remind_login=remind, folders=folders, clock=house.clock)
 
     def _show_report(self, day: date) -> None:
-        self._screen.stop()
+        from runtime import tables  # rich: nothing that trading waits for
+
+        self._stop_screen()
         document = report.build(self._house.store, account=self._account.name, day=day)
         tables.show("report", document)
 
@@ -343,7 +348,7 @@ class Daemon:
         house = self._house
         self._systemd.notify("STOPPING=1")
         self._scheduler.stop()
-        self._screen.stop()
+        self._stop_screen()
         self._socket.stop()
         if house.feed is not None:
             house.feed.stop()
@@ -365,6 +370,15 @@ class Daemon:
         house.pump.close()
         if ended or not self._opened:
             simulator.end(self._folder)
+
+    def _make_screen(self) -> "Screen":
+        from runtime.screen import Screen  # rich, where there is a terminal alone
+
+        return Screen(lambda: self._snapshot)
+
+    def _stop_screen(self) -> None:
+        if self._screen is not None:
+            self._screen.stop()
 
     def _on_end(self, reason: str) -> None:
         self._stopping = self._stopping or f"the simulated market has no more days ({reason})"
