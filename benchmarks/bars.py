@@ -196,7 +196,7 @@ def measure(rounds: int, count: int = 100_000) -> list[Line]:
     note = f"{total:,} synthetic 1-minute bars, {len(days)} days, {len(theirs.trades):,} trades on both sides"
     return [
         Line(
-            "engine, bars through strategy, gate, charges, orders, paper",
+            "engine, 1 x 100,000 bars",
             "bars/s",
             median(figures["engine"]),
             median(figures["bare"]),

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import msgspec
 
-Side = Callable[[], float]
+Figure = Callable[[], float]
 """Runs once and returns its figure: seconds, bars a second, bytes, whatever the measure counts."""
 
 
@@ -35,11 +35,11 @@ class Line(msgspec.Struct, frozen=True):
         return value >= self.goal if self.higher else value <= self.goal
 
 
-def interleaved(sides: Mapping[str, Side], rounds: int) -> dict[str, list[float]]:
+def interleaved(sides: Mapping[str, Figure], rounds: int) -> dict[str, list[float]]:
     """Each side's figures; in each round the sides run one after the other, every second round in the other order."""
     figures: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
-        order = list(sides) if number % 2 == 0 else list(reversed(sides))
+        order = sorted(sides, reverse=number % 2 == 1)
         for name in order:
             gc.collect()
             figures[name].append(sides[name]())

@@ -1,0 +1,89 @@
+"""`python -m benchmarks [MEASURE ...] [--rounds N] [--json]`: the table of measures against their goals. Exit 0 whatever it shows."""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import bars, codec, intents, memory, starts, tick_to_order
+from benchmarks.rounds import Line
+
+MEASURES: dict[str, Callable[[int], list[Line]]] = {
+    "codec": codec.measure,
+    "bars": bars.measure,
+    "order": tick_to_order.measure,
+    "starts": starts.measure,
+    "memory": memory.measure,
+    "intent": intents.measure,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures side by side, as ratios of interleaved rounds.")
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"which (default: all): {', '.join(MEASURES)}")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each measure (default 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+    options = parser.parse_args()
+    unknown = [name for name in options.measures if name not in MEASURES]
+    if unknown:
+        parser.error(f"no measure {unknown[0]!r}; there are {', '.join(MEASURES)}")
+    console = Console(width=100, stderr=True)
+    lines: list[Line] = []
+    for name in options.measures or MEASURES:
+        console.print(f"measuring {name} …", style="dim")
+        lines += MEASURES[name](options.rounds)
+    if options.json:
+        machine = {"python": platform.python_version(), "machine": platform.machine(), "cpus": os.cpu_count()}
+        rows = [{**msgspec.to_builtins(one), "met": one.met} for one in lines]
+        print(json.dumps({"machine": machine, "rounds": options.rounds, "measures": rows}, indent=1))
+    else:
+        show(lines)
+
+
+def show(lines: Sequence[Line]) -> None:
+    """The table, 100 columns wide, and below it what was measured on."""
+    table = Table(title="Niyam, measured side by side", title_justify="left", box=box.SIMPLE_HEAD, width=100, pad_edge=False)
+    table.add_column("measure", min_width=36)
+    table.add_column("ours", justify="right", no_wrap=True)
+    table.add_column("theirs", justify="right", no_wrap=True)
+    table.add_column("against", min_width=18)
+    for heading in ("ratio", "goal", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in lines:
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        name = f"{one.name}, {one.unit}"
+        table.add_row(name, _figure(one.ours), _figure(one.theirs), one.against, ratio, _goal(one), _verdict(one))
+    console = Console(width=100)
+    console.print(table)
+    for name, note in {one.name: one.note for one in lines if one.note}.items():
+        console.print(f"{name}: {note}", style="dim")
+    console.print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs; medians of interleaved rounds.", style="dim")
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    if value >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    return f"{value / 1e3:.1f} k" if value >= 1e4 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _goal(one: Line) -> str:
+    if one.goal is None:
+        return ""
+    stretch = f" ({one.stretch:g})" if one.stretch is not None else ""
+    return f"{'>=' if one.higher else '<='} {one.goal:g}{stretch}"
+
+
+def _verdict(one: Line) -> str:
+    return {True: "[green]met[/]", False: "[red]short[/]", None: ""}[one.met]
+
+
+if __name__ == "__main__":
+    main()
