@@ -22,7 +22,7 @@ from core.types import IST, PRACTICE_KINDS, Account, Horizon, Instrument, Kind, 
 from runtime import state_folder
 from runtime.protection import unprotected
 from runtime.state_folder import RunFolder
-from utils.config_loader import Config, load
+from utils.config_loader import Config, environment, load
 from utils.config_loader import config as secrets
 
 NEEDED_DISK = 2 * 1024**3  # bytes: a month of recordings and audit
@@ -117,6 +117,10 @@ def _findings(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         "config", "ok" if enabled else "wrong", f"valid; {len(enabled)} strategies enabled", "" if enabled else "enable a strategy"
     )
+    simulator = environment("NIYAM_SIMULATOR")
+    if simulator:
+        text = f"NIYAM_SIMULATOR is set: scripts, `login` and `instruments` speak to the simulator at {simulator}, not to the broker"
+        yield Finding("simulator", "note", text, "unset it before a real day")
     for look in (_credentials, _token, _skew, _static_ip, _rate, _disk, _days, _cut_offs, _instruments, _protection, _database):
         try:
             yield from look(subject)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
-from core.types import PRACTICE_KINDS, AccountKind
+from core.types import AccountKind
 from runtime import state_folder
 from runtime.state_folder import RunFolder
 from utils import control
 
 if TYPE_CHECKING:
     from core.types import Account
+    from runtime.venue import Venue
     from utils.config_loader import Config
 
 OUTCOME = 900.0  # seconds a command may take until its outcome is known (a square-off in a thin market)
@@ -101,11 +102,8 @@ def login(options: argparse.Namespace) -> int:
     if practised is not None:
         name, text = practised
     else:
-        config, account = _config_and_account(options, options.broker)
-        name, text = (
-            account.name,
-            doing.login(config, account, _state(options), SystemClock(), answer=options.redirect_url, totp=options.totp),
-        )
+        _, account, here = _config_and_account(options, options.broker)
+        name, text = account.name, doing.login(account, _state(options), here, answer=options.redirect_url, totp=options.totp)
     if options.json:
         _print_json({"ok": True, "text": text, "account": name})
     else:
@@ -115,18 +113,19 @@ def login(options: argparse.Namespace) -> int:
 
 def instruments(options: argparse.Namespace) -> int:
     from runtime import instruments as doing
+    from runtime import venue
 
     if (options.action == "resolve") != bool(options.name):
         raise ConfigError("`instruments resolve NAME` needs a name; `update` and `show` take none")
-    state, clock = _state(options), SystemClock()
-    on = options.on or clock.now().date()
+    state = _state(options)
     data: Any
     if options.action == "update":
-        config, account = _config_and_account(options, options.broker)
-        data = doing.update(config, account, state, clock)
+        config, account, here = _config_and_account(options, options.broker)
+        data = doing.update(config, account, state, here)
     elif options.action == "show":
         data = doing.show(Path(options.config), state, options.broker)
     else:
+        on = options.on or venue.find(options.broker).clock.now().date()
         data = doing.resolve(Path(options.config), state, options.broker, options.name, on)
     _show("instruments", data, options.json)
     return 0
@@ -149,27 +148,32 @@ def prepared_data(options: argparse.Namespace) -> str:
     return str(folder)
 
 
-def _config_and_account(options: argparse.Namespace, broker: str) -> "tuple[Config, Account]":
-    """The configuration and the paper or live account a broker command is for: --account, the one in use, or the broker's only one."""
-    from brokers import registry
+def _config_and_account(options: argparse.Namespace, broker: str) -> "tuple[Config, Account, Venue]":
+    """The configuration, the account a broker command is for (--account, the one in use, or the broker's only one), and its venue.
+
+    A broker has paper and live accounts, the simulator of NIYAM_SIMULATOR practice ones.
+    """
+    from runtime import venue
     from utils.config_loader import load
 
-    registry.get(broker)  # refuses an unknown name
+    here = venue.find(broker)
     config = load(Path(options.config))
     accounts = {name: given.account(name) for name, given in config.settings.accounts.items()}
     if options.account is not None and options.account not in accounts:
         raise ConfigError(f"--account {options.account!r}: settings.yaml has {', '.join(accounts)}")
-    real = [account for account in accounts.values() if account.kind not in PRACTICE_KINDS and account.broker == broker]
+    real = [account for account in accounts.values() if here.takes(account.kind) and account.broker == broker]
     for name in (options.account, config.settings.account):
         chosen = [account for account in real if account.name == name]
         if chosen:
-            return config, chosen[0]
+            return config, chosen[0], here
+    if options.account is not None and here.simulator:
+        raise ConfigError(f"account {options.account!r} is no practice account: unset NIYAM_SIMULATOR to log in at {broker} itself")
     if options.account is not None:
         raise ConfigError(f"account {options.account!r} is no paper or live account at {broker}; practice needs no login of yours")
     if len(real) != 1:
         names = ", ".join(account.name for account in real) or "none"
         raise ConfigError(f"paper and live accounts at {broker} in settings.yaml: {names}; add one, or name one with --account")
-    return config, real[0]
+    return config, real[0], here
 
 
 def _from_ledger(options: argparse.Namespace, folder: RunFolder, arguments: Mapping[str, Any]) -> Any:

@@ -6,27 +6,24 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from brokers import registry
 from core.errors import DataError, NiyamError
 from core.market import Calendar
-from core.ports import Clock, InstrumentLookup
+from core.ports import InstrumentLookup
 from core.types import Account, Instrument
 from data_ingestion.instruments import InstrumentStore
 from runtime import state_folder
-from utils.config_loader import Config, load_calendar
-from utils.config_loader import config as secrets
+from runtime.venue import Venue
+from utils.config_loader import Config, environment, load_calendar
 from utils.pacing import Budget
 
 FRESH = 7  # days: an older snapshot does not answer for a date; contracts and lots will have changed
 
 
-def update(config: Config, account: Account, state: Path, clock: Clock) -> dict[str, Any]:
+def update(config: Config, account: Account, state: Path, here: Venue) -> dict[str, Any]:
     """Fetch the broker's dump of today through the account's session, validate it and keep it as today's snapshot."""
-    spec = registry.get(account.broker)
-    folder = state_folder.account_folder(state, account.name)
-    session = spec.make_session(account.name, secrets, clock, folder.token_file(account.broker), spec.endpoints, lambda event: None)
-    source = spec.make_data(session, clock, Budget(clock, spec.limits), None, spec.endpoints, _no_lookup)
-    now = clock.now()
+    spec, folder, now = here.spec, here.folder(state, account), here.clock.now()
+    session = here.session(account, folder)
+    source = spec.make_data(session, here.clock, Budget(here.clock, spec.limits), None, here.endpoints, _no_lookup)
     done = InstrumentStore(folder.instruments, config.calendar(account.kind), account.broker).update(
         source, spec, now.date(), now, again=True
     )
@@ -105,7 +102,10 @@ def _document(instrument: Instrument, on: date, by: str) -> dict[str, Any]:
 
 
 def _folders(state: Path) -> list[Path]:
-    """Where snapshots may be: the run in use first, then each account."""
+    """Where snapshots may be: those of the present simulator alone; else of the run in use, then of each account."""
+    simulator = environment("NIYAM_SIMULATOR")
+    if simulator:
+        return sorted((state / "simulated").glob(f"*-{simulator.rstrip('/').rpartition(':')[2]}/instruments"))
     current = state_folder.current(state)
     found = [current.instruments] if current else []
     return found + [path for path in sorted((state / "accounts").glob("*/instruments")) if path not in found]

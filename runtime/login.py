@@ -6,32 +6,34 @@ from pathlib import Path
 
 from loguru import logger
 
-from brokers import registry
 from core.errors import ConfigError, NiyamError
-from core.ports import Clock
 from core.types import PRACTICE_KINDS, Account
 from runtime import state_folder
+from runtime.venue import Venue
 from utils import control
-from utils.config_loader import Config
-from utils.config_loader import config as secrets
 
 REDIRECT_PORT = 5000
 PATIENCE = 300.0  # seconds a person has for password and second factor
 
 
-def login(config: Config, account: Account, state: Path, clock: Clock, *, answer: str | None, totp: bool) -> str:
-    """Log the account in and say until when; raises ConfigError or BrokerError. A running daemon is told at once."""
-    spec = registry.get(account.broker)
+def login(account: Account, state: Path, here: Venue, *, answer: str | None, totp: bool) -> str:
+    """Log the account in and say until when; raises ConfigError or BrokerError. A running daemon is told at once.
+
+    A simulator approves by itself.
+    """
+    spec = here.spec
     if totp:
         raise ConfigError(f"{spec.title} offers no login without a person (its API has none); leave --totp out and log in by the browser")
-    folder = state_folder.account_folder(state, account.name)
-    session = spec.make_session(account.name, secrets, clock, folder.token_file(account.broker), spec.endpoints, lambda event: None)
-    if answer is None:
-        answer = _caught(session.login_url())
-    session.accept(answer)
+    folder = here.folder(state, account)
+    session = here.session(account, folder)
+    if answer is None and here.login_page is not None:
+        session.auto_login(here.login_page)
+    else:
+        session.accept(answer if answer is not None else _caught(session.login_url()))
     _tell_daemon(folder, account)
     expires = session.expires_at()
-    return f"{account.name} is logged in at {spec.title}" + (f" until {expires:%Y-%m-%d %H:%M}" if expires else "")
+    where = f"the simulator of {spec.title}" if here.simulator else spec.title
+    return f"{account.name} is logged in at {where}" + (f" until {expires:%Y-%m-%d %H:%M}" if expires else "")
 
 
 def practice(state: Path, account: str | None) -> tuple[str, str] | None:

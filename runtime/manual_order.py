@@ -7,29 +7,24 @@ watches until a daemon runs: an intraday position is then the broker's to square
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
-from brokers import registry
-from brokers.spec import Endpoints
 from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
 from core.events import Command
-from core.ports import CredentialStore
 from core.types import Account, AccountKind, OrderState
-from data_ingestion.bare_session import about
 from execution_engine.control import Control
 from execution_engine.manual_orders import result
 from execution_engine.portfolio import EXTERNAL
 from runtime import day as trading_day
-from runtime import notifier, recovery, state_folder
+from runtime import notifier, recovery, state_folder, venue
 from runtime.inbox import Inbox, SystemPump
 from runtime.protection import refuse_unprotected
-from runtime.simulator import SimulatorCredentials
 from runtime.state_folder import Lock, RunFolder
+from runtime.venue import Venue
 from runtime.wiring import House, build
 from utils import config_loader, control
 from utils.config_loader import Config, Secrets, environment
@@ -41,19 +36,6 @@ _KINDS = {  # (at a simulator, live)
     (True, False): AccountKind.PRACTICE,
     (True, True): AccountKind.PRACTICE_LIVE,
 }
-
-
-class FollowingClock(SystemClock):
-    """The time of a free-running simulator: from `start` on at `speed` market seconds for each second of the wall."""
-
-    def __init__(self, start: datetime, speed: float) -> None:
-        super().__init__()
-        self._start = start
-        self._speed = speed
-        self._began = self.monotonic()
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=(self.monotonic() - self._began) * self._speed)
 
 
 def place(given: Mapping[str, Any], *, config: Path | None = None, state: Path | None = None) -> dict[str, Any]:
@@ -90,12 +72,12 @@ def _forwarded(state: Path, given: Mapping[str, Any], busy: NiyamError) -> dict[
 
 def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     config = config_loader.load(config_folder)
-    broker, live, simulator = str(given["broker"]), bool(given.get("live")), environment("NIYAM_SIMULATOR")
-    account = _account(config, broker, _KINDS[bool(simulator), live])
+    here = venue.find(str(given["broker"]))
+    account = _account(config, here.spec.name, _KINDS[bool(here.simulator), bool(given.get("live"))])
     refuse_unprotected(config, account)
     answers: list[dict[str, Any]] = []
-    with _house(config, account, state, simulator, answers) as (house, commands, login_page):
-        _open(house, str(given.get("symbol")), login_page)
+    with _house(config, account, state, here, answers) as (house, commands):
+        _open(house, str(given.get("symbol")), here.login_page)
         engine = house.engine
         engine.process(Command(house.clock.now(), "script", "order", dict(given)))
         until = house.clock.monotonic() + PATIENCE_S
@@ -115,7 +97,6 @@ def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[s
 
 def _account(config: Config, broker: str, kind: AccountKind) -> Account:
     """The account in use if it is of this kind, else the only one of it."""
-    registry.get(broker)  # refuses an unknown name
     fitting = [name for name, one in config.settings.accounts.items() if one.kind is kind and one.broker == broker]
     if config.settings.account in fitting:
         fitting = [config.settings.account]
@@ -126,20 +107,11 @@ def _account(config: Config, broker: str, kind: AccountKind) -> Account:
 
 
 @contextmanager
-def _house(
-    config: Config, account: Account, state: Path, simulator: str, answers: list[dict[str, Any]]
-) -> Iterator[tuple[House, Control, str | None]]:
-    """The wired house with its workers running, and its login page where a simulator has one; everything is closed behind it."""
-    wall, clock, endpoints, login_page = SystemClock(), SystemClock(), None, None
-    credentials: CredentialStore = Secrets()
-    if simulator:
-        told = about(simulator)
-        if not told.get("speed") or told.get("attached") or "grants" in told:
-            raise ConfigError(f"the simulator at {simulator} does not run freely: start `main.py simulate {account.broker} --speed 1`")
-        clock = FollowingClock(datetime.fromisoformat(told["now"]), float(told["speed"]))
-        credentials = SimulatorCredentials(account.broker, told["credentials"])
-        endpoints, login_page = Endpoints(told["rest"], told["stream"], told["login"]), str(told["login"])
-        run = state_folder.simulated(state, account.name, account.kind, simulator, wall.now())
+def _house(config: Config, account: Account, state: Path, here: Venue, answers: list[dict[str, Any]]) -> Iterator[tuple[House, Control]]:
+    """The wired house with its workers running; everything is closed behind it."""
+    wall = SystemClock()
+    if here.simulator:
+        run = state_folder.simulated(state, account.name, account.kind, here.simulator, wall.now())
     else:
         run, _ = state_folder.enter(state, account.name, account.kind, wall.now())
         _borrow_login(state, run, account.broker)
@@ -149,11 +121,11 @@ def _house(
         account=account,
         config=config,
         run=run,
-        clock=clock,
+        clock=here.clock,
         inbox=inbox,
-        pump=SystemPump(inbox, clock),
-        credentials=credentials,
-        endpoints=endpoints,
+        pump=SystemPump(inbox, here.clock),
+        credentials=here.credentials,
+        endpoints=here.endpoints,
         ledger_url=state_folder.ledger_url(run, account.kind, config.settings.database.url, Secrets()),
         notifier=telling,
         answer=lambda identity, ok, text, data: answers.append(dict(data)),
@@ -163,7 +135,7 @@ def _house(
     if house.broker_worker is not None:
         house.broker_worker.start()
     try:
-        yield house, commands, login_page
+        yield house, commands
     finally:
         if house.feed is not None:
             house.feed.stop()

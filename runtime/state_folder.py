@@ -184,7 +184,12 @@ def enter(state: Path, account: str, kind: AccountKind, now: datetime, *, resume
 
 def simulated(state: Path, account: str, kind: AccountKind, simulator: str, now: datetime) -> RunFolder:
     """The folder of scripts that trade at one free-running simulator (`simulator`: its admin address), made current. Hold the Lock."""
-    return _take(state, state / "simulated" / f"{account}-{simulator.rstrip('/').rpartition(':')[2]}", account, kind, now)
+    return _take(state, simulated_folder(state, account, simulator).path, account, kind, now)
+
+
+def simulated_folder(state: Path, account: str, simulator: str) -> RunFolder:
+    """The same without making it current."""
+    return _furnish(state / "simulated" / f"{account}-{simulator.rstrip('/').rpartition(':')[2]}")
 
 
 def _take(state: Path, folder: Path, account: str, kind: AccountKind, now: datetime) -> RunFolder:
