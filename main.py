@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": "trade again after pause, reduce-only or kill (`--confirm` after kill)",
     "reduce-only": "only orders that reduce a position",
     "square-off": "cancel our working orders and close what our strategies own, now",
+    "reload": "take up changed market files (config/market/overrides.yaml and its neighbours): judged first, a bad file changes nothing",
     "kill": "cancel and flatten what our ledger owns, then halt; the halt survives restarts until `resume --confirm`",
 }
 

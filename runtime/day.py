@@ -196,7 +196,7 @@ def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
 def ends_at(house: House, day: date) -> datetime:
     """When the last session of what we trade closes."""
     ends = [windows[-1][1] for one in house.engine.world.names.values() if (windows := house.calendar.continuous(one, day))]
-    return max(ends)
+    return max(ends, default=datetime.combine(day, time.min, IST))  # none: the day was declared a holiday while it ran
 
 
 def begins_at(day: date, prepare: time) -> datetime:
