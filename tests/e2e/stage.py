@@ -190,6 +190,8 @@ class Stage:
         def look() -> bool:
             seen.clear()
             seen.update(self.status())
+            last = self._daemons[-1]
+            assert seen or last.alive, f"the daemon is down; it said:\n{last.said[-4000:]}"
             return bool(seen) and ready(seen)
 
         until(look, what)
