@@ -1,0 +1,143 @@
+"""What a person gets wrong, and what the machine runs out of: a clear word with the next step, nothing lost, nothing traded."""
+
+import re
+import resource
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stage import Done, Stage, closed
+from tests.e2e.test_day import bars, share
+
+
+def refused(stage: Stage, *flags: str, code: int = 2) -> str:
+    """A `run` that must refuse to start, in words and not in a traceback; returns them."""
+    daemon = stage.run("--speed", "max", *flags, account="practice")
+    assert daemon.wait(60) == code, daemon.said
+    assert "Traceback" not in daemon.said
+    assert "Filled" not in daemon.said
+    assert not list(stage.state.glob("runs/*/simulator.json")), "no simulator is left behind"
+    return daemon.said
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        pytest.param("settings.yaml", "\nfeed:", "\nfede:", ["did you mean feed"], id="a key misspelt"),
+        pytest.param("settings.yaml", "    capital: 1000000\n\n", "    capital: a lot\n\n", ["capital", "a lot"], id="a wrong type"),
+        pytest.param("settings.yaml", "lead_minutes: 6", "lead_minutes: -6", ["lead_minutes", "-6"], id="out of range"),
+        pytest.param("settings.yaml", 'time: "15:20"', "time: 15.20", ["square_off", "15.2"], id="a time that is a number"),
+        pytest.param("risk.yaml", "orders_per_second: 8 ", "orders_per_secnd: 8 ", ["orders_per_second"], id="a cap misspelt"),
+        pytest.param("risk.yaml", "max_daily_loss: 25000", "max_daily_loss: -1", ["max_daily_loss", "-1"], id="a negative cap"),
+        pytest.param("strategies/nifty_trend.yaml", "class: sma_cross", "class: sma_crossing", ["sma_cross"], id="a class misspelt"),
+        pytest.param("strategies/nifty_trend.yaml", "fast: 9", "fast: 90", ["fast", "90"], id="parameters that contradict"),
+        pytest.param("strategies/nifty_trend.yaml", "interval: 5m", "interval: 7m", ["interval", "7m"], id="an interval there is not"),
+        pytest.param("strategies/nifty_trend.yaml", "size: {lots: 1}", "size: {lots: 1", ["nifty_trend.yaml"], id="not YAML"),
+    ],
+)
+def test_a_wrong_configuration_stops_run_and_check_alike(stage: Stage, file: str, old: str, new: str, told: list[str]) -> None:
+    stage.configure(file, old, new)
+    assert stage.config is not None
+    run = stage.call("run", "--days", "1", "--speed", "max")
+    check = stage.call("check", "--json")
+    assert (run.code, check.code) == (2, 1), (run, check)
+    wrong = " ".join(one["text"] for one in check.json["checks"] if one["status"] == "wrong")
+    for words in (run.err, wrong):
+        assert re.search(rf"{re.escape(file)}:\d+", words), f"no file and line in {words!r}"
+        assert all(word in words for word in told), words
+    assert not stage.state.exists() or not list(stage.state.glob("runs/*")), "nothing was begun"
+
+
+GOOD = "2026-11-20T11:00:00+05:30,NSE:RELIANCE,1400,1401,1399,1400,900"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        pytest.param(GOOD.replace("+05:30", ""), ["naive", "time"], id="naive"),
+        pytest.param(GOOD.replace("T11", "T10"), ["row"], id="unsorted"),
+        pytest.param(GOOD.replace("1401,1399", "1399,1401"), ["high", "low"], id="high below low"),
+        pytest.param(GOOD.replace("1400,1401,1399,1400", "0,0,0,0"), ["price"], id="a price of zero"),
+    ],
+)
+def test_a_data_file_with_a_bad_row_is_refused_and_repaired_only_on_request(
+    stage: Stage, tmp_path: Path, row: str, told: list[str]
+) -> None:
+    path = bars(tmp_path, m1100=row)
+    words = refused(share(stage), "--data", str(path))
+    assert "bars.csv" in words
+    assert re.search(r"row \d+", words), words
+    assert any(word in words.lower() for word in told), words
+    if "+05:30" in row:
+        repaired = stage.play("--data", str(path), "--repair", "--start", "15:10", "--speed", "max", account="practice")
+        assert "dropped" in repaired.said, repaired.said
+
+
+def test_a_data_file_that_is_not_there_or_not_data(stage: Stage, tmp_path: Path) -> None:
+    assert "nowhere.parquet" in refused(stage, "--data", str(tmp_path / "nowhere.parquet"))
+    rubbish = tmp_path / "rubbish.parquet"
+    rubbish.write_bytes(b"PAR1 this is no parquet file")
+    assert "rubbish.parquet" in refused(stage, "--data", str(rubbish))
+
+
+def test_a_symbol_that_is_not_in_the_data_names_those_that_are(stage: Stage, tmp_path: Path) -> None:
+    words = refused(stage, "--data", str(bars(tmp_path)), "--instrument", "NIFTY_FUT")
+    assert "NSE:RELIANCE" in words, "it says which symbols there are"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "told"),
+    [
+        pytest.param(["--instrument", "RELIANC"], 2, "RELIANCE", id="a symbol misspelt"),
+        pytest.param(["--instrument", "NFO:NIFTY26OCTFUT"], 2, "expired on 2026-10-27", id="an expired contract"),
+        pytest.param(["--date", "2026-11-21"], 2, "the next one is 2026-11-23", id="a holiday"),
+        pytest.param(["--simulator", "http://127.0.0.1:9"], 1, "no simulator answers at http://127.0.0.1:9", id="no such simulator"),
+        pytest.param(["--broker", "zerodah"], 2, "zerodha", id="no such broker"),
+        pytest.param(["--strategy", "nowhere.yaml"], 2, "nowhere.yaml", id="no such strategy"),
+        pytest.param(["--resume"], 2, "no earlier run", id="nothing to resume"),
+        pytest.param(["--speed", "fast"], 2, "max", id="no speed"),
+    ],
+)
+def test_a_run_that_cannot_be_says_so_and_leaves_nothing_behind(stage: Stage, flags: list[str], code: int, told: str) -> None:
+    assert told in refused(stage, *flags, code=code)
+
+
+def test_an_account_that_is_not_there_and_a_paper_account_with_data(stage: Stage) -> None:
+    done = stage.call("run", "--account", "nobody")
+    assert (done.code, "practice-live" in done.err) == (2, True)
+
+
+# --- what the machine runs out of -------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_stops_entries_is_told_and_loses_nothing(stage: Stage) -> None:
+    stage.simulate(speed="300")
+    daemon = stage.run()
+    stage.until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
+    soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (4096, hard))  # no file may grow
+    seen = stage.until(lambda status: bool(status["blind"]), "the ledger to fail")
+    assert seen["blind"].startswith("ledger"), seen["blind"]
+    assert [alert["level"] for alert in seen["alerts"] if alert["title"] == "Entries are off"] == ["page"]
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    stage.until(lambda status: not status["blind"], "the ledger to be written again")
+    assert daemon.wait() == 0, daemon.said
+    assert closed(stage) == [], daemon.said
+
+
+def test_a_ledger_that_is_not_one_stops_the_start_and_is_left_as_it_is(stage: Stage) -> None:
+    daemon = stage.run("--start", "14:40", "--seed", "2", "--speed", "600")
+    stage.until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
+    daemon.kill()
+    path = stage.run_folder.ledger
+    for log in path.parent.glob("ledger.sqlite-*"):
+        log.unlink()  # SQLite would heal the file from them
+    spoilt = b"this was a ledger once" + path.read_bytes()[22:]
+    path.write_bytes(spoilt)
+    for again in (stage.run(), stage.run("--resume")):
+        assert again.wait(60) == 1, again.said
+        assert "ledger" in again.said
+        assert "Traceback" not in again.said
+    readout: Done = stage.call("orders")
+    assert (readout.code, "Traceback" in readout.err, "ledger" in readout.err) == (1, False, True)
+    assert path.read_bytes() == spoilt, "nothing is overwritten: a person decides"
