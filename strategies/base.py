@@ -97,6 +97,9 @@ class Strategy:
 
     params_type: ClassVar[type[Params]] = Params
     multi_instrument: ClassVar[bool] = False
+    legs: ClassVar[int] = 0
+    """How many instruments a multi-instrument class must be given; 0: any number. It runs on a day on which it has all of them."""
+
     wants_ticks: ClassVar[bool] = False
     """Whether `on_tick` is written; the engine does not call it otherwise. Set by itself."""
 
@@ -177,6 +180,14 @@ class Strategy:
         if key is None or key not in self.spec.instruments:
             raise ValueError(f"{self.name}: name={key!r} is none of its instruments ({', '.join(self.spec.instruments)})")
         return Signal(self.name, key, instrument, target, self.at, stop, take_profit, why)
+
+    def name_of(self, instrument: Instrument, view: View) -> str | None:
+        """The logical name by which `instrument` is one of this strategy's today; None when it is none of them."""
+        for name in self.spec.instruments:
+            ours = view.resolve(name)
+            if ours is not None and ours.key == instrument.key:
+                return name
+        return None
 
     def bars_of(self, minutes: int) -> int:
         """How many bars of this strategy's interval cover so many minutes, rounded up."""

@@ -4,13 +4,27 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from strategies.base import ParameterError, Params, Strategy, StrategySpec
+from strategies.bollinger_breakout import BollingerBreakout
+from strategies.donchian_trend import DonchianTrend
+from strategies.ema_cross import EmaCross
+from strategies.gap_fade import GapFade
 from strategies.opening_range import OpeningRange
+from strategies.pairs import Pairs
+from strategies.rsi_reversion import RsiReversion
 from strategies.sma_cross import SmaCross
+from strategies.supertrend import SupertrendFollower
 from strategies.vwap_pullback import VwapPullback
 
 _CLASSES: Mapping[str, type[Strategy]] = {
+    "bollinger_breakout": BollingerBreakout,
+    "donchian_trend": DonchianTrend,
+    "ema_cross": EmaCross,
+    "gap_fade": GapFade,
     "opening_range": OpeningRange,
+    "pairs": Pairs,
+    "rsi_reversion": RsiReversion,
     "sma_cross": SmaCross,
+    "supertrend": SupertrendFollower,
     "vwap_pullback": VwapPullback,
 }
 

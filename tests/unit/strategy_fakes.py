@@ -14,10 +14,11 @@ OPEN = datetime(2026, 11, 20, 9, 15, tzinfo=IST)
 
 @dataclass
 class FakeView:
-    """What a strategy sees; `hold` moves its position as a fill would."""
+    """What a strategy sees; `hold` moves its position as a fill would. `names` are today's contracts by logical name."""
 
     now: datetime = OPEN
     positions: dict[tuple[str, str], int] = field(default_factory=dict)
+    names: dict[str, Instrument] = field(default_factory=dict)
 
     def last_price(self, instrument: Instrument) -> float | None:
         return None
@@ -26,12 +27,16 @@ class FakeView:
         return self.positions.get((strategy, instrument.key), 0)
 
     def resolve(self, name: str) -> Instrument | None:
-        return None
+        return self.names.get(name)
 
     def hold(self, strategy: Strategy, quantity: int) -> None:
-        self.positions[strategy.name, RELIANCE.key] = quantity
-        fill = make_fill(instrument=RELIANCE, strategy=strategy.name, side=Side.BUY if quantity > 0 else Side.SELL)
-        assert list(strategy.fill(fill, self)) == []
+        assert self.fill(strategy, RELIANCE, quantity) == []
+
+    def fill(self, strategy: Strategy, instrument: Instrument, quantity: int) -> list[Signal]:
+        """What the strategy says to a fill that leaves it with `quantity`."""
+        self.positions[strategy.name, instrument.key] = quantity
+        side = Side.BUY if quantity > 0 else Side.SELL
+        return list(strategy.fill(make_fill(instrument=instrument, strategy=strategy.name, side=side), self))
 
 
 def bar_at(

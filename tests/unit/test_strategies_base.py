@@ -195,13 +195,19 @@ def test_bars_that_cover_so_many_minutes(minutes: int, bars: int) -> None:
     assert make().bars_of(minutes) == bars
 
 
-def test_the_registry_knows_the_three_and_names_the_nearest() -> None:
-    assert registry.names() == ("opening_range", "sma_cross", "vwap_pullback")
+ALL = (
+    *("bollinger_breakout", "donchian_trend", "ema_cross", "gap_fade", "opening_range", "pairs", "rsi_reversion", "sma_cross"),
+    *("supertrend", "vwap_pullback"),
+)
+
+
+def test_the_registry_knows_them_all_and_names_the_nearest() -> None:
+    assert registry.names() == ALL
     assert registry.params_of("sma_cross") is registry.get("sma_cross").params_type
     assert registry.parse_params("sma_cross", {"fast": 5}).parse({}) == registry.params_of("sma_cross")()
     with pytest.raises(ParameterError, match=r"^class: no strategy class 'sma_crss'; did you mean sma_cross\?"):
         registry.get("sma_crss")
-    with pytest.raises(ParameterError, match="there are: opening_range, sma_cross, vwap_pullback"):
+    with pytest.raises(ParameterError, match=f"there are: {', '.join(ALL)}"):
         registry.params_of("quantum")
 
 
@@ -221,6 +227,19 @@ def test_the_registry_builds_one_started_object_for_each_instrument() -> None:
         ("opening_range", {"range_minutes": 0}, "range_minutes"),
         ("vwap_pullback", {"long": False, "short": False}, "long"),
         ("vwap_pullback", {"stop_atr": 0.0}, "stop_atr"),
+        ("ema_cross", {"fast": 21}, "fast"),
+        ("ema_cross", {"long": False, "short": False}, "long"),
+        ("rsi_reversion", {"oversold": 50.0}, "leave_at"),
+        ("rsi_reversion", {"overbought": 50.0}, "leave_at"),
+        ("rsi_reversion", {"oversold": 0.0}, "oversold"),
+        ("supertrend", {"width": 0.0}, "width"),
+        ("supertrend", {"trades_a_day": 0}, "trades_a_day"),
+        ("bollinger_breakout", {"period": 1}, "period"),
+        ("donchian_trend", {"leave": 21}, "leave"),
+        ("gap_fade", {"min_gap_pct": 2.0}, "min_gap_pct"),
+        ("gap_fade", {"trades_a_day": 2}, "trades_a_day"),
+        ("pairs", {"leave": 2.0}, "leave"),
+        ("pairs", {"give_up": 2.0}, "give_up"),
     ],
 )
 def test_the_strategies_refuse_parameters_that_make_no_sense(name: str, values: dict[str, Any], parameter: str) -> None:

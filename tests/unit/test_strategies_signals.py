@@ -297,5 +297,7 @@ def test_the_shipped_parameters_are_valid(path: Path) -> None:
     assert shipped["risk"]["max_loss"] > 0
 
 
-def test_three_strategies_are_shipped() -> None:
-    assert {yaml.safe_load(path.read_text())["class"] for path in CONFIG.glob("*.yaml")} == set(registry.names())
+def test_each_class_is_shipped_and_three_of_them_are_switched_on() -> None:
+    shipped = [yaml.safe_load(path.read_text()) for path in CONFIG.glob("*.yaml")]
+    assert sorted(one["class"] for one in shipped) == sorted(registry.names())
+    assert {one["class"] for one in shipped if one["enabled"]} == {"opening_range", "sma_cross", "vwap_pullback"}
