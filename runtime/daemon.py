@@ -22,6 +22,7 @@ from execution_engine.broker_worker import DATA
 from runtime import day as trading_day
 from runtime import notifier, readout, recovery, report, simulator, sources, state_folder
 from runtime.control_socket import ControlSocket
+from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
 from runtime.options import RunOptions
 from runtime.protection import refuse_unprotected
 from runtime.reload import Reload
@@ -111,6 +112,7 @@ class Daemon:
         self._house.engine.world.data = sources.label(self._sources, options)
         self._reload = Reload(config, account.kind, self._house.calendar)
         self._control.reload = self._reload.take
+        self._probe = SessionProbe(self._house.engine.world, self._house.alerts, config.settings.feed.first_tick_minutes)
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
@@ -167,6 +169,7 @@ class Daemon:
             resumed, self._opened = False, True
             house.store.put("engine", "day", today.isoformat())
             while not self._stopping and house.clock.now() < (end := trading_day.ends_at(house, today) + AFTER_CLOSE):
+                mind_year(house.engine.world, house.alerts, today)
                 self._rest_until(end)
             if self._stopping:
                 break
@@ -210,6 +213,8 @@ class Daemon:
             engine.run_timers()
             engine.settle()
             self._control.check(engine)
+            if engine.timers.due("second") is not None:  # a day is open
+                self._probe.look(house.clock.now())
             self._publish()
 
     def _enabled(self) -> dict[str, StrategySettings]:
@@ -323,9 +328,20 @@ class Daemon:
             if house.session.state() is SessionState.LOGIN_REQUIRED:
                 self._notifier.send("page", "Login required", f"{self._account.name}: {house.session.login_url()}")
 
+        def probe_holiday() -> None:
+            now = house.clock.now()
+            snapshot = house.instruments.open(now.date())
+            index = snapshot.by_key(trading_day.KNOWN[0]) if snapshot is not None else None
+            if index is None or house.session.state() is SessionState.LOGIN_REQUIRED:
+                return
+            job = house.downloads.submit(DATA, lambda: trades_on_a_holiday(house.data, house.calendar, index, now))
+            house.clock.wait_for(lambda: job.done, house.clock.monotonic() + 300)
+            if text := job.value():
+                self._notifier.send("page", "A session on a holiday", text)
+
         keep = self._config.settings.log.keep_days
         folders = [(self._folder.log, keep), (self._folder.recordings, keep), (self._folder.instruments, keep)]
-        return daily_jobs(refresh_instruments=refresh, remind_login=remind, folders=folders, clock=house.clock)
+        return daily_jobs(refresh_instruments=refresh, remind_login=remind, probe_holiday=probe_holiday, folders=folders, clock=house.clock)
 
     def _show_report(self, day: date) -> None:
         from runtime import tables  # rich: nothing that trading waits for

@@ -65,13 +65,19 @@ class Scheduler:
 
 
 def daily_jobs(
-    *, refresh_instruments: Callable[[], None], remind_login: Callable[[], None], folders: list[tuple[Path, int]], clock: Clock
+    *,
+    refresh_instruments: Callable[[], None],
+    remind_login: Callable[[], None],
+    probe_holiday: Callable[[], None],
+    folders: list[tuple[Path, int]],
+    clock: Clock,
 ) -> list[Job]:
     """The housekeeping of a trading account.
 
     The instrument dump is fetched after the broker has made it (docs advise after 08:30) and once more before the open in case the
     first came out wrong. The reminder comes while there is time to log in before 09:00, and again at the last moment.
-    `folders` are (folder, days to keep).
+    A day without a session in the calendar is asked for trades after the usual open, and in a muhurat evening. `folders` are (folder,
+    days to keep).
     """
 
     def retain() -> None:
@@ -81,6 +87,7 @@ def daily_jobs(
     return [
         Job("instrument refresh", ("08:35", "08:55"), refresh_instruments),
         Job("login reminder", ("08:15", "08:45", "09:00"), remind_login),
+        Job("holiday probe", ("09:20", "10:30", "18:30"), probe_holiday),
         Job("retention", ("02:30",), retain),
     ]
 

@@ -114,12 +114,14 @@ class Feed(_Section):
     """`stale_after_s`: silence of the whole connection, in seconds of market hours, after which it is dropped and made anew.
 
     `canary` is the instrument whose silence (`canary_stale_s`) says that a connected feed is mute; null: any subscribed instrument.
+    Without any tick `first_tick_minutes` after the calendar's open a person is paged: is there a session at all?
     """
 
     transport: Literal["native", "kiteticker"] = "native"
     stale_after_s: Annotated[Number, Field(ge=1, le=60)]
     canary: Text | None = "NIFTY_FUT"
     canary_stale_s: Annotated[Number, Field(ge=1, le=300)]
+    first_tick_minutes: Annotated[Number, Field(gt=0, le=60)]
 
 
 class Api(_Section):

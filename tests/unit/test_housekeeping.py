@@ -121,12 +121,15 @@ class Heard:
 
 
 def test_the_days_jobs_are_planned_and_the_square_off_is_none_of_them(tmp_path: Path) -> None:
-    jobs = daily_jobs(refresh_instruments=lambda: None, remind_login=lambda: None, folders=[], clock=ManualClock(T0))
+    jobs = daily_jobs(
+        refresh_instruments=lambda: None, remind_login=lambda: None, probe_holiday=lambda: None, folders=[], clock=ManualClock(T0)
+    )
     scheduler = Scheduler(jobs, Heard())
     scheduler.start()
     planned = scheduler.planned()
     scheduler.stop()
     assert planned == [
+        "holiday probe 09:20", "holiday probe 10:30", "holiday probe 18:30",
         "instrument refresh 08:35", "instrument refresh 08:55", "login reminder 08:15", "login reminder 08:45", "login reminder 09:00",
         "retention 02:30",
     ]  # fmt: skip
