@@ -22,6 +22,7 @@ from core.errors import DataError
 from core.market import Calendar
 from core.types import SEGMENTS, Instrument, Kind
 from data_ingestion.contracts import INDEX_KEYS, Contract, continuous, instrument_of, parse_contract, symbol_of
+from data_ingestion.defects import end_labelled, foreign_levels
 from data_ingestion.market_files import BARS, COLUMNS, PRICES, Floats, Ints, Mask, Rows, moment_of
 
 _DAY = timedelta(days=1)
@@ -96,8 +97,12 @@ class Market:
         self.rows, self.codes, self.day_numbers = rows.take(order), codes[order], days[order]
         self._one_source(repair)
         self._auction = self._auction_stocks()
+        self._daily = rows.kind == "bars" and bool(np.all((self.rows.at + _OFFSET_US) % _DAY_US == 0))
+        if rows.kind == "bars" and not self._daily:
+            self._labelled(repair)
+            self._foreign()
         self._in_session()
-        self.interval_s = self._spacing() if rows.kind == "bars" else 0
+        self.interval_s = 86_400 if self._daily else self._spacing() if rows.kind == "bars" else 0
 
     # --- names --------------------------------------------------------------------------------------------------------------------
 
@@ -160,6 +165,46 @@ class Market:
 
     def _take(self, chosen: Mask) -> None:
         self.rows, self.codes, self.day_numbers = self.rows.take(chosen), self.codes[chosen], self.day_numbers[chosen]
+
+    # --- defects ------------------------------------------------------------------------------------------------------------------
+
+    def _labelled(self, repair: bool) -> None:
+        """Bars that carry the time of their end: one at the close of most days and none at the open. Refused, or put right by `repair`."""
+        steps = np.diff(self.rows.at)[(np.diff(self.codes) == 0) & (np.diff(self.day_numbers) == 0)]
+        step = int(np.bincount((steps[steps < _DAY_US] // _MINUTE_US).astype(np.int64)).argmax()) * _MINUTE_US if len(steps) else 0
+        shifted: dict[int, int] = {}
+        sessions: dict[int, int] = {}
+        for first, last in zip(*self._groups(), strict=True):
+            code, windows = int(self.codes[first]), self._windows(int(self.codes[first]), _date(int(self.day_numbers[first])))
+            if windows and step:
+                late = end_labelled(self.rows.at[first:last], _stamp(windows[0][0]), _stamp(windows[-1][1]), step)
+                sessions[code], shifted[code] = sessions.get(code, 0) + 1, shifted.get(code, 0) + late
+        for code, count in shifted.items():
+            if count <= sessions[code] / 2:
+                continue
+            what = f"{self.names[code].key}: on {count} of {sessions[code]} days there is a bar at the close and none at the open"
+            if not repair:
+                where = self.rows.files[0]
+                raise DataError(f"{where}: {what}: its bars carry the time of their END; subtract one interval, or give --repair to do so")
+            self._note(f"{what}: its bars carry the time of their end, {step // _MINUTE_US} min were subtracted")
+            self.rows.at[self.codes == code] -= step
+
+    def _foreign(self) -> None:
+        """Leave out, with a note, days on which an instrument has the prices of another (a level that is neither before's nor after's)."""
+        firsts, lasts = self._groups()
+        keep = np.ones(len(self.codes), np.bool_)
+        for code in np.unique(self.codes):
+            if self.names[code].kind in (Kind.CALL, Kind.PUT):
+                continue
+            mine = [(first, last) for first, last in zip(firsts, lasts, strict=True) if self.codes[first] == code]
+            levels = np.array([float(np.median(self.rows.values["close"][first:last])) for first, last in mine])
+            for index in np.flatnonzero(foreign_levels(levels)):
+                first, last = mine[index]
+                day, level, usual = _date(int(self.day_numbers[first])), levels[index], float(np.median(levels))
+                self._note(f"{self.names[code].key}: {day} is at {level:g}, the days around at {usual:g}: foreign prices, left out")
+                keep[first:last] = False
+        if not keep.all():
+            self._take(keep)
 
     # --- hours --------------------------------------------------------------------------------------------------------------------
 
@@ -225,6 +270,8 @@ class Market:
             windows = self._windows(code, day)
             at = self.rows.at[first:last]
             inside = np.zeros(last - first, np.bool_)
+            if self._daily:
+                inside[:] = bool(windows)
             for opens, closes in windows:
                 inside |= (at >= _stamp(opens)) & (at < _stamp(closes))
             if not windows:
@@ -306,6 +353,16 @@ class Market:
         traded = int(np.gcd.reduce(volumes)) if len(volumes) else 0
         made = instrument_of(name.contract, self._calendar, day, level=float(price[0]), lot=traded or None, symbol=name.symbol)
         return msgspec.structs.replace(made, key=name.key, exchange=name.exchange, tick_size=tick)
+
+
+def table_of(market: Market, code: int) -> Any:
+    """One key's bars, its columns as the candle store has them."""
+    first, last = np.searchsorted(market.codes, (code, code + 1))
+    columns: dict[str, Any] = {"timestamp": pa.array(market.rows.at[first:last], pa.timestamp("us", "Asia/Kolkata"))}
+    for name in COLUMNS["bars"]:
+        values = market.rows.values[name][first:last]
+        columns[name] = pa.array(values.astype(np.int64) if name in ("volume", "oi") else np.round(values, 2))
+    return pa.table(columns)
 
 
 def write(folder: Path, market: Market, days: tuple[date, ...], instruments: tuple[Instrument, ...], note: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.errors import DataError
 from core.market import Calendar
 from core.types import Instrument
 
@@ -68,6 +69,8 @@ def prepare(
 
     rows = read_rows(path, repair=repair, note=note)
     market = Market(rows, calendar, aliases(path, symbols), repair, note)
+    if market.interval_s >= 86_400:
+        raise DataError(f"{path} holds day candles; to trade it, give intraday bars, or ticks (`fetch --import` keeps day candles)")
     available = market.days()
     full = market.first_full_session()
     start = day if day in available else full
