@@ -11,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -64,9 +64,12 @@ class _Given:
 
 
 class BareSession:
-    """One broker for one script. Raises ConfigError (unknown broker, missing secret) when made, BrokerError when used."""
+    """One broker for one script. Raises ConfigError (unknown broker, missing secret) when made, BrokerError when used.
 
-    def __init__(self, broker: str, state: Path | None = None) -> None:
+    `account` and `state` are given where the session of a configured account is to be used: its name and its folder.
+    """
+
+    def __init__(self, broker: str, state: Path | None = None, *, account: str = ACCOUNT) -> None:
         self._spec = registry.get(broker)
         self.clock = SystemClock()
         self.calendar = load_calendar()
@@ -74,10 +77,12 @@ class BareSession:
         self._trash: tempfile.TemporaryDirectory[str] | None = None
         simulator = environment("NIYAM_SIMULATOR")
         self.simulated = bool(simulator)
+        self.source = broker
         self._endpoints = self._spec.endpoints
         credentials: CredentialStore = config
         if simulator:
             told = about(simulator)
+            self.source = f"{broker}-{'synthetic' if told.get('synthetic', True) else 'recorded'}"
             self._trash = tempfile.TemporaryDirectory(prefix="niyam-script-")
             self._folder = Path(self._trash.name)
             self._endpoints = dataclasses.replace(self._endpoints, **{name: told[name] for name in ("rest", "stream", "login")})
@@ -87,7 +92,7 @@ class BareSession:
             self._folder = state or Path(environment("NIYAM_STATE", "var"))
             self._day = self.clock.now().astimezone(IST).date()
         made = self._spec.make_session(
-            ACCOUNT, credentials, self.clock, self._folder / "session" / f"{broker}.json", self._endpoints, _unheard
+            account, credentials, self.clock, self._folder / "session" / f"{broker}.json", self._endpoints, _unheard
         )
         if simulator:
             made.auto_login(self._endpoints.login)
@@ -104,6 +109,12 @@ class BareSession:
     def day(self) -> date:
         """Today, or the simulator's day."""
         return self._day
+
+    def now(self) -> datetime:
+        """The time of the market that is asked: the wall clock's, or the simulator's. Aware, IST."""
+        if not self.simulated:
+            return self.clock.now()
+        return datetime.fromisoformat(about(environment("NIYAM_SIMULATOR"))["now"]).astimezone(IST)
 
     def snapshot(self) -> InstrumentSnapshot:
         """Today's instruments, downloaded on the first call of the day; BrokerError or DataError where they cannot be had."""

@@ -1,39 +1,23 @@
-"""History for bare scripts: words of intervals, chunks by the broker's caps, the frame, and what goes wrong before any call."""
+"""History for bare scripts: words of intervals, the frame, the store behind it, names, and what goes wrong before any call."""
 
 import subprocess
 import sys
-from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError, Transient
-from core.types import IST, Bar, Instrument, Kind
+from core.errors import ConfigError, DataError
+from core.types import Bar, Instrument, Kind
 from data_ingestion.bare_session import BareSession, PastedToken
-from data_ingestion.data_fetcher import DataFetcher, fetch_bars, frame_of, interval_minutes
+from data_ingestion.data_fetcher import DataFetcher, interval_minutes
 from data_ingestion.live_feed import LiveDataFeed
+from data_ingestion.offline_names import instrument_by_rules
+from tests.unit.candle_source import CALENDAR, FUTURE, Source
 from utils.config_loader import Secrets
 
-FUTURE = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", 65, 0.1, date(2026, 11, 23))
-CAPS: Mapping[int, int] = {1: 60, 60: 400, 1440: 2000}
 ROOT = Path(__file__).parents[2]
-
-
-class Broker:
-    """Answers hourly candles around the clock and refuses a longer span than its cap, as the real server does."""
-
-    def __init__(self, cap: int) -> None:
-        self.cap = timedelta(days=cap)
-        self.asked: list[tuple[datetime, datetime]] = []
-
-    def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
-        assert end - start < self.cap, f"interval exceeds max limit: {self.cap.days} days"
-        self.asked.append((start, end))
-        step = timedelta(hours=1)
-        first = start.replace(minute=0, second=0) + (step if start.minute or start.second else timedelta())
-        count = max(0, (end - first) // step + 1)
-        return [Bar(instrument, first + n * step, first + (n + 1) * step, 60, 1.0, 1.0, 1.0, 1.0, n, 7) for n in range(count)]
+EVENING = "2026-11-20 20:00"
 
 
 @pytest.mark.parametrize(
@@ -50,44 +34,94 @@ def test_an_unknown_interval_is_refused(text: str) -> None:
         interval_minutes(text)
 
 
-def test_a_long_span_is_asked_for_in_chunks_without_gap_or_overlap() -> None:
-    broker = Broker(60)
-    start, end = datetime(2026, 1, 1, tzinfo=IST), datetime(2026, 6, 30, 23, 0, tzinfo=IST)
-    heard: list[datetime] = []
-    bars = fetch_bars(broker, FUTURE, start, end, 1, CAPS, heard.append)
-    assert len(broker.asked) == 4
-    assert [bar.start for bar in bars] == [start + timedelta(hours=n) for n in range(181 * 24)]
-    assert heard[-1] == end
-    assert heard == sorted(heard)
+def test_an_interval_that_is_not_kept_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    fetcher = DataFetcher(Source(EVENING), state=tmp_path)
+    with pytest.raises(DataError, match="there are 1m, 3m, 5m, 10m, 15m, 30m, 60m, day"):
+        fetcher.fetch_historical("NIFTY_FUT", datetime(2026, 11, 18), datetime(2026, 11, 19), interval="7minute")
+    with pytest.raises(DataError, match="write it like minute"):
+        fetcher.fetch_historical("NIFTY_FUT", datetime(2026, 11, 18), datetime(2026, 11, 19), interval="soon")
 
 
-def test_a_short_span_is_one_call_and_both_ends_count() -> None:
-    broker = Broker(400)
-    start = datetime(2026, 11, 20, 9, tzinfo=IST)
-    assert len(fetch_bars(broker, FUTURE, start, start + timedelta(hours=2), 60, CAPS)) == 3
-    assert len(broker.asked) == 1
-    assert fetch_bars(broker, FUTURE, start, start - timedelta(hours=1), 60, CAPS) == []
-
-
-def test_a_failing_chunk_is_the_callers() -> None:
-    class Dead(Broker):
-        def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
-            raise Transient("502")
-
-    with pytest.raises(Transient, match="502"):
-        fetch_bars(Dead(60), FUTURE, datetime(2026, 1, 1, tzinfo=IST), datetime(2026, 1, 2, tzinfo=IST), 1, CAPS)
-
-
-def test_the_frame_has_the_promised_columns_in_ist() -> None:
-    start = datetime(2026, 11, 20, 9, tzinfo=IST)
-    frame = frame_of(fetch_bars(Broker(400), FUTURE, start, start + timedelta(hours=2), 60, CAPS), with_oi=True)
+def test_the_frame_has_the_promised_columns_in_ist(tmp_path: Path) -> None:
+    fetcher = DataFetcher(Source(EVENING), state=tmp_path)
+    frame = fetcher.fetch_historical("NIFTY_FUT", datetime(2026, 11, 20, 9, 15), datetime(2026, 11, 20, 11, 15), interval="60minute")
     assert list(frame.columns) == ["timestamp", "open", "high", "low", "close", "volume", "oi"]
     assert str(frame.dtypes["timestamp"]).endswith("Asia/Kolkata]")
-    assert frame.timestamp[0].isoformat() == "2026-11-20T09:00:00+05:30"
-    assert frame.volume.tolist() == [0, 1, 2]
-    empty = frame_of([], with_oi=False)
-    assert list(empty.columns) == ["timestamp", "open", "high", "low", "close", "volume"]
-    assert len(empty) == 0
+    assert [moment.isoformat() for moment in frame.timestamp][::2] == ["2026-11-20T09:15:00+05:30", "2026-11-20T11:15:00+05:30"]
+    assert frame.volume.tolist() == [90, 90, 90]
+    stock = fetcher.fetch_historical("RELIANCE", datetime(2026, 11, 21), datetime(2026, 11, 21, 9), interval="day")
+    assert list(stock.columns) == ["timestamp", "open", "high", "low", "close", "volume"]
+    assert len(stock) == 0
+    assert str(stock.dtypes["timestamp"]).endswith("Asia/Kolkata]")
+
+
+def test_what_is_in_the_store_is_not_asked_for_again_and_the_running_candle_is_left_out(tmp_path: Path) -> None:
+    source = Source("2026-11-20 10:07:10")
+    fetcher = DataFetcher(source, state=tmp_path)
+    asked = ("NIFTY_FUT", datetime(2026, 11, 19), datetime(2026, 11, 20, 15, 30))
+    frame = fetcher.fetch_historical(*asked, interval="5minute")
+    assert frame.timestamp.iloc[-1].isoformat() == "2026-11-20T10:00:00+05:30", "10:05 is forming"
+    assert len(frame) == 77 + 10
+    source.asked.clear()
+    again = fetcher.fetch_historical(*asked, interval="5minute")
+    assert [start.isoformat() for start, _ in source.asked] == ["2026-11-20T10:05:00+05:30"], "what is not settled yet, and nothing else"
+    assert again.equals(frame)
+    assert (tmp_path / "candles" / "house" / "NFO" / "NIFTY26NOVFUT" / "5m" / "2026-11.parquet").exists()
+
+
+def test_an_object_without_a_name_is_asked_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+    class Bare:
+        """Only what core.ports.HistoricalSource promises."""
+
+        def __init__(self) -> None:
+            self.inner = Source(EVENING)
+
+        def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
+            return self.inner.candles(instrument, start, end, interval, continuous=continuous)
+
+    frame = DataFetcher(Bare(), state=tmp_path).fetch_historical("INFY", datetime(2026, 9, 18), datetime(2026, 9, 18, 16), interval="1h")
+    assert len(frame) == 7
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match=r"an object with candles"):
+        DataFetcher(object(), state=tmp_path).fetch_historical("INFY", datetime(2026, 9, 18), datetime(2026, 9, 19))
+
+
+def test_an_expired_contract_is_served_from_the_store_or_refused_with_what_there_is(tmp_path: Path) -> None:
+    source = Source("2026-11-23 20:00")
+    asked = ("NIFTY26NOVFUT", datetime(2026, 11, 20), datetime(2026, 11, 20, 15, 40))
+    source.known["NIFTY26NOVFUT"] = FUTURE
+    alive = DataFetcher(source, state=tmp_path).fetch_historical(*asked, interval="5minute")
+    later = Source("2026-12-10 12:00")
+    fetcher = DataFetcher(later, state=tmp_path)
+    assert fetcher.fetch_historical(*asked, interval="5minute").equals(alive)
+    assert later.asked == []
+    with pytest.raises(DataError, match=r"NFO:NIFTY26NOVFUT expired on 2026-11-2\d.*the candle store has 2026-11-20 00:00 to") as caught:
+        fetcher.fetch_historical("NIFTY26NOVFUT", datetime(2026, 11, 18), datetime(2026, 11, 20), interval="5minute")
+    assert "--continuous" in str(caught.value)
+    with pytest.raises(DataError, match="has nothing of it"):
+        fetcher.fetch_historical(FUTURE, datetime(2026, 11, 18), datetime(2026, 11, 20), interval="1m")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [
+        ("NIFTY_FUT", "NFO:NIFTY26NOVFUT", Kind.FUTURE),
+        ("NIFTY_FUT_NEXT", "NFO:NIFTY26DECFUT", Kind.FUTURE),
+        ("NIFTY 50", "NSE:NIFTY 50", Kind.INDEX),
+        ("NSE:NIFTY 50", "NSE:NIFTY 50", Kind.INDEX),
+        ("BANKNIFTY", "NSE:NIFTY BANK", Kind.INDEX),
+        ("BSE:RELIANCE", "BSE:RELIANCE", Kind.EQUITY),
+        ("NIFTY26DEC26000CE", "NFO:NIFTY26DEC26000CE", Kind.CALL),
+    ],
+)
+def test_names_without_an_instrument_file_follow_the_calendar(name: str, key: str, kind: Kind) -> None:
+    found = instrument_by_rules(name, CALENDAR, date(2026, 11, 18))
+    assert (found.key, found.kind) == (key, kind)
+
+
+def test_an_exchange_there_is_not_is_refused() -> None:
+    with pytest.raises(DataError, match="there is no exchange 'NYSE'"):
+        instrument_by_rules("NYSE:IBM", CALENDAR, date(2026, 11, 18))
 
 
 def test_a_start_after_the_end_is_refused_before_any_login() -> None:
