@@ -91,14 +91,14 @@ class Pairs(Strategy):
         name = self.name_of(bar.instrument, view)
         if name is None:
             return
+        both = self.together.add(name, bar)
+        z = None if both is None else self._z(both)  # against the slower bars before this one: it is not its own measure
         for slow in self.slower[name].add(bar):
             matched = self.slower_together.add(name, slow)
             if matched is not None:
                 self.usual.add(_spread(*matched))
-        both = self.together.add(name, bar)
         if both is None:
             return
-        z = self._z(both)
         before, self.outside = self.outside, 0 if z is None or abs(z) < self.params.entry else 1 if z > 0 else -1
         if bar.warmup:
             return
