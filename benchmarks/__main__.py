@@ -48,17 +48,16 @@ def main() -> None:
 
 def show(lines: Sequence[Line]) -> None:
     """The table, 100 columns wide, and below it what was measured on."""
-    table = Table(title="Niyam, measured side by side", title_justify="left", box=box.SIMPLE_HEAD, width=100, pad_edge=False)
-    table.add_column("measure", min_width=36)
-    table.add_column("ours", justify="right", no_wrap=True)
-    table.add_column("theirs", justify="right", no_wrap=True)
-    table.add_column("against", min_width=18)
-    for heading in ("ratio", "goal", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = Table(title="Niyam, measured side by side", title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("measure", width=30)
+    table.add_column("ours", width=7, justify="right", no_wrap=True)
+    table.add_column("theirs", width=7, justify="right", no_wrap=True)
+    table.add_column("unit", width=8, no_wrap=True)
+    table.add_column("against", width=17)
+    table.add_column("ratio", width=11, justify="right", no_wrap=True)
+    table.add_column("goal", width=9, justify="right", no_wrap=True)
     for one in lines:
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
-        name = f"{one.name}, {one.unit}"
-        table.add_row(name, _figure(one.ours), _figure(one.theirs), one.against, ratio, _goal(one), _verdict(one))
+        table.add_row(one.name, _figure(one.ours), _figure(one.theirs), one.unit, one.against, _ratio(one), _goal(one))
     console = Console(width=100)
     console.print(table)
     for name, note in {one.name: one.note for one in lines if one.note}.items():
@@ -71,18 +70,20 @@ def _figure(value: float | None) -> str:
         return ""
     if value >= 1e6:
         return f"{value / 1e6:.2f} M"
-    return f"{value / 1e3:.1f} k" if value >= 1e4 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return f"{value / 1e3:.0f} k" if value >= 1e4 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _ratio(one: Line) -> str:
+    """Green where the goal is met, red where it is not (the word `short` says it without colours)."""
+    shown = "" if one.ratio is None else f"{one.ratio:.2f}"
+    return {True: f"[green]{shown}[/]", False: f"[red]short {shown}[/]", None: shown}[one.met]
 
 
 def _goal(one: Line) -> str:
     if one.goal is None:
         return ""
     stretch = f" ({one.stretch:g})" if one.stretch is not None else ""
-    return f"{'>=' if one.higher else '<='} {one.goal:g}{stretch}"
-
-
-def _verdict(one: Line) -> str:
-    return {True: "[green]met[/]", False: "[red]short[/]", None: ""}[one.met]
+    return f"{'>=' if one.higher else '<='}{one.goal:g}{stretch}"
 
 
 if __name__ == "__main__":

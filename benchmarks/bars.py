@@ -197,7 +197,7 @@ def measure(rounds: int, count: int = 100_000) -> list[Line]:
     return [
         Line(
             "engine, 1 x 100,000 bars",
-            "bars/s",
+            "bar/s",
             median(figures["engine"]),
             median(figures["bare"]),
             "bare event loop",

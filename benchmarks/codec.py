@@ -102,9 +102,9 @@ def measure(rounds: int) -> list[Line]:
             assert _same_columns(decode_batch(data)["full"], rows), "the columns and the SDK differ"
             sides["columns"] = _rate(lambda data=data: decode_batch(data), size)  # type: ignore[misc]
         figures = interleaved(sides, rounds)
-        name = f"codec into Ticks, {size} a frame"
-        lines.append(line(name, "packets/s", figures["ours"], figures["sdk"], "KiteTicker parser", goal=10.0, higher=True, stretch=25.0))
+        name = f"codec to Ticks, {size} a frame"
+        lines.append(line(name, "packet/s", figures["ours"], figures["sdk"], "KiteTicker parser", goal=10.0, higher=True, stretch=25.0))
         if "columns" in figures:
-            name = f"codec into columns, {size} a frame, all fields"
-            lines.append(line(name, "packets/s", figures["columns"], figures["sdk"], "KiteTicker parser", goal=100.0, higher=True))
+            name = f"codec to columns, {size} a frame"
+            lines.append(line(name, "packet/s", figures["columns"], figures["sdk"], "KiteTicker parser", goal=100.0, higher=True))
     return lines
