@@ -23,6 +23,7 @@ _WHERE = "config/market/charges.yaml"
 _EXCHANGES = {"NSE": "NSE", "NFO": "NSE", "CDS": "NSE", "BSE": "BSE", "BFO": "BSE", "BCD": "BSE", "MCX": "MCX", "NCO": "MCX"}
 _TAXES = {"commodity_futures": "ctt_futures_non_agri", "commodity_options": "ctt_options"}
 _BSE_INDEX_OPTIONS = ("SENSEX", "BANKEX")
+_BY_UNDERLYING = ("BFO", "MCX", "NCO")  # where the underlying decides a rate
 Formula = Callable[[float], float]
 
 
@@ -55,6 +56,16 @@ class Rates(msgspec.Struct, frozen=True):
     sebi_taxed: bool
     ipft_taxed: bool
     assumed: bool
+
+
+class Term(msgspec.Struct, frozen=True):
+    """One rate as the file has it: a fraction of the turnover; for brokerage also rupees, or a formula of the turnover T, and rupees for
+    each lot where `per_lot`. `row` is the dated row it stands in; `assumed`: that row begins only after the day."""
+
+    rate: float | str
+    row: Mapping[str, Any]
+    assumed: bool = False
+    per_lot: bool = False
 
 
 class Executed(msgspec.Struct, frozen=True):
@@ -112,45 +123,68 @@ class Charges:
     def rates(self, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> Rates:
         """The rates that apply to such an order on `day`."""
         category = category_of(instrument, horizon)
-        key = (category, instrument.exchange, instrument.underlying if instrument.exchange == "BFO" else "", side, day)
+        key = (category, instrument.exchange, instrument.underlying if instrument.exchange in _BY_UNDERLYING else "", side, day)
         found = self._rates.get(key)
         if found is None:
-            found = self._rates[key] = self._resolve(category, instrument, side, day)
+            found = self._rates[key] = self._resolve(category, instrument, horizon, side, day)
         return found
 
-    def _resolve(self, category: str, instrument: Instrument, side: Side, day: date) -> Rates:
-        plan, guessed = self._plan(day)
-        brokerage, per_lot = self._brokerage(plan, category, day)
-        exchange, guessed_exchange = self._exchange(category, instrument, day)
-        tax, guessed_tax = self._tax(category, side, day)
+    def terms(self, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> dict[str, Term]:
+        """Each rate of such an order on `day` with the row of the file it comes from, by the names of `Breakdown` (gst apart)."""
+        category = category_of(instrument, horizon)
+        exchange, guessed = self._exchange(category, instrument, day)
         sebi, guessed_sebi = _version(self._statutory["sebi_fee_per_cr"], day)
-        stamp, guessed_stamp = self._stamp(category, day)
+        return {
+            "brokerage": self._brokerage(category, day),
+            "stt": self._tax(category, instrument, side, day),
+            "txn": Term(_known(exchange["rate"], f"exchange charge of {instrument.exchange}", exchange), exchange, guessed),
+            "ipft": Term(exchange.get("ipft_per_cr", 0) / CRORE, exchange, guessed),
+            "sebi": Term(sebi["v"] / CRORE, sebi, guessed_sebi),
+            "stamp": self._stamp(category, side, day),
+        }
+
+    def gst(self, day: date) -> tuple[float, bool, bool]:
+        """The rate, and whether its base takes in the SEBI fee and the investor protection fund."""
         gst = self._statutory["gst"]
+        ipft_taxed = self._ipft_taxed(gst["ipft_in_base"].get(self.broker, False), day)
+        return float(gst["rate"]), day >= gst["sebi_fee_in_base_from"], ipft_taxed
+
+    def exercise_tax(self, intrinsic: float, day: date) -> float:
+        """Rupees of transaction tax, unrounded, that the holder of an option owes when it is exercised at expiry, worth `intrinsic`."""
+        row, _ = _version(self._statutory["stt"]["options_exercised"], day)
+        return intrinsic * float(row["buyer"])
+
+    def _resolve(self, category: str, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> Rates:
+        terms = self.terms(instrument, horizon, side, day)
+        brokerage = terms["brokerage"]
+        gst, sebi_taxed, ipft_taxed = self.gst(day)
         return Rates(
-            brokerage=brokerage,
-            per_lot=per_lot,
-            stt=tax,
-            txn=float(exchange["rate"]),
-            ipft=exchange.get("ipft_per_cr", 0) / CRORE,
-            sebi=sebi["v"] / CRORE,
-            stamp=stamp if side is Side.BUY else 0.0,
-            gst=float(gst["rate"]),
-            sebi_taxed=day >= gst["sebi_fee_in_base_from"],
-            ipft_taxed=self._ipft_taxed(gst["ipft_in_base"].get(self.broker, False), day),
-            assumed=guessed or guessed_exchange or guessed_tax or guessed_sebi or guessed_stamp,
+            brokerage=formula(0) if brokerage.per_lot else formula(brokerage.rate),
+            per_lot=float(brokerage.rate) if brokerage.per_lot else 0.0,
+            stt=float(terms["stt"].rate),
+            txn=float(terms["txn"].rate),
+            ipft=float(terms["ipft"].rate),
+            sebi=float(terms["sebi"].rate),
+            stamp=float(terms["stamp"].rate),
+            gst=gst,
+            sebi_taxed=sebi_taxed,
+            ipft_taxed=ipft_taxed,
+            assumed=any(term.assumed for term in terms.values()) or terms["stamp"].row.get("status") == "unconfirmed",
         )
 
     def _plan(self, day: date) -> tuple[Mapping[str, Any], bool]:
         return _version(self._plans, day)
 
-    def _brokerage(self, plan: Mapping[str, Any], category: str, day: date) -> tuple[Formula, float]:
+    def _brokerage(self, category: str, day: date) -> Term:
+        plan, guessed = self._plan(day)
         if f"{category}_per_lot" in plan:
-            return formula(0), float(plan[f"{category}_per_lot"])
+            return Term(float(plan[f"{category}_per_lot"]), plan, guessed, per_lot=True)
         names = (category, category.partition("_")[0])  # "currency" and "commodity" may stand for both their kinds
         written = next((plan[name] for name in names if name in plan), None)
         if written is None:
             raise ConfigError(f"{_WHERE}: no brokerage of {self.broker} for {category} on {day}; add it to the broker's plan there")
-        return formula(written), 0.0
+        formula(written)  # refuses what is written in words
+        return Term(written, plan, guessed)
 
     def _exchange(self, category: str, instrument: Instrument, day: date) -> tuple[Mapping[str, Any], bool]:
         name = _EXCHANGES[instrument.exchange]
@@ -164,17 +198,20 @@ class Charges:
         own = [row for row in rows if "underlying" in row and row["from"] <= day]
         return _version(own or [row for row in rows if "underlying" not in row], day)
 
-    def _tax(self, category: str, side: Side, day: date) -> tuple[float, bool]:
+    def _tax(self, category: str, instrument: Instrument, side: Side, day: date) -> Term:
         if category.startswith("currency"):
-            return 0.0, False
-        version, guessed = _version(self._statutory["stt"][_TAXES.get(category, category)], day)
-        return float(version.get(side.value.lower(), 0)), guessed
+            return Term(0.0, {"note": "currency derivatives bear no transaction tax"})
+        name = _TAXES.get(category, category)
+        if category.startswith("commodity") and instrument.underlying in self._statutory["agri_commodities"]["roots"]:
+            name = "ctt_agri"
+        row, guessed = _version(self._statutory["stt"][name], day)
+        rate = _known(row.get(side.value.lower(), 0), f"transaction tax of {instrument.underlying} ({name})", row)
+        return Term(rate, row, guessed)
 
-    def _stamp(self, category: str, day: date) -> tuple[float, bool]:
+    def _stamp(self, category: str, side: Side, day: date) -> Term:
         name = "currency" if category.startswith("currency") else category
-        rows = [row for row in self._statutory["stamp_duty_buy"] if name in row]
-        version, guessed = _version(rows, day)
-        return float(version[name]), guessed or version.get("status") == "unconfirmed"
+        row, guessed = _version([row for row in self._statutory["stamp_duty_buy"] if name in row], day)
+        return Term(_known(row[name], f"stamp duty for {category}", row) if side is Side.BUY else 0.0, row, guessed)
 
     @staticmethod
     def _ipft_taxed(given: bool | Sequence[Mapping[str, Any]], day: date) -> bool:
@@ -296,6 +333,14 @@ def _compiled(node: ast.expr) -> Callable[[float], Any]:
 
 def _pair(operation: Callable[[Any, Any], Any], left: Formula, right: Formula) -> Callable[[float], Any]:
     return lambda turnover: operation(left(turnover), right(turnover))
+
+
+def _known(rate: float | None, what: str, row: Mapping[str, Any]) -> float:
+    """The rate; ConfigError where the file has null: what nobody knows is not guessed."""
+    if rate is None:
+        note = f" ({row['note']})" if "note" in row else ""
+        raise ConfigError(f"{_WHERE}: the {what} from {row['from']} is not known{note}; write the rate there, with its source")
+    return float(rate)
 
 
 def _version(versions: Sequence[Mapping[str, Any]], day: date) -> tuple[Mapping[str, Any], bool]:
