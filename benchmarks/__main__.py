@@ -49,13 +49,13 @@ def main() -> None:
 def show(lines: Sequence[Line]) -> None:
     """The table, 100 columns wide, and below it what was measured on."""
     table = Table(title="Niyam, measured side by side", title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("measure", width=30)
+    table.add_column("measure", width=29)
     table.add_column("ours", width=7, justify="right", no_wrap=True)
     table.add_column("theirs", width=7, justify="right", no_wrap=True)
     table.add_column("unit", width=8, no_wrap=True)
     table.add_column("against", width=17)
     table.add_column("ratio", width=11, justify="right", no_wrap=True)
-    table.add_column("goal", width=9, justify="right", no_wrap=True)
+    table.add_column("goal", width=10, justify="right", no_wrap=True)
     for one in lines:
         table.add_row(one.name, _figure(one.ours), _figure(one.theirs), one.unit, one.against, _ratio(one), _goal(one))
     console = Console(width=100)
