@@ -1,6 +1,8 @@
 """Closed bars of the past for a strategy that starts: as many as it needs, as the live builder would have made them."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 
 import msgspec
 
@@ -29,6 +31,11 @@ def warmup_bars(
     if len(found) < count and start > now - _LONGEST:  # days on which it hardly traded: look once more, as far as goes
         found = _closed(source, calendar, instrument, interval, now - _LONGEST, now)
     return found[-count:]
+
+
+def interleaved(histories: Iterable[Sequence[Bar]]) -> list[Bar]:
+    """Bars of several instruments in the order in which they closed, those of one moment by instrument key: as live ones are heard."""
+    return sorted(chain.from_iterable(histories), key=lambda bar: (bar.at, bar.instrument.key))
 
 
 def _start(calendar: Calendar, instrument: Instrument, interval: int, count: int, now: datetime) -> datetime:

@@ -12,9 +12,9 @@ from loguru import logger
 
 from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
-from core.types import IST, PRACTICE_KINDS, Instrument, SessionState
+from core.types import IST, PRACTICE_KINDS, Bar, Instrument, SessionState
 from data_ingestion.recorder import Recorder
-from data_ingestion.warmup import warmup_bars
+from data_ingestion.warmup import interleaved, warmup_bars
 from execution_engine.broker_worker import DATA
 from execution_engine.buy_sell_logic import Size
 from execution_engine.portfolio import EXTERNAL
@@ -96,6 +96,11 @@ def build_runs(house: House, day: date, enabled: Mapping[str, StrategySettings],
         traded = tuple(one for one in settings.instruments if one in names)
         if not traded:
             continue
+        legs = _legs(strategies.get(settings.class_), settings)
+        if legs and len({names[one].key for one in traded}) != legs:
+            today = ", ".join(f"{one} ({names[one].key})" for one in traded)
+            house.alerts("warn", "Strategy left out", f"{name} trades {legs} instruments at once, and today has {today}; it is not run")
+            continue
         params = strategies.params_of(settings.class_).parse(settings.params)
         spec = StrategySpec(name, params, traded, settings.interval, settings.horizon)
         for strategy in strategies.build(settings.class_, spec):
@@ -115,6 +120,11 @@ def build_runs(house: House, day: date, enabled: Mapping[str, StrategySettings],
     return runs
 
 
+def _legs(cls: type[Strategy], settings: StrategySettings) -> int:
+    """How many different instruments a strategy over several at once must have to be run at all; 0: it serves each by itself."""
+    return (cls.legs or len(settings.instruments)) if cls.multi_instrument else 0
+
+
 def entry_windows(day: date, enabled: Mapping[str, StrategySettings]) -> dict[str, Window]:
     """Strategy name -> its own entry window today (None: no bound of its own), which the gate applies within the market's."""
 
@@ -126,22 +136,20 @@ def entry_windows(day: date, enabled: Mapping[str, StrategySettings]) -> dict[st
 
 def _warm_up(house: House, day: date, run: Run) -> None:
     strategy, now = run.strategy, house.clock.now()
-    for instrument in run.instruments.values():
-        if strategy.warmup_bars:
-            try:
-                bars = waiting(
-                    house,
-                    lambda one=instrument: warmup_bars(  # type: ignore[misc]
-                        house.data, house.calendar, one, strategy.interval, strategy.warmup_bars, now
-                    ),
-                )
-            except BrokerError as error:
-                house.alerts("warn", "No warm-up history", f"{strategy.name} {instrument.key}: {error}; it warms up on live bars")
-                bars = []
-            for bar in bars:
-                run.hear(strategy.bar, bar, house.engine.world)  # muted: what a strategy says of the past is not acted on
+    if strategy.warmup_bars:
+        for bar in interleaved([_history(house, strategy, one, now) for one in run.instruments.values()]):
+            run.hear(strategy.bar, bar, house.engine.world)  # muted: what a strategy says of the past is not acted on
     opens = [windows[0][0] for one in run.instruments.values() if (windows := house.calendar.continuous(one, day))]
     run.begin(day, _saved(house, strategy), min(opens) if opens else None)
+
+
+def _history(house: House, strategy: Strategy, instrument: Instrument, now: datetime) -> list[Bar]:
+    """The strategy's warm-up bars of one instrument; none, with an alert, where the broker gives none."""
+    try:
+        return waiting(house, lambda: warmup_bars(house.data, house.calendar, instrument, strategy.interval, strategy.warmup_bars, now))
+    except BrokerError as error:
+        house.alerts("warn", "No warm-up history", f"{strategy.name} {instrument.key}: {error}; it warms up on live bars")
+        return []
 
 
 def _saved(house: House, strategy: Strategy) -> dict[str, Any] | None:
@@ -172,6 +180,7 @@ def open_day(house: House, day: date, *, resumed: bool, login_page: str | None, 
     engine.desk.open_day(house.store.orders(day))
     engine.world.canary = _canary(house, names)
     engine.world.windows = entry_windows(day, enabled)
+    engine.world.open_day(names)  # before the warm-up: strategies over several instruments resolve their names in it
     runs = build_runs(house, day, enabled, names)
     held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
     watched = {one.key: one for one in (*names.values(), *held, *([engine.world.canary] if engine.world.canary else []))}
