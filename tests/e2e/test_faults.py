@@ -55,6 +55,14 @@ SURVIVED: Mapping[str, tuple[Script, set[str]]] = {
         {"Entries are off"},
     ),
     "sockets dropped": ([fault("drop_socket", {"after": "14:50"}), fault("drop_socket", {"after": "14:59"}, reset=True)], {"Feed lost"}),
+    "reads that fail for minutes": (
+        [
+            fault("empty_body", {"route": "GET /portfolio/positions"}, skip=5, count=9),
+            fault("broken_json", {"route": "GET /orders"}, skip=20, count=9),
+            fault("server_error", {"route": "GET /trades"}, skip=40, count=9),
+        ],
+        {"Entries are off"},
+    ),
     "a mute socket": ([fault("mute_socket", {"after": "14:50"}, seconds=60)], {"Feed lost"}),
     "a halt in the middle": ([fault("halt", {"after": "14:44"}, seconds=900)], set()),
     "a halt over the square-off": ([fault("halt", {"after": "15:19"}, seconds=120)], {REJECTED, "Exit does not get through"}),
@@ -108,10 +116,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
         ),
         pytest.param(
             [
-                fault("empty_body", {"route": "GET /portfolio/positions"}, skip=5, count=9),
-                fault("broken_json", {"route": "GET /orders"}, skip=20, count=9),
-                fault("server_error", {"route": "GET /trades"}, skip=40, count=9),
-                fault("drop_reply", {"route": "GET /orders"}, skip=60, count=9),
+                fault("empty_body", {"route": "GET /portfolio/positions"}, skip=5, count=2),
+                fault("broken_json", {"route": "GET /orders"}, skip=20, count=2),
+                fault("server_error", {"route": "GET /trades"}, skip=40, count=2),
+                fault("drop_reply", {"route": "GET /orders"}, skip=60, count=2),
             ],
             id="reads that fail",
         ),
