@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -136,10 +136,10 @@ class Harness:
             return  # no tick has come yet
         self.tick(25000.0 if instrument is FUTURE else 1400.0)
 
-    def restarted(self, seconds: float = 2.0, **more: Any) -> "Harness":
+    def restarted(self, seconds: float = 2.0, **more: Any) -> Self:
         """`kill -9`, then the next process `seconds` later: only what was committed is left, and no tick has come yet."""
         at = self.clock.now() + timedelta(seconds=seconds)
-        return Harness(at=at, store=self.store.crashed(), instrument=self.instrument, size=self.run.size, resumed=True, **more)
+        return type(self)(at=at, store=self.store.crashed(), instrument=self.instrument, size=self.run.size, resumed=True, **more)
 
     def _recover(self, at: datetime) -> None:
         """What runtime/recovery.py does with a real broker's account."""
