@@ -121,6 +121,18 @@ def capped_price(side: Side, instrument: Instrument, quote: Quote, cap_pct: floa
     return max(instrument.tick_size, round_to_tick(price, instrument.tick_size, side))
 
 
+def protection_hit(target: Target, held: int, price: float) -> str:
+    """Which protection of `target` the price has reached, in words; empty when none has."""
+    if held * target.wanted <= 0:
+        return ""  # nothing to protect, or the other side's position on its way out
+    sign = 1 if held > 0 else -1
+    if target.stop is not None and (price - target.stop) * sign <= 0:
+        return f"stop {target.stop} reached at {price}"
+    if target.take_profit is not None and (price - target.take_profit) * sign >= 0:
+        return f"profit target {target.take_profit} reached at {price}"
+    return ""
+
+
 def slices(instrument: Instrument, quantity: int) -> Iterator[int]:
     """`quantity` cut into orders no larger than the freeze quantity (already floored to lots)."""
     largest = instrument.freeze or quantity

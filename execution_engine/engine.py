@@ -32,7 +32,7 @@ from core.types import (
     TradingState,
     View,
 )
-from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan
+from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan, protection_hit
 from execution_engine.exits import Exits
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
@@ -256,16 +256,8 @@ class Engine:
 
     def _watch_protection(self, instrument: Instrument, price: float) -> None:
         for target in self._watched[instrument.key]:
-            held = self.portfolio.position(target.strategy, instrument)
-            if held * target.wanted <= 0:
-                continue  # nothing to protect, or the other side's position on its way out
-            sign = 1 if held > 0 else -1
-            hit = None
-            if target.stop is not None and (price - target.stop) * sign <= 0:
-                hit = f"stop {target.stop} reached at {price}"
-            elif target.take_profit is not None and (price - target.take_profit) * sign >= 0:
-                hit = f"profit target {target.take_profit} reached at {price}"
-            if hit is not None:
+            hit = protection_hit(target, self.portfolio.position(target.strategy, instrument), price)
+            if hit:
                 self.flatten(target, hit, Purpose.EXIT)
 
     # --- strategies and targets -----------------------------------------------------------------------------------------------------
@@ -466,9 +458,8 @@ class Engine:
             self._on_change(change)
         if self._after_login and not books.error and self.world.session is not SessionState.LOGIN_REQUIRED:
             waiting, self._after_login = sorted(self._after_login), set()
-            for strategy, name in waiting:
-                target = self.targets.get(strategy, name)
-                if target is not None:
+            for key in waiting:
+                if (target := self.targets.get(*key)) is not None:
                     self.act(target)
 
     def _on_change(self, change: Change | None) -> None:
@@ -595,8 +586,7 @@ class Engine:
             self._climb()
         elif kind == "retry":
             strategy, _, logical = rest.partition("|")
-            target = self.targets.get(strategy, logical)
-            if target is not None:
+            if (target := self.targets.get(strategy, logical)) is not None:
                 self.act(target)
         elif kind in ("books", "evidence"):
             self._look(kind, now)
