@@ -101,6 +101,11 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
             _instruments_flags,
             _instruments,
         ),
+        "fetch": (
+            "historical candles into the candle store (or a file of them with --import), and what they lack; exit 1 when gaps remain",
+            _fetch_flags,
+            _fetch,
+        ),
         "simulate": (
             "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given",
             _simulate_flags,
@@ -178,6 +183,27 @@ def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
     _json_flag(instruments)
 
 
+def _fetch_flags(fetch: argparse.ArgumentParser) -> None:
+    fetch.epilog = (
+        "For example `main.py fetch NIFTY_FUT --from 2026-11-16 --to 2026-11-20 --interval 5minute`. Only what is missing is asked for, "
+        "and a fetch that was interrupted goes on where it was. The login is that of `python utils/zerodha_auth.py`, or --account's."
+    )
+    fetch.add_argument("name", nargs="?", metavar="NAME", help="NIFTY_FUT (today's near month), RELIANCE, NFO:NIFTY26NOVFUT")
+    fetch.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on")
+    fetch.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
+    fetch.add_argument("--interval", metavar="I", default="minute", help="minute, 3minute … 60minute, day, or 5m, 1h (default: minute)")
+    fetch.add_argument("--source", metavar="B", help="the broker (default: zerodha); with --import the name they are kept under")
+    fetch.add_argument("--account", metavar="A", help="use the session of this account of settings.yaml")
+    fetch.add_argument("--out", metavar="FILE", help="also write the range to this .parquet or .csv file, in the format that --data reads")
+    fetch.add_argument("--continuous", action="store_true", help="day candles of a future and of the contracts before it")
+    fetch.add_argument("--repair", action="store_true", help="ask for gaps again, drop bars outside sessions; with --import drop bad rows")
+    fetch.add_argument(
+        "--import", metavar="PATH", dest="imported", help="bars from a Parquet or CSV file, or a folder, instead of a broker"
+    )
+    fetch.add_argument("--symbols", metavar="FILE", help="for --import: YAML, vendor's symbol -> instrument key")
+    _json_flag(fetch)
+
+
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument("broker", metavar="BROKER", help="zerodha")
     simulate.add_argument(
@@ -229,6 +255,12 @@ def _instruments(options: argparse.Namespace) -> int:
     from runtime import commands
 
     return commands.instruments(options)
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.fetch(options)
 
 
 def _simulate(options: argparse.Namespace) -> int:

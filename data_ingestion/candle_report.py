@@ -15,7 +15,7 @@ import numpy as np
 from core.market import Calendar
 from core.types import IST, Instrument, Kind
 from data_ingestion.candle_store import Span
-from data_ingestion.defects import Ints, end_labelled, foreign_levels, spikes
+from data_ingestion.defects import Ints, end_labelled, foreign_levels, jumps, spikes
 from data_ingestion.intervals import DAY_MINUTES, interval_word
 
 _EPOCH = datetime(1970, 1, 1, 5, 30, tzinfo=IST)
@@ -246,12 +246,17 @@ class _Examination:
         for group in groups:
             if not daily and _moment(self.at[group.start]).date() in wrong:
                 continue
-            part = {name: self.values[name][group] for name in ("high", "low", "close")}
+            part = {name: self.values[name][group] for name in ("open", "high", "low", "close")}
+            for index in [] if daily else jumps(part["open"], part["close"]):
+                before, opens = part["close"][index - 1], part["open"][index]
+                found.append(
+                    Odd(_moment(self.at[group.start + index]), f"opens at {opens:g} after {before:g}: foreign prices from here on?")
+                )
             for index, share in spikes(part, 6 * limit if daily else limit):
                 found.append(
                     Odd(_moment(self.at[group.start + index]), f"{share:+.1%} from the bars around it (close {part['close'][index]:g})")
                 )
-        return found
+        return sorted(found, key=lambda odd: odd.at)
 
     def _labels(self) -> None:
         """Bars labelled with their end: the first bar of most days is missing, and there is one at the close."""

@@ -7,7 +7,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 _NEIGHBOURS = 5  # bars on each side, for spikes; days on each side, for levels
 _LEVEL = 0.30
-"""Share by which a day's median must leave that of the days around it, while most of these agree, to hold foreign prices."""
+"""Share by which a level must leave the one beside it to be another instrument's. No index of India has moved so far in a day."""
 
 
 def end_labelled(at: Ints, opens: int, closes: int, step: int) -> bool:
@@ -16,16 +16,28 @@ def end_labelled(at: Ints, opens: int, closes: int, step: int) -> bool:
 
 
 def foreign_levels(levels: Floats) -> npt.NDArray[np.bool_]:
-    """Which of a row of daily levels are far from those of the days before and of the days after, while these agree with each other."""
+    """Which of a row of daily levels are far from those of the days before and of the days after, while these two agree.
+
+    A level that stays (a crash, a split) is none; of the first and the last day nothing can be said.
+    """
     wrong = np.zeros(len(levels), np.bool_)
-    for index, level in enumerate(levels):
-        around = np.concatenate((levels[max(0, index - _NEIGHBOURS) : index], levels[index + 1 : index + 1 + _NEIGHBOURS]))
-        if len(around) < 3:
-            continue
-        middle = float(np.median(around))
-        agree = np.count_nonzero(np.abs(around / middle - 1) < _LEVEL)
-        wrong[index] = abs(level / middle - 1) > _LEVEL and agree > 0.6 * len(around)
+    for index in range(1, len(levels) - 1):
+        before = float(np.median(levels[max(0, index - _NEIGHBOURS) : index]))
+        after = float(np.median(levels[index + 1 : index + 1 + _NEIGHBOURS]))
+        wrong[index] = far(after, before) <= _LEVEL < min(far(levels[index], before), far(levels[index], after))
     return wrong
+
+
+def far(one: float, other: float) -> float:
+    """How far two prices are apart, as a share of the smaller."""
+    return max(one, other) / min(one, other) - 1
+
+
+def jumps(opens: Floats, closes: Floats) -> Ints:
+    """Bars of one day that open far from the close before them."""
+    ratio = opens[1:] / closes[:-1]
+    found: Ints = np.flatnonzero(np.maximum(ratio, 1 / ratio) - 1 > _LEVEL) + 1
+    return found
 
 
 def spikes(values: dict[str, Floats], limit: float) -> list[tuple[int, float]]:

@@ -131,6 +131,29 @@ def instruments(options: argparse.Namespace) -> int:
     return 0
 
 
+def fetch(options: argparse.Namespace) -> int:
+    from runtime import fetch as doing
+
+    asked = doing.FetchOptions(
+        state=_state(options),
+        config=Path(options.config),
+        name=options.name or "",
+        start=options.start_day,
+        end=options.end_day,
+        interval=options.interval,
+        source=options.source or "",
+        account=options.account,
+        out=_path(options.out),
+        continuous=options.continuous,
+        repair=options.repair,
+        imported=_path(options.imported),
+        symbols=_path(options.symbols),
+    )
+    data = doing.run(asked, quiet=options.json)
+    _show("fetch", data, options.json)
+    return 0 if data["whole"] else 1
+
+
 def prepared_data(options: argparse.Namespace) -> str:
     """Check and normalise `--data` for a stand-alone simulator, into the state folder; notes go to standard error."""
     from data_ingestion.replay import prepare

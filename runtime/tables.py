@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
 JOURNAL_LINES = 60
+GAPS_SHOWN = 6  # runs of missing bars in one line
 
 Row = Mapping[str, Any]
 
@@ -29,6 +30,7 @@ def show(name: str, data: Any, console: Console | None = None) -> None:
         "report": report_table,
         "check": check_table,
         "instruments": plain_table,
+        "fetch": fetch_table,
     }
     console.print(views[name](data))
 
@@ -190,6 +192,47 @@ def check_table(result: Row) -> Table:
         status = str(row["status"])
         table.add_row(str(row["name"]), Text(status, style=styles[status]), str(row["text"]), str(row["remedy"]))
     return table
+
+
+def fetch_table(data: Row) -> RenderableType:
+    """One fetched series with what it lacks, or the series of an import."""
+    if "series" in data:
+        return Group(*(_candles({**data, **row}) for row in data["series"]))
+    return _candles(data)
+
+
+def _candles(data: Row) -> RenderableType:
+    report, counts = data["report"], data["report"]["counts"]
+    head = Table.grid(padding=(0, 2))
+    head.add_column(style="dim", no_wrap=True)
+    head.add_column(overflow="fold")
+    head.add_row("candles", f"{data['instrument']} {data['interval']}, source {data['source']}")
+    head.add_row("range", f"{str(data['from'])[:10]} to before {_when(data['to'])}")
+    fetched = f"{number(data['fetched'])} new by {data['requests']} requests" if "fetched" in data else f"{number(data['added'])} new"
+    head.add_row("stored", f"{number(report['bars'] - counts['outside'])} of {number(report['expected'])} bars that are due; {fetched}")
+    missing = f"{number(report['missing'])} bars missing on {counts['gap_days']} days, {counts['missing_days']} of them whole days"
+    head.add_row("gaps", Text("none", style="green") if report["whole"] else Text(missing, style="bold red"))
+    for name in ("outside", "outliers", "zero_volume"):
+        if counts[name]:
+            first = f", the first {_when(report[name][0]['at'])}: {report[name][0]['what']}" if name in report else ""
+            head.add_row(name.replace("_", " "), f"{number(counts[name])}{first}")
+    if report["foreign_days"]:
+        head.add_row("foreign prices", Text(", ".join(report["foreign_days"]), style="bold red"))
+    for note in report["notes"]:
+        head.add_row("note", Text(note, style="yellow"))
+    if data.get("out"):
+        head.add_row("written", str(data["out"]))
+    if not report["gaps"]:
+        return head
+    gaps = _table("day", "bars", "due", "missing")
+    for gap in report["gaps"]:
+        shown = ", ".join(gap["missing"][:GAPS_SHOWN]) + (
+            f" and {len(gap['missing']) - GAPS_SHOWN} more" if len(gap["missing"]) > GAPS_SHOWN else ""
+        )
+        gaps.add_row(gap["day"], str(gap["found"]), str(gap["expected"]), shown if gap["found"] else "the whole day")
+    if counts["gap_days"] > len(report["gaps"]):
+        gaps.caption = f"the first {len(report['gaps'])} of {counts['gap_days']} days"
+    return Group(head, gaps)
 
 
 def plain_table(data: Row | Sequence[Row]) -> Table:

@@ -82,7 +82,5 @@ class Source:
         price = 1000.0 + start.hour + start.minute / 100 + start.day / 10
         price = round(price * (self.factor if start.date() < self.ex else 1.0), 2)
         moving = start + timedelta(minutes=interval) > self.now()
-        close = price + (0.03 if moving else 0.01)
-        return Bar(
-            instrument, start, start + timedelta(minutes=interval), interval, price, price + 0.05, price - 0.05, close, 75 + start.minute, 9
-        )
+        high, low, close = round(price + 0.05, 2), round(price - 0.05, 2), round(price + (0.03 if moving else 0.01), 2)
+        return Bar(instrument, start, start + timedelta(minutes=interval), interval, price, high, low, close, 75 + start.minute, 9)

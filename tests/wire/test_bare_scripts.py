@@ -1,6 +1,7 @@
 """The seeds' snippets over real sockets: history and a live price from a simulator of the broker."""
 
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,8 @@ from data_ingestion.live_feed import LiveDataFeed
 from tests.wire.granted_client import simulator
 
 
-def test_history_and_a_live_price_from_a_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_and_a_live_price_from_a_simulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NIYAM_STATE", str(tmp_path))
     with simulator("--start", "10:00", "--speed", "20") as about:
         monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
 
@@ -23,6 +25,10 @@ def test_history_and_a_live_price_from_a_simulator(monkeypatch: pytest.MonkeyPat
         minutes = fetcher.fetch_historical("RELIANCE", datetime(2026, 9, 1), datetime(2026, 11, 19, 15, 30), interval="minute")
         assert "oi" not in minutes.columns  # longer than one request may be: two chunks, no bar twice
         assert minutes.timestamp.is_unique
+        again = fetcher.fetch_historical("NIFTY_FUT", datetime(2026, 11, 18), datetime(2026, 11, 20, 9, 59), interval="5minute")
+        assert again.equals(frame), "from the candle store"
+        assert (tmp_path / "candles" / "zerodha-synthetic" / "NFO" / "NIFTY26NOVFUT" / "5m" / "2026-11.parquet").exists()
+        assert fetcher.notes == []
         with pytest.raises(DataError, match="did you mean NSE:RELIANCE"):
             fetcher.fetch_historical("RELIANC", datetime(2026, 11, 18), datetime(2026, 11, 19))
         fetcher.close()
