@@ -44,7 +44,8 @@ class SystemClock(_Ungranted):
     """The wall clock, with an operating-system monotonic clock beside it."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._waiting: dict[int, tuple[threading.Condition, Callable[[], bool]]] = {}
 
     def now(self) -> datetime:
         return datetime.now(IST)
@@ -53,13 +54,21 @@ class SystemClock(_Ungranted):
         return time.monotonic()
 
     def wait_for(self, ready: Callable[[], bool], until: float | None = None) -> bool:
-        with self._condition:
-            timeout = None if until is None else max(0.0, until - time.monotonic())
-            return self._condition.wait_for(ready, timeout)
+        me = threading.get_ident()
+        with self._lock:
+            woken = threading.Condition(self._lock)
+            self._waiting[me] = woken, ready
+            try:
+                return woken.wait_for(ready, None if until is None else max(0.0, until - time.monotonic()))
+            finally:
+                del self._waiting[me]
 
     def notify(self) -> None:
-        with self._condition:
-            self._condition.notify_all()
+        """Wake the threads whose wait is over, and no other: waking one that only goes back to sleep delays the one that is needed."""
+        with self._lock:
+            for woken, ready in self._waiting.values():
+                if ready():
+                    woken.notify()
 
 
 class ManualClock(_Ungranted):

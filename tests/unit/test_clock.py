@@ -189,3 +189,28 @@ def test_timers_fire_in_due_order_late_ones_too_and_move_when_set_again() -> Non
     assert timers.pop(late) is None
     with pytest.raises(ValueError, match="aware"):
         timers.set("naive", datetime(2026, 11, 20))
+
+
+def test_notify_wakes_the_thread_whose_wait_is_over_and_leaves_the_others() -> None:
+    clock, looks, came = SystemClock(), [0, 0], [False, False]
+    done = [threading.Event(), threading.Event()]
+
+    def wait(one: int) -> None:
+        def ready() -> bool:
+            looks[one] += 1
+            return came[one]
+
+        clock.wait_for(ready)
+        done[one].set()
+
+    for one in (0, 1):
+        threading.Thread(target=wait, args=(one,), daemon=True).start()
+    while not all(looks):
+        assert not any(event.wait(0.001) for event in done)
+    came[0] = True
+    clock.notify()
+    assert done[0].wait(5)
+    assert not done[1].is_set()
+    came[1] = True
+    clock.notify()
+    assert done[1].wait(5)
