@@ -155,12 +155,10 @@ class Engine:
         held = (position.instrument for position in self.portfolio.positions() if position.quantity)
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
-        for target in self.targets:  # an exit that was under way when the process ended goes on
-            if self.exits.lacking(target):
-                self.exits.look_again(target)
-        for run in self.runs:
-            if run.stopped:  # it failed before the day opened
-                self._stop(run, run.stopped)
+        for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
+            self.exits.look_again(target)
+        for run in [run for run in self.runs if run.stopped]:  # failed before the day opened
+            self._stop(run, run.stopped)
         self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
