@@ -106,6 +106,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
             _fetch_flags,
             _fetch,
         ),
+        "charges": ("what a trade costs at a broker on a date, line by line with each rate's source", _charges_flags, _charges),
         "simulate": (
             "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given",
             _simulate_flags,
@@ -204,6 +205,29 @@ def _fetch_flags(fetch: argparse.ArgumentParser) -> None:
     _json_flag(fetch)
 
 
+def _charges_flags(charges: argparse.ArgumentParser) -> None:
+    charges.epilog = (
+        "For example `main.py charges --kind future --side SELL --quantity 65 --price 24000`, or a round trip: "
+        "`main.py charges --instrument NSE:SBIN --product carry --quantity 10 --buy-price 560 --sell-price 570 --on 2026-11-20`."
+    )
+    charges.add_argument("--broker", metavar="B", default="zerodha", help="whose brokerage (default: zerodha)")
+    charges.add_argument("--plan", metavar="P", help="the broker's plan, where it sells several (icici: ivalue, prime_9999)")
+    charges.add_argument("--instrument", metavar="KEY", help="what is traded: NFO:NIFTY26NOVFUT, NSE:SBIN, NIFTY_FUT")
+    charges.add_argument("--kind", choices=("equity", "future", "option"), help="instead of an instrument: its kind, with --exchange")
+    charges.add_argument("--exchange", metavar="E", help="NSE (default), BSE, NFO, BFO, MCX or CDS")
+    charges.add_argument("--underlying", metavar="U", help="with --kind: the underlying (default: NIFTY, on BSE SENSEX)")
+    charges.add_argument("--side", choices=("BUY", "SELL"), help="of one order")
+    charges.add_argument("--quantity", metavar="N", type=_count, help="units, not lots")
+    charges.add_argument("--price", metavar="P", type=_price, help="rupees a unit (an option's premium)")
+    charges.add_argument("--buy-price", metavar="P", type=_price, help="with --sell-price: a purchase and a sale on the same day")
+    charges.add_argument("--sell-price", metavar="P", type=_price)
+    charges.add_argument("--product", choices=("intraday", "carry"), default="intraday", help="carry: held overnight (default: intraday)")
+    charges.add_argument("--lot", metavar="N", type=_count, help="units in a lot, for plans that charge by the lot")
+    charges.add_argument("--multiplier", metavar="N", type=_count, default=1, help="rupees a point of price is worth a unit (default 1)")
+    charges.add_argument("--on", metavar="DATE", type=_date, help="by the rates of this day (default: today)")
+    _json_flag(charges)
+
+
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument("broker", metavar="BROKER", help="zerodha")
     simulate.add_argument(
@@ -263,6 +287,12 @@ def _fetch(options: argparse.Namespace) -> int:
     return commands.fetch(options)
 
 
+def _charges(options: argparse.Namespace) -> int:
+    from runtime import charges
+
+    return charges.command(options)
+
+
 def _simulate(options: argparse.Namespace) -> int:
     """A program of its own: of our packages only what --data needs to be checked and normalised is imported, and nothing otherwise."""
     from simulators import server
@@ -305,6 +335,16 @@ def _speed(text: str) -> float:
     if not 0 < speed < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no speed; give a number above 0 (1 = real time), or max")
     return speed
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = 0.0
+    if not 0 < price < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no price; give rupees above 0")
+    return price
 
 
 def _count(text: str) -> int:

@@ -149,6 +149,10 @@ class Charges:
         ipft_taxed = self._ipft_taxed(gst["ipft_in_base"].get(self.broker, False), day)
         return float(gst["rate"]), day >= gst["sebi_fee_in_base_from"], ipft_taxed
 
+    def tax_rate(self, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> float:
+        """The transaction tax alone, as a fraction of the turnover: it needs no brokerage plan."""
+        return float(self._tax(category_of(instrument, horizon), instrument, side, day).rate)
+
     def exercise_tax(self, intrinsic: float, day: date) -> float:
         """Rupees of transaction tax, unrounded, that the holder of an option owes when it is exercised at expiry, worth `intrinsic`."""
         row, _ = _version(self._statutory["stt"]["options_exercised"], day)
@@ -246,16 +250,16 @@ def transaction_tax(charges: Charges, orders: Sequence[Executed], day: date) -> 
     quantity = {side: sum(order.quantity for order in orders if order.side is side) for side in Side}
     value = {side: sum(order.value for order in orders if order.side is side) for side in Side}
     if instrument.kind is not Kind.EQUITY:
-        sell = charges.rates(instrument, orders[0].horizon, Side.SELL, day).stt
+        sell = charges.tax_rate(instrument, orders[0].horizon, Side.SELL, day)
         return {category_of(instrument, orders[0].horizon): value[Side.SELL] * sell}
     average = sum(value.values()) / sum(quantity.values())
     both = min(quantity.values())
     net = quantity[Side.BUY] - quantity[Side.SELL]
     taxes = {}
     if both:
-        taxes["equity_intraday"] = both * average * charges.rates(instrument, Horizon.INTRADAY, Side.SELL, day).stt
+        taxes["equity_intraday"] = both * average * charges.tax_rate(instrument, Horizon.INTRADAY, Side.SELL, day)
     if net:
-        rate = charges.rates(instrument, Horizon.CARRY, Side.BUY if net > 0 else Side.SELL, day).stt
+        rate = charges.tax_rate(instrument, Horizon.CARRY, Side.BUY if net > 0 else Side.SELL, day)
         taxes["equity_delivery"] = abs(net) * average * rate
     return taxes
 
