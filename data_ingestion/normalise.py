@@ -101,6 +101,8 @@ class Market:
         if rows.kind == "bars" and not self._daily:
             self._labelled(repair)
             self._foreign()
+        if rows.kind == "ticks":
+            self._crossed()
         self._in_session()
         self.interval_s = 86_400 if self._daily else self._spacing() if rows.kind == "bars" else 0
 
@@ -200,11 +202,25 @@ class Market:
             levels = np.array([float(np.median(self.rows.values["close"][first:last])) for first, last in mine])
             for index in np.flatnonzero(foreign_levels(levels)):
                 first, last = mine[index]
-                day, level, usual = _date(int(self.day_numbers[first])), levels[index], float(np.median(levels))
-                self._note(f"{self.names[code].key}: {day} is at {level:g}, the days around at {usual:g}: foreign prices, left out")
+                day, usual = _date(int(self.day_numbers[first])), float(np.median(levels[max(0, index - 5) : index + 6]))
+                where = f"{self.names[code].key}: {day} is at {levels[index]:g}, the days around at {usual:g}"
+                self._note(f"{where}: foreign prices, left out")
                 keep[first:last] = False
         if not keep.all():
             self._take(keep)
+
+    def _crossed(self) -> None:
+        """Bids above asks are no quotes: not used there, and told (columns mixed up by whoever recorded them?)."""
+        bid, ask = self.rows.values["bid"], self.rows.values["ask"]
+        wrong = (bid > ask) & (ask > 0)
+        if wrong.any():
+            first = self.rows.where(int(np.argmax(wrong)))
+            self._note(
+                f"{int(np.count_nonzero(wrong))} of {len(wrong)} rows have a bid above the ask (first: {first}): their bid and ask are "
+                "not used; are these columns what they say?"
+            )
+            for column in (bid, ask):
+                column[wrong] = 0.0
 
     # --- hours --------------------------------------------------------------------------------------------------------------------
 
