@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.types import Bar, Signal, View
-from strategies.base import bounded
+from strategies.base import ParameterError, bounded
 from strategies.indicators_bands import Band, Bollinger
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
 
@@ -16,6 +16,10 @@ class BollingerBreakoutParams(TradeParams):
     period: int = bounded(20, 2, 500)
     width: float = bounded(2.0, 0.5, 6.0)
     min_width_pct: float = bounded(0.1, 0.0, 20.0)
+
+    def fit(self) -> None:
+        if self.width**2 >= self.period - 1:  # the farthest that one of n values can lie from their mean is sqrt(n - 1) deviations
+            raise ParameterError("width", f"no close among {self.period} can lie {self.width} deviations from their mean")
 
 
 class BollingerBreakout(OneTrade):

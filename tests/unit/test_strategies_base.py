@@ -235,6 +235,7 @@ def test_the_registry_builds_one_started_object_for_each_instrument() -> None:
         ("supertrend", {"width": 0.0}, "width"),
         ("supertrend", {"trades_a_day": 0}, "trades_a_day"),
         ("bollinger_breakout", {"period": 1}, "period"),
+        ("bollinger_breakout", {"period": 5}, "width"),
         ("donchian_trend", {"leave": 21}, "leave"),
         ("gap_fade", {"min_gap_pct": 2.0}, "min_gap_pct"),
         ("gap_fade", {"trades_a_day": 2}, "trades_a_day"),
