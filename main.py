@@ -177,7 +177,12 @@ def _login_flags(login: argparse.ArgumentParser) -> None:
 
 def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
     instruments.add_argument("action", choices=("update", "show", "resolve"))
-    instruments.add_argument("name", nargs="?", metavar="NAME", help="what to resolve: NIFTY_FUT, RELIANCE, NFO:NIFTY26NOVFUT")
+    instruments.add_argument(
+        "name", nargs="?", metavar="NAME", help="what to resolve: NIFTY_FUT, NIFTY_WEEK_ATM_CE, RELIANCE, NFO:NIFTY26NOVFUT"
+    )
+    instruments.add_argument(
+        "--price", metavar="P", type=_price, help="the underlying's price, for names such as NIFTY_ATM_CE or NIFTY_CE_+2"
+    )
     instruments.add_argument("--on", metavar="DATE", type=_date, help="as on this day (default: today)")
     instruments.add_argument("--broker", metavar="B", default="zerodha", help="whose instruments (default: zerodha)")
     instruments.add_argument("--account", metavar="A", help="whose session fetches them (default: the account in use)")

@@ -53,6 +53,7 @@ class Contracts:
         self._lots: Facts = facts["lots"]
         self._freeze: Sequence[Facts] = facts["freeze_qty"]["nse_index_observed"]
         self._ticks: Facts = facts["tick_size"]
+        self._steps: Facts = facts["strike_steps"]["near_the_money"]
         self._regular_day = regular_day
         self._monthly: dict[tuple[str, int, int], date] = {}
         self.index_roots = frozenset(root for root in (*self._rules, *self._lots) if not root.endswith("STOCKS"))
@@ -140,6 +141,11 @@ class Contracts:
         row = bisect_right([entry["from"] for entry in self._freeze], day)
         quantity = self._freeze[row - 1].get(underlying) if row else None
         return None if quantity is None else floor_to_lot(int(quantity), lot)
+
+    def strike_step(self, root: str) -> float | None:
+        """Rupees (points) between neighbouring strikes of an index near the money; None where only the instruments of a day say."""
+        step = self._steps.get(root)
+        return None if step is None else float(step)
 
     def tick_size(self, kind: Kind, underlying: str, level: float, day: date) -> float:
         """The price step (rupees) of an instrument at price or index level `level`; only where no instrument dump gives one."""

@@ -9,7 +9,6 @@ import difflib
 import hashlib
 import json
 import os
-import re
 import sqlite3
 import threading
 from collections import Counter
@@ -24,15 +23,15 @@ from core.errors import DataError, RateLimited, Transient, Unknown
 from core.market import Calendar
 from core.ports import InstrumentSource
 from core.types import Instrument, Kind
+from data_ingestion import logical_names
 from data_ingestion.contracts import INDEX_KEYS, future_by_rules, parse_contract
+from data_ingestion.logical_names import FutureName, OptionName, PriceOf
 
 LARGEST_DROP = 0.20
 """Share of yesterday's rows of one exchange, still alive today, whose absence makes a dump incredible."""
 LARGEST_BAD_SHARE = 0.01
 LARGEST_EXPIRED_SHARE = 0.05
 _SMALLEST_COMPARED = 50  # rows of an exchange below which a drop means nothing
-_LOGICAL = re.compile(r"^(.+)_FUT(_NEXT|_FAR)?$")
-_MONTHS_AHEAD = {None: 0, "_NEXT": 1, "_FAR": 2}
 _EXCHANGES = ("NSE", "NFO", "BSE", "BFO", "MCX", "CDS", "BCD", "NCO")
 _COLUMNS = "key, exchange, symbol, kind, underlying, lot, tick_size, expiry, strike, freeze, multiplier, is_fno"
 _SCHEMA = f"""
@@ -149,14 +148,18 @@ class InstrumentSnapshot:
         )
         return [_instrument(row) for row in found]
 
-    def resolve(self, name: str, on: date) -> Instrument:
-        """The instrument that a configured name means on `on`: NIFTY_FUT, NIFTY_FUT_NEXT, RELIANCE, NIFTY26NOVFUT, NFO:NIFTY26NOVFUT.
+    def resolve(self, name: str, on: date, price: PriceOf | None = None) -> Instrument:
+        """The instrument that a configured name means on `on`: NIFTY_FUT, NIFTY_WEEK_ATM_CE, RELIANCE, NIFTY26NOVFUT, NFO:NIFTY26NOVFUT.
 
-        The near month serves through E-1 (index) or E-2 (stock). Days before the snapshot's are answered from the expiry rules.
+        The near month serves through E-1 (index) or E-2 (stock). Days before the snapshot's are answered from the expiry rules. An
+        option by its distance from the money needs the underlying's `price` (data_ingestion/logical_names.py has the grammar).
         Raises DataError: an unknown name with the nearest ones, an expired contract with its day and the one in force.
         """
-        if logical := _LOGICAL.match(name):
-            return self._future(logical[1], on, _MONTHS_AHEAD[logical[2]])
+        logical = logical_names.parse(name)
+        if isinstance(logical, FutureName):
+            return self._future(logical.root, on, logical.months)
+        if logical is not None:
+            return self._option(logical, on, price)
         keys = [name] if ":" in name else [f"{exchange}:{name}" for exchange in _EXCHANGES] + [INDEX_KEYS.get(name, "")]
         for key in keys:
             found = self.by_key(key)
@@ -195,6 +198,19 @@ class InstrumentSnapshot:
             f"{root} has no {('near', 'next', 'far')[months]} future for {on}: the instruments of {self._day} hold "
             f"{', '.join(f'{future.key} (expiry {future.expiry})' for future in listed)}"
         )
+
+    def _option(self, name: OptionName, on: date, price: PriceOf | None) -> Instrument:
+        if on < self._day:
+            return logical_names.by_rules(name, on, self._calendar, price)
+        rows = self._rows(
+            "SELECT DISTINCT expiry FROM instruments WHERE underlying = ? AND kind = ? ORDER BY expiry", (name.root, name.kind.value)
+        )
+        if not rows:
+            near = ", ".join(self.near(name.root))
+            raise DataError(f"{name.root} has no options in the instruments of {self._day}{f'; near it: {near}' if near else ''}")
+        expiry = logical_names.choose_expiry(name, [date.fromisoformat(row[0]) for row in rows], on, self._calendar)
+        ladder = {one.strike: one for one in self.options(name.root, expiry) if one.kind is name.kind and one.strike is not None}
+        return ladder[logical_names.choose_strike(name, sorted(ladder), logical_names.price_of(name, price))]
 
     def _unknown(self, name: str, on: date) -> str:
         symbol = name.partition(":")[2] or name

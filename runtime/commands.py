@@ -126,7 +126,7 @@ def instruments(options: argparse.Namespace) -> int:
         data = doing.show(Path(options.config), state, options.broker)
     else:
         on = options.on or venue.find(options.broker).clock.now().date()
-        data = doing.resolve(Path(options.config), state, options.broker, options.name, on)
+        data = doing.resolve(Path(options.config), state, options.broker, options.name, on, options.price)
     _show("instruments", data, options.json)
     return 0
 

@@ -72,12 +72,22 @@ def resolve(house: House, day: date, enabled: Mapping[str, StrategySettings]) ->
     """Logical name -> today's contract for all enabled strategies, and a note for each that does not resolve."""
     snapshot = house.instruments.open(day)
     assert snapshot is not None
+    pinned: dict[str, str] = house.store.get("names", day.isoformat()) or {}  # a restart must not choose another strike
     names: dict[str, Instrument] = {}
     notes = []
+
+    def price(key: str) -> float:
+        index = snapshot.by_key(key)
+        found = waiting(house, lambda: house.data.last_prices([index])) if index is not None else {}
+        if key not in found:
+            raise DataError(f"no price of {key} to choose a strike by")
+        return float(found[key])
+
     for name in sorted({name for one in enabled.values() for name in one.instruments}):
         try:
-            instrument = snapshot.resolve(name, day)
-        except DataError as error:
+            instrument = snapshot.by_key(pinned[name]) if name in pinned else None
+            instrument = instrument or snapshot.resolve(name, day, price)
+        except (DataError, BrokerError) as error:
             notes.append(str(error))
             continue
         if not instrument.tradable:
@@ -86,6 +96,7 @@ def resolve(house: House, day: date, enabled: Mapping[str, StrategySettings]) ->
             notes.append(f"{name} ({instrument.key}) has no session on {day}")
         else:
             names[name] = instrument
+    house.store.put("names", day.isoformat(), {name: one.key for name, one in names.items()})
     return names, notes
 
 

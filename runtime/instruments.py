@@ -1,7 +1,6 @@
 """The `instruments` command: fetch today's snapshot, list what is kept, resolve a name on a date."""
 
 import contextlib
-import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from core.errors import DataError, NiyamError
 from core.market import Calendar
 from core.ports import InstrumentLookup
 from core.types import Account, Instrument
+from data_ingestion import logical_names
 from data_ingestion.instruments import InstrumentStore
+from data_ingestion.logical_names import PriceOf
 from runtime import state_folder
 from runtime.venue import Venue
 from utils.config_loader import Config, environment, load_calendar
@@ -46,40 +47,35 @@ def show(config: Path, state: Path, broker: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["day"]))
 
 
-def resolve(config: Path, state: Path, broker: str, name: str, on: date) -> dict[str, Any]:
-    """What `name` means on a date: by the snapshot of that date if one is kept, else by the calendar's expiry rules (futures only)."""
+def resolve(config: Path, state: Path, broker: str, name: str, on: date, price: float | None = None) -> dict[str, Any]:
+    """What `name` means on a date: by the snapshot of that date if one is kept, else by the calendar's expiry rules (logical names only).
+    `price` is the underlying's, for options by their distance from the money."""
     calendar = load_calendar(config)
+    given: PriceOf | None = None if price is None else lambda key: price
     for folder in _folders(state):
         snapshot = InstrumentStore(folder, calendar, broker).open(on)
         if snapshot is not None:
             with contextlib.closing(snapshot):
                 if (on - snapshot.day).days <= FRESH:
-                    return _document(snapshot.resolve(name, on), on, f"snapshot of {snapshot.day}")
-    return _by_rule(calendar, name, on)
+                    return _document(snapshot.resolve(name, on, given), on, f"snapshot of {snapshot.day}")
+    return _by_rule(calendar, name, on, given)
 
 
-def _by_rule(calendar: Calendar, name: str, on: date) -> dict[str, Any]:
-    matched = re.fullmatch(r"([A-Z0-9&-]+)_FUT(_NEXT)?", name)
-    if matched is None:
+def _by_rule(calendar: Calendar, name: str, on: date, price: PriceOf | None) -> dict[str, Any]:
+    logical = logical_names.parse(name)
+    if logical is None:
         raise DataError(
-            f"{name!r} on {on}: no instrument snapshot of that date is kept, and only names such as NIFTY_FUT or NIFTY_FUT_NEXT follow "
-            "from the calendar; fetch one with `main.py instruments update`"
+            f"{name!r} on {on}: no instrument snapshot of that date is kept, and only logical names such as NIFTY_FUT or NIFTY_WEEK_ATM_CE "
+            "follow from the calendar; fetch one with `main.py instruments update`"
         )
-    root = matched[1]
-    expiry = calendar.future_expiry(root, on, 1 if matched[2] else 0)
-    unchecked = "" if root in calendar.contracts.index_roots else f"; whether {root} had futures then was not checked"
-    symbol = f"{root}{expiry:%y%b}FUT".upper()
+    made = logical_names.by_rules(logical, on, calendar, price)
+    unchecked = "" if logical.root in calendar.contracts.index_roots else f"; whether {logical.root} had futures then was not checked"
+    assert made.expiry is not None
+    lot = calendar.contracts.lot(logical.root, made.expiry, exchange=made.exchange)
     return {
         "name": name,
-        "on": on.isoformat(),
-        "key": f"NFO:{symbol}",
-        "exchange": "NFO",
-        "symbol": symbol,
-        "kind": "FUT",
-        "underlying": root,
-        "expiry": expiry.isoformat(),
-        "lot": calendar.contracts.lot(root, expiry),
-        "by": f"the calendar's expiry rules (no snapshot of that date){unchecked}",
+        **_document(made, on, f"the calendar's expiry rules (no snapshot of that date){unchecked}"),
+        "lot": lot,  # None: a stock's is only in the instruments of the day
     }
 
 
