@@ -149,6 +149,9 @@ def fetch(options: argparse.Namespace) -> int:
         imported=_path(options.imported),
         symbols=_path(options.symbols),
     )
+    if options.account is not None:
+        doing.refuse_at_simulator()
+        _config_and_account(options, options.source or "zerodha")  # the account is there, is real, and is this broker's
     data = doing.run(asked, quiet=options.json)
     _show("fetch", data, options.json)
     return 0 if data["whole"] else 1

@@ -79,9 +79,13 @@ def _session(options: FetchOptions) -> BareSession:
     broker = options.source or "zerodha"
     if options.account is None:
         return BareSession(broker, options.state)
+    return BareSession(broker, state_folder.account_folder(options.state, options.account).path, account=options.account)
+
+
+def refuse_at_simulator() -> None:
+    """An account's session is no use at a simulator, which has a practice login of its own; ConfigError."""
     if environment("NIYAM_SIMULATOR"):
         raise ConfigError("NIYAM_SIMULATOR is set, so candles come from that simulator; leave --account out, or unset it")
-    return BareSession(broker, state_folder.account_folder(options.state, options.account).path, account=options.account)
 
 
 def _examined(session: BareSession, series: Series, span: Span) -> "CandleReport":

@@ -2,11 +2,12 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,20 @@ def closes(bars: Iterable[Bar], keep: Callable[[Bar], bool] = lambda bar: bar.st
     return [bar.close for bar in bars if keep(bar)]
 
 
+def on_a_terminal(house: House, *words: str) -> str:
+    """What a fetch draws on standard error when that is a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*MAIN, "fetch", *words], stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, env=house.environment) as process:
+        os.close(theirs)
+        drawn = b""
+        with suppress(OSError):  # a terminal whose other side has gone
+            while some := os.read(ours, 4096):
+                drawn += some
+        os.close(ours)
+        assert process.wait(PATIENCE) == 0, drawn
+    return drawn.decode()
+
+
 def test_a_fetch_through_faults_is_killed_and_goes_on(house: House, tmp_path: Path) -> None:
     bars = history()
     faults: list[dict[str, Any]] = [
@@ -109,6 +124,7 @@ def test_a_fetch_through_faults_is_killed_and_goes_on(house: House, tmp_path: Pa
         assert second.json["whole"]
         assert second.json["report"]["bars"] == second.json["report"]["expected"]
         assert 0 < second.json["fetched"] < second.json["report"]["bars"], "the first chunk was kept"
+        assert "fetching" in on_a_terminal(house, *RANGE, "--interval", "15minute")
         third = house.fetch(*RANGE)
         assert third.code == 0
         assert "0 new by 1 requests" in third.out, "one look whether the past is still the same"
@@ -172,6 +188,7 @@ def test_a_bonus_in_the_source_replaces_what_was_stored(house: House, tmp_path: 
         (("RELIANCE", "--from", "2026-11-09", "--to", "2026-11-10", "--interval", "7m"), "candles of '7m' are not kept"),
         (("RELIANCE", "--from", "2026-11-09", "--to", "2026-11-10", "--out", "x.xls"), "ends in .parquet or .csv"),
         (("RELIANCE", "--from", "2026-11-09", "--to", "2026-11-10", "--source", "zerodah"), "did you mean 'zerodha'"),
+        (("RELIANCE", "--from", "2026-11-09", "--to", "2026-11-10", "--account", "nobody"), "--account 'nobody': settings.yaml has"),
         (("--import", "nowhere.csv"), "there is no market data at nowhere.csv"),
     ],
 )
