@@ -64,6 +64,7 @@ class World:
         self.broker_funds: float | None = None  # rupees the broker last said may be used; None: a paper account, or not read yet
         self.blinded: dict[str, str] = {}  # cause (recovery, ledger, books) -> why entries are off
         self.frozen_by_books: dict[str, str] = {}
+        self.restrictions: Callable[[Instrument], str | None] = lambda instrument: None  # the day's lists; the day's start reads them
         self._plans: dict[str, SquareOffPlan | None] = {}
 
     # --- View -------------------------------------------------------------------------------------------------------------------
@@ -129,6 +130,9 @@ class World:
 
     def frozen(self, instrument: Instrument) -> str | None:
         return self._desk.frozen.get(instrument.key) or self.frozen_by_books.get(instrument.key)
+
+    def restricted(self, instrument: Instrument) -> str | None:
+        return self.restrictions(instrument)
 
     @property
     def feed_stale(self) -> str | None:

@@ -40,6 +40,10 @@ class RiskBook(Protocol):
         """Why entries in this instrument are frozen (a difference in the books, an illegal transition); None: they are not."""
         ...
 
+    def restricted(self, instrument: Instrument) -> str | None:
+        """Why no new position may be opened in it (a derivatives ban, a surveillance list); None: it may."""
+        ...
+
     @property
     def feed_stale(self) -> str | None:
         """Why the feed as a whole is stale (disconnected, mute, canary silent); None: it is fresh."""

@@ -62,6 +62,18 @@ class NotExpired(Rule):
         return None
 
 
+class NotRestricted(Rule):
+    """The security is on no list that forbids new positions (config/market/restricted/)."""
+
+    name = "restricted"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        why = book.restricted(request.instrument)
+        if why is not None:
+            return Reason(f"no new position in {request.instrument.key}: {why}; exits pass")
+        return None
+
+
 class WithinWindow(Rule):
     """Between the opening of entries and their stop; an unknown broker cut-off refuses live intraday entries altogether."""
 
@@ -292,6 +304,7 @@ ENTRY_RULES: tuple[Callable[[RiskSettings], Rule], ...] = (
     SessionValid,
     BooksTrusted,
     NotExpired,
+    NotRestricted,
     WithinWindow,
     FreshData,
     LotMultiple,

@@ -121,7 +121,20 @@ def _findings(subject: Subject) -> Iterator[Finding]:
     if simulator:
         text = f"NIYAM_SIMULATOR is set: scripts, `login` and `instruments` speak to the simulator at {simulator}, not to the broker"
         yield Finding("simulator", "note", text, "unset it before a real day")
-    for look in (_credentials, _token, _skew, _static_ip, _rate, _disk, _days, _cut_offs, _instruments, _protection, _database):
+    for look in (
+        _credentials,
+        _token,
+        _skew,
+        _static_ip,
+        _rate,
+        _disk,
+        _days,
+        _restricted,
+        _cut_offs,
+        _instruments,
+        _protection,
+        _database,
+    ):
         try:
             yield from look(subject)
         except NiyamError as error:
@@ -241,6 +254,19 @@ def _days(subject: Subject) -> Iterator[Finding]:
                 yield Finding("calendar", bad if unsure else "note", note, "compare with the exchange's circular; correct overrides.yaml")
     if not said:
         yield Finding("calendar", "ok", f"{WEEK_AHEAD} days from {subject.today} are confirmed (facts as of {subject.calendar.as_of})")
+
+
+def _restricted(subject: Subject) -> Iterator[Finding]:
+    """The lists of securities in which no position may be opened."""
+    from utils import restricted
+
+    try:
+        found = restricted.read(subject.config.folder / "market" / "restricted", subject.today)
+    except ConfigError as error:
+        yield Finding("restricted", "wrong", str(error), "correct the list: entries are off while it cannot be read")
+        return
+    shown = ", ".join(sorted(found)) or "nothing"
+    yield Finding("restricted", "ok", f"no entries today in: {shown}" if found else "no list names a security for today")
 
 
 def _cut_offs(subject: Subject) -> Iterator[Finding]:

@@ -110,7 +110,7 @@ class Daemon:
             answer=self._on_answer,
         )
         self._house.engine.world.data = sources.label(self._sources, options)
-        self._reload = Reload(config, account.kind, self._house.calendar)
+        self._reload = Reload(config, account.kind, self._house.calendar, lambda day: trading_day.restrict(self._house, day))
         self._control.reload = self._reload.take
         self._probe = SessionProbe(self._house.engine.world, self._house.alerts, config.settings.feed.first_tick_minutes)
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")

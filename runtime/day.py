@@ -23,6 +23,7 @@ from execution_engine.world import Window
 from runtime.wiring import House
 from strategies import registry as strategies
 from strategies.base import Strategy, StrategySpec
+from utils import restricted
 from utils.config_loader import build_hash
 from utils.config_schema import StrategySettings
 
@@ -163,6 +164,26 @@ def _history(house: House, strategy: Strategy, instrument: Instrument, now: date
         return []
 
 
+def restrict(house: House, day: date) -> None:
+    """Take up the lists of restricted securities; while one cannot be read, entries are off."""
+    world = house.engine.world
+    try:
+        lists = restricted.read(house.config.folder / "market" / "restricted", day)
+    except ConfigError as error:
+        if world.blinded.get("restricted") != str(error):
+            world.blinded["restricted"] = str(error)
+            house.alerts("page", "Entries are off", f"{error}; correct the list, then `main.py reload`")
+        return
+    world.blinded.pop("restricted", None)
+
+    def why(instrument: Instrument) -> str | None:
+        return next((one.why for one in lists.get(instrument.underlying, ()) if one.covers(instrument)), None)
+
+    world.restrictions = why
+    if lists:
+        house.store.journal(house.clock.now(), "restricted", {symbol: [one.why for one in found] for symbol, found in lists.items()})
+
+
 def _saved(house: House, strategy: Strategy) -> dict[str, Any] | None:
     found: dict[str, Any] | None = house.store.get("strategy", f"{strategy.name}|{strategy.logical or '*'}")
     return found
@@ -191,6 +212,7 @@ def open_day(house: House, day: date, *, resumed: bool, login_page: str | None, 
     engine.desk.open_day(house.store.orders(day))
     engine.world.canary = _canary(house, names)
     engine.world.windows = entry_windows(day, enabled)
+    restrict(house, day)
     engine.world.open_day(names)  # before the warm-up: strategies over several instruments resolve their names in it
     runs = build_runs(house, day, enabled, names)
     held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]

@@ -5,11 +5,13 @@ Rules:
 2. The engine thread then puts the new facts into the one Calendar that everything holds, between two events: bars that begin later,
    plans, entry windows and the square-off go by them at once. A square-off whose new time has passed starts at once.
 3. The journal has the old and the new SHA-256 of each changed file, and the day's square-offs before and after.
-Taken up are holidays, sessions, contracts, overrides and assumed of config/market/; charges, settings and risk need a restart.
+Taken up are holidays, sessions, contracts, overrides, assumed and restricted/ of config/market/; charges, settings and risk need a
+restart.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
@@ -29,10 +31,12 @@ REMEDY = "the calendar is as it was; correct the file, then reload again"
 class Reload:
     """`read` on any thread judges the files and gives the arguments of a `reload` command; `take` carries it out on the engine thread."""
 
-    def __init__(self, config: "Config", kind: AccountKind, calendar: Calendar) -> None:
+    def __init__(self, config: "Config", kind: AccountKind, calendar: Calendar, also: Callable[[date], None] = lambda day: None) -> None:
+        """`also` takes up, on the engine thread, what else lies there and is not part of the calendar (the restricted lists)."""
         self._config = config
         self._kind = kind
         self._calendar = calendar
+        self._also = also
         self._digests = {f"market/{name}.yaml": config.files.get(f"market/{name}.yaml", "") for name in FILES}
         self._read: dict[str, Calendar] = {}  # what was judged and waits for the engine, by its hash
         self.taken = 0  # how often other facts were taken up
@@ -57,6 +61,7 @@ class Reload:
             engine.store.journal(now, "reload_refused", {"why": error})
             engine.alert("warn", "Calendar not reloaded", f"{error}; {REMEDY}")
             return False, f"{error}; {REMEDY}"
+        self._also(now.date())
         changed = {name: {"old": self._digests[name], "new": new} for name, new in digests.items() if new != self._digests[name]}
         if not changed:
             return True, "the market files are as they were read last; nothing changed"

@@ -22,6 +22,7 @@ class FakeBook:
     session_state: SessionState = SessionState.VALID
     blind: str | None = None
     frozen_keys: dict[str, str] = field(default_factory=dict)
+    banned: dict[str, str] = field(default_factory=dict)
     feed_stale: str | None = None
     received: float | None = 0.5
     exchange: float | None = 1.0
@@ -42,6 +43,9 @@ class FakeBook:
 
     def frozen(self, instrument: Instrument) -> str | None:
         return self.frozen_keys.get(instrument.key)
+
+    def restricted(self, instrument: Instrument) -> str | None:
+        return self.banned.get(instrument.underlying)
 
     def received_age(self, instrument: Instrument) -> float | None:
         return self.received
