@@ -118,10 +118,10 @@ def storm(it: Watched, seed: int = 1, steps: int = 120, crashes: float = 0.0) ->
             it.engine.process(Command(now, "1", "kill", {}))
         if chance.random() < 0.05:
             it.engine.process(Command(now, "2", "resume", {"confirm": True}))
-        if chance.random() < crashes and it.store.fail_commits == 0:
-            it = book.crash(chance)
         if chance.random() < 0.4:
             it.say(chance.choice((-2, -1, 0, 1, 2)))
+        if chance.random() < crashes and it.store.fail_commits == 0:
+            it = book.crash(chance)
         it.tick(25000.0 + chance.randint(-20, 20), chance.choice((0.0, 0.3, 2.0, 4.0)))
         wrong += broken_invariants(it)
     wrong += book.quieten()
