@@ -227,8 +227,8 @@ class Engine:
         self._drain()
         self.portfolio.mark(instrument, tick.price)
         self.bars.add(tick)
-        if instrument.key in self._watched:
-            self._watch_protection(instrument, tick.price)
+        if instrument.key in self._watched and self.world.calendar.is_open(instrument, tick.exchange_at or tick.at):
+            self._watch_protection(instrument, tick.price)  # an auction's price is none that an exit could have
         for run in self._by_tick.get(instrument.key, ()):
             self._hear(run, run.strategy.tick, tick)
 

@@ -83,6 +83,9 @@ class World:
     def resolve(self, name: str) -> Instrument | None:
         return self.names.get(name)
 
+    def phase(self, instrument: Instrument) -> str:
+        return self.calendar.phase(instrument, self.now)
+
     # --- the day's plans -------------------------------------------------------------------------------------------------------
 
     def open_day(self, names: Mapping[str, Instrument]) -> None:

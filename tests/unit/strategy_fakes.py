@@ -26,6 +26,9 @@ class FakeView:
     def position(self, strategy: str, instrument: Instrument) -> int:
         return self.positions.get((strategy, instrument.key), 0)
 
+    def phase(self, instrument: Instrument) -> str:
+        return "continuous"
+
     def resolve(self, name: str) -> Instrument | None:
         return self.names.get(name)
 

@@ -5,9 +5,10 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from core.market import Calendar
-from core.types import AccountKind, Bar, Instrument, Kind, Tick
+from core.types import AccountKind, Bar, Horizon, Instrument, Kind, Side, Tick
+from execution_engine.buy_sell_logic import Size
 from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
-from tests.harness import DAY, FUTURE, OPEN, Harness
+from tests.harness import DAY, FUTURE, OPEN, SHARE, Harness
 from utils.config_loader import CONFIG_FOLDER, load_calendar
 from utils.yaml_file import read
 
@@ -156,3 +157,21 @@ def test_a_confirmed_year_says_nothing() -> None:
     mind_year(house.engine.world, lambda *told: house.alerts.append(told), DAY.date())
     assert house.alerts == []
     assert house.engine.world.blind is None
+
+
+def test_prints_of_the_pre_open_and_the_auction_are_marked_and_reach_no_stop() -> None:
+    it = Harness(instrument=SHARE, size=Size(quantity=10), at=OPEN + timedelta(minutes=30), horizon=Horizon.CARRY)
+    view = it.engine.world
+    assert view.phase(SHARE) == "continuous"
+    it.want(1, stop=1380.0)
+    it.complete(price=1400.0)
+    it.go_to(15, 16, price=1300.0)
+    assert view.phase(SHARE) == "auction"
+    assert it.held == 10
+    assert len(it.executor.placed) == 1  # 1300 is the auction's: nobody could sell at it
+    it.clock.move_to(DAY.replace(day=23, hour=9, minute=5))
+    it.tick(1290.0)
+    assert view.phase(SHARE) == "pre_open"
+    assert len(it.executor.placed) == 1
+    it.go_to(9, 15, 1, price=1301.0)
+    assert it.last.side is Side.SELL

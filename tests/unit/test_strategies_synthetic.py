@@ -76,6 +76,9 @@ class Desk:
     def position(self, strategy: str, of: Instrument) -> int:
         return self.held.get(of.key, 0)
 
+    def phase(self, instrument: Instrument) -> str:
+        return "continuous"
+
     def resolve(self, name: str) -> Instrument | None:
         return self.names.get(name)
 
