@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from runtime.screen import Screen
 
 PREPARE_AT = time(8, 45)  # IST: after the brokers' dumps are made (about 08:30), before the pre-open
+LOGIN_LOOK = timedelta(seconds=2)  # how often a missing login is looked for
 AFTER_CLOSE = timedelta(minutes=2)  # for the last rows of the day
 PUBLISH_S = 0.2
 STORE_SNAPSHOT_S = 5.0
@@ -160,8 +161,10 @@ class Daemon:
                 break
             if house.clock.now() < begins:
                 continue  # other market facts were taken up: it may be another day
+            if not self._await_login(today):
+                continue  # the day is over, or the process is asked to stop
             try:
-                trading_day.open_day(house, today, resumed=resumed, login_page=self._sources.login_page, enabled=enabled)
+                trading_day.open_day(house, today, resumed=resumed, enabled=enabled)
             except trading_day.NothingToTrade as error:
                 if played is None:
                     raise
@@ -182,6 +185,22 @@ class Daemon:
                 self._show_report(today)
                 break
         return True
+
+    def _await_login(self, today: date) -> bool:
+        """The day's session. Where a person has to log in, wait (told once) for as long as there is anything of today to trade."""
+        house, told = self._house, False
+        bounds = house.calendar.day_bounds(today)
+        while not self._stopping and bounds is not None and house.clock.now() < bounds[1]:
+            if trading_day.log_in(house, self._sources.login_page):
+                return True
+            if not told:
+                house.alerts("page", "Login required", f"{self._account.name}: nothing is traded before it: {house.session.login_url()}")
+                told = True
+            self._rest_until(house.clock.now() + LOGIN_LOOK)
+        if bounds is not None and house.clock.now() >= bounds[1]:
+            house.store.put("engine", "closed_day", today.isoformat())
+            logger.error("nobody logged in on {}: nothing was traded", today)
+        return False
 
     def _next_day(self) -> date | None:
         """The day to trade now: today while it is not over, else the next one (within the data, when data is played)."""

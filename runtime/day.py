@@ -189,11 +189,9 @@ def _saved(house: House, strategy: Strategy) -> dict[str, Any] | None:
     return found
 
 
-def open_day(house: House, day: date, *, resumed: bool, login_page: str | None, enabled: Mapping[str, StrategySettings]) -> None:
-    """Everything until the gate opens. Raises NothingToTrade when no strategy has an instrument today."""
+def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, StrategySettings]) -> None:
+    """Everything from a valid session until the gate opens. Raises NothingToTrade when no strategy has an instrument today."""
     engine = house.engine
-    if not log_in(house, login_page):
-        raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {house.account.broker}`")
     load_instruments(house, day, () if house.account.kind in PRACTICE_KINDS else KNOWN)
     for gone in engine.targets.restore(house.lookup().by_key):
         house.alerts("warn", "Instrument gone", f"{gone} is not in today's instruments; its target is dropped, a position in it is shown")
