@@ -141,12 +141,13 @@ class World:
     def feed_stale(self) -> str | None:
         if not self.feed_connected:
             return self.feed_reason or "the feed is not connected"
-        if self.canary is not None and self.calendar.is_open(self.canary, self.now):
-            age = self.received_age(self.canary)
-            if age is None or age > self.stale_after:
-                seen = "has not ticked yet" if age is None else f"last ticked {age:.1f} s ago"
-                return f"the canary {self.canary.key} {seen}"
-        return None
+        if self.canary is None:
+            return None
+        age = self.received_age(self.canary)
+        if (age is not None and age <= self.stale_after) or not self.calendar.is_open(self.canary, self.now):
+            return None
+        seen = "has not ticked yet" if age is None else f"last ticked {age:.1f} s ago"
+        return f"the canary {self.canary.key} {seen}"
 
     def received_age(self, instrument: Instrument) -> float | None:
         tick = self.ticks.get(instrument.key)
