@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import Done, Stage, closed
-from tests.e2e.test_day import bars, share
+from tests.e2e.test_practice_day import bars, share
 
 
 def refused(stage: Stage, *flags: str, code: int = 2) -> str:
