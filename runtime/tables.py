@@ -9,6 +9,7 @@ from rich.text import Text
 
 WIDTH = 100
 JOURNAL_LINES = 60
+NAME_WIDTH = 16  # a longer name of a strategy takes two lines where the table is full
 GAPS_SHOWN = 6  # runs of missing bars in one line
 
 Row = Mapping[str, Any]
@@ -79,13 +80,15 @@ def status_table(status: Row) -> Table:
     table.add_row("market", f"{market.get('phase')} at {_when(market.get('now'))}, square-off {_moment(market.get('square_off_at'))}")
     if market.get("data"):
         table.add_row("prices", str(market["data"]))
-    table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, last tick {number(feed.get('age_s'))} s ago, {stale}")
+    age = feed.get("age_s")
+    heard = "no tick yet" if age is None else f"last tick {age:.0f} s ago"
+    table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, {heard}, {stale}")
     if unused := _unused(feed.get("counts") or {}):
-        table.add_row("not used", unused)
+        table.add_row("ticks left out", unused)
     table.add_row("orders", ", ".join(f"{count} {state}" for state, count in sorted((status.get("orders") or {}).items())) or "none")
     table.add_row("P&L", ", ".join(f"{name} {rupees(pnl.get(name))}" for name in ("realised", "unrealised", "charges", "net")))
     for alert in status.get("alerts") or ():
-        table.add_row("alert", Text(_line(alert) if isinstance(alert, Mapping) else str(alert), style="yellow"))
+        table.add_row("alert", Text(_alert(alert) if isinstance(alert, Mapping) else str(alert), style="yellow"))
     others = [row for row in status.get("accounts") or () if row.get("account") != status.get("account")]
     for row in others:
         table.add_row("also", f"{row.get('account')} ({row.get('kind')}, {row.get('broker')}): session {row.get('session')}")
@@ -97,7 +100,7 @@ def orders_table(rows: Sequence[Row], *, short: bool = False) -> Table:
     for row in rows:
         cells = [
             _moment(row.get("updated_at")),
-            row.get("strategy"),
+            _folded(row.get("strategy")),
             _symbol(row.get("instrument")),
             row.get("side"),
             f"{row.get('filled')}/{row.get('quantity')}",
@@ -112,7 +115,13 @@ def orders_table(rows: Sequence[Row], *, short: bool = False) -> Table:
 def fills_table(rows: Sequence[Row]) -> Table:
     table = _table("time", "strategy", "instrument", "side", "quantity", "price", "charges", "trade id")
     for row in rows:
-        cells = [_moment(row.get("at")), row.get("strategy"), _symbol(row.get("instrument")), row.get("side"), number(row.get("quantity"))]
+        cells = [
+            _moment(row.get("at")),
+            _folded(row.get("strategy")),
+            _symbol(row.get("instrument")),
+            row.get("side"),
+            number(row.get("quantity")),
+        ]
         table.add_row(*(str(cell) for cell in cells), price(row.get("price")), rupees(row.get("charges")), str(row.get("id")))
     return table
 
@@ -121,7 +130,7 @@ def positions_table(rows: Sequence[Row]) -> Table:
     table = _table("strategy", "instrument", "product", "quantity", "average", "last", "realised", "unrealised")
     for row in rows:
         table.add_row(
-            str(row.get("strategy")),
+            _folded(row.get("strategy")),
             _symbol(row.get("instrument")),
             str(row.get("product")),
             number(row.get("quantity")),
@@ -169,9 +178,9 @@ def report_table(report: Row) -> Table:
     table.add_row("P&L", ", ".join(f"{name} {rupees(report.get(name))}" for name in ("gross", "charges", "net")))
     table.add_row("drawdown", f"{rupees(report.get('max_drawdown'))} at most")
     for name, part in (report.get("by_strategy") or {}).items():
-        table.add_row(name, f"{part.get('trades')} trades, gross {rupees(part.get('gross'))}, net {rupees(part.get('net'))}")
+        table.add_row(name, f"{_trades(part)}, gross {rupees(part.get('gross'))}, net {rupees(part.get('net'))}")
     for day in report.get("days") or ():
-        table.add_row(str(day.get("day")), f"{day.get('trades')} trades, net {rupees(day.get('net'))}, flat {_moment(day.get('flat_at'))}")
+        table.add_row(str(day.get("day")), f"{_trades(day)}, net {rupees(day.get('net'))}, flat {_moment(day.get('flat_at'))}")
     if "square_off" in report:
         parts = ", ".join(f"{name} {_moment(at)}" for name, at in report["square_off"].items())
         table.add_row("square-off", parts)
@@ -260,6 +269,24 @@ def _table(*columns: str) -> Table:
 
 def _symbol(key: object) -> str:
     return str(key).partition(":")[2] or str(key)
+
+
+def _folded(name: object) -> str:
+    """A long strategy's name on two lines, broken after the underscore nearest its middle."""
+    text = str(name)
+    breaks = [at + 1 for at, letter in enumerate(text) if letter == "_"]
+    if len(text) <= NAME_WIDTH or not breaks:
+        return text
+    middle = min(breaks, key=lambda at: abs(at - len(text) / 2))
+    return f"{text[:middle]}\n{text[middle:]}"
+
+
+def _trades(part: Row) -> str:
+    return f"{part.get('trades')} trade{'' if part.get('trades') == 1 else 's'}"
+
+
+def _alert(alert: Row) -> str:
+    return f"{_when(alert.get('at'))} {alert.get('level')}: {alert.get('title')}: {alert.get('text')}"
 
 
 def _moment(at: object) -> str:

@@ -384,6 +384,27 @@ def test_the_report_table_shows_what_a_person_looks_for(ledger: Ledger) -> None:
     assert "flat at     09:31:00" in text
 
 
+def test_a_long_name_breaks_after_an_underscore_and_one_trade_is_no_plural(ledger: Ledger) -> None:
+    out = io.StringIO()
+    order = {"strategy": "reliance_opening_range", "instrument": "NSE:RELIANCE", "filled": 100, "quantity": 100, "state": "FILLED"}
+    tables.show("orders", [order], Console(width=100, file=out))
+    tables.show("report", {"day": "2026-11-20", "by_strategy": {"a": {"trades": 1}, "b": {"trades": 2}}}, Console(width=100, file=out))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert (lines[1][1], lines[2]) == ("reliance_", ["opening_range"])
+    assert "1 trade," in out.getvalue()
+    assert "2 trades," in out.getvalue()
+
+
+def test_before_the_first_tick_no_age_is_shown_and_an_alert_reads_as_a_sentence() -> None:
+    out = io.StringIO()
+    alert = {"at": "2026-11-20T09:00:00.25+05:30", "level": "warn", "title": "Strategy disabled", "text": "a is off"}
+    tables.show("status", {"feed": {"connected": True, "age_s": None}, "alerts": [alert]}, Console(width=100, file=out))
+    tables.show("status", {"feed": {"connected": True, "age_s": 0.52776}}, Console(width=100, file=out))
+    assert "connected, no tick yet" in out.getvalue()
+    assert "last tick 1 s ago" in out.getvalue()
+    assert "2026-11-20 09:00:00 warn: Strategy disabled: a is off" in out.getvalue()
+
+
 def test_nothing_to_show_is_said() -> None:
     assert shown("orders", []).strip() == "no orders"
 

@@ -88,7 +88,7 @@ def test_the_counts_of_the_days_connection_are_in_it(house: wiring.House) -> Non
 
 def test_the_status_table_names_what_was_lost_and_is_silent_otherwise(capsys: pytest.CaptureFixture[str], house: wiring.House) -> None:
     tables.show("status", snapshots.build(house.engine, []).status)
-    assert "not used" not in capsys.readouterr().out
+    assert "left out" not in capsys.readouterr().out
     house.engine.process(Tick(RELIANCE, house.clock.now(), 0.0))
     tables.show("status", snapshots.build(house.engine, []).status)
     assert "1 price not positive" in capsys.readouterr().out
