@@ -198,7 +198,10 @@ def _config_and_account(options: argparse.Namespace, broker: str) -> "tuple[Conf
         raise ConfigError(f"account {options.account!r} is no paper or live account at {broker}; practice needs no login of yours")
     if len(real) != 1:
         names = ", ".join(account.name for account in real) or "none"
-        raise ConfigError(f"paper and live accounts at {broker} in settings.yaml: {names}; add one, or name one with --account")
+        raise ConfigError(
+            f"paper and live accounts at {broker} in settings.yaml: {names}; add one, or name one with --account; "
+            f"to log in at a simulator, set NIYAM_SIMULATOR to the admin address that `main.py simulate {broker}` prints"
+        )
     return config, real[0], here
 
 

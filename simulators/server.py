@@ -11,7 +11,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
@@ -179,7 +179,7 @@ class Server:
             market = "invented (SYNTHETIC) prices" if about["synthetic"] else "recorded prices"
             lines = [f"{name:8}{about[name]}" for name in ("rest", "stream", "login", "admin", "grants") if name in about]
             keys = "  ".join(f"{name} {value}" for name, value in about["credentials"].items())
-            lines = [f"Zerodha simulator, {about['date']}, {market}", *lines, f"app     {keys}", "stop with Ctrl-C"]
+            lines = [f"Zerodha simulator, {about['date']}, {market}", *lines, f"app     {keys}", *_how_to_use(about), "stop with Ctrl-C"]
             sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
 
@@ -350,6 +350,13 @@ class Server:
     def _shutdown(self, body: bytes) -> Any:
         asyncio.get_running_loop().call_soon(self._stopped.set)
         return {"stopped": True}
+
+
+def _how_to_use(about: Mapping[str, Any]) -> list[str]:
+    """How our own commands and scripts are sent here."""
+    if "grants" in about:
+        return [f"use it  .venv/bin/python main.py run --simulator {about['admin']}"]
+    return [f"use it  NIYAM_SIMULATOR={about['admin']} .venv/bin/python main.py login zerodha   (also check, fetch, bare scripts)"]
 
 
 def _resolve(answer: "asyncio.Future[Response | None]") -> Finish:

@@ -3,13 +3,15 @@
 Nothing needs to be copied: the login's redirect to http://127.0.0.1:PORT/ is caught (that address must be the app's registered redirect
 URL at developers.kite.trade), or the address you end on is pasted with --paste. API key and secret come from the environment, `.env` or
 config/secrets.env, else they are asked for. The token goes to STATE/session/zerodha.json (mode 0600) and is shown only if asked.
+With NIYAM_SIMULATOR (the admin address of a `main.py simulate zerodha`) the login happens there, and nothing of it is kept.
 """
 
 import argparse
 import getpass
 import sys
+import tempfile
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # run as a script: this folder is on the path, the project is not
@@ -75,6 +77,32 @@ def generate_access_token(
     return token
 
 
+class _Given:
+    """The key and secret that a simulator gave."""
+
+    def __init__(self, credentials: Mapping[str, str]) -> None:
+        self._credentials = credentials
+
+    def get_secret(self, name: str) -> str:
+        return self._credentials[name.removeprefix("ZERODHA_").lower()]
+
+
+def login_at_simulator(address: str, say: Callable[[str], object] = lambda text: sys.stdout.write(f"{text}\n")) -> str:
+    """Log in at a simulator, which approves by itself, and return the token. It is kept nowhere: it is no broker's."""
+    from data_ingestion.bare_session import about
+
+    told = about(address)
+    endpoints = Endpoints(told["rest"], told["stream"], told["login"])
+    with tempfile.TemporaryDirectory(prefix="niyam-login-") as folder:
+        session = ZerodhaSession(
+            "script", _Given(told["credentials"]), SystemClock(), Path(folder) / "zerodha.json", endpoints, lambda event: None
+        )
+        session.auto_login(endpoints.login)
+        token = session.token()
+    say(f"Logged in at the simulator {endpoints.rest} with token {masked(token)}, which is not kept: scripts log in there by themselves")
+    return token
+
+
 def masked(token: str) -> str:
     """A token as it may be shown: its last four characters."""
     return f"…{token[-4:]}" if len(token) >= 12 else "…"
@@ -105,9 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--show-token", action="store_true", help="print the token in full")
     options = parser.parse_args(arguments)
     try:
-        token = generate_access_token(
-            options.redirect_url, account=options.account, state=options.state, port=options.port, paste=options.paste
-        )
+        if simulator := environment("NIYAM_SIMULATOR"):
+            token = login_at_simulator(simulator)
+        else:
+            token = generate_access_token(
+                options.redirect_url, account=options.account, state=options.state, port=options.port, paste=options.paste
+            )
     except NiyamError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -18,6 +18,7 @@ class Shell:
 
     def __init__(self, admin: str, state: Path) -> None:
         self._environment = {**os.environ, "NIYAM_SIMULATOR": admin, "NIYAM_STATE": str(state)}
+        self.run_at = admin
         self.state = state
 
     def run(self, *words: str, **more: str) -> tuple[int, str, str]:
@@ -56,6 +57,15 @@ def test_instruments_want_a_login_and_then_come_with_the_simulators_date(shell: 
     code, _, err = shell.run("instruments", "resolve", "RELIANC")
     assert (code, "did you mean NSE:RELIANCE" in err) == (2, True)
     assert not (shell.state / "accounts").exists()  # nothing of a simulator lies where a broker's things lie
+
+
+def test_the_login_script_logs_in_there_and_keeps_nothing(shell: Shell, tmp_path: Path) -> None:
+    environment = {**os.environ, "NIYAM_SIMULATOR": shell.run_at, "NIYAM_STATE": str(tmp_path / "none")}
+    script = [sys.executable, "utils/zerodha_auth.py", "--show-token"]
+    done = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert "Logged in at the simulator http://127.0.0.1:" in done.stdout
+    assert "ZERODHA_ACCESS_TOKEN=" in done.stdout
+    assert not (tmp_path / "none").exists()
 
 
 def test_check_says_that_the_simulator_is_spoken_to(shell: Shell) -> None:
