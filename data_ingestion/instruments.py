@@ -221,6 +221,9 @@ class InstrumentSnapshot:
         if contract is not None and contract.expiry < on:
             return self._expired(name, contract.root, contract.expiry, on)
         near = self.near(name)
+        root = symbol.removesuffix("FUT")
+        if root != symbol and self._rows("SELECT 1 FROM instruments WHERE underlying = ? AND kind = 'FUT' LIMIT 1", (root,)):
+            near = [f"{root}_FUT", *near[:2]]
         hint = f"did you mean {' or '.join(near)}?" if near else "run `instruments update` if it was listed today"
         return f"{name!r} is not in the instruments of {self._day}; {hint}"
 

@@ -89,7 +89,8 @@ def resolve(house: House, day: date, enabled: Mapping[str, StrategySettings]) ->
             instrument = snapshot.by_key(pinned[name]) if name in pinned else None
             instrument = instrument or snapshot.resolve(name, day, price)
         except (DataError, BrokerError) as error:
-            notes.append(str(error))
+            users = ", ".join(one for one, settings in enabled.items() if name in settings.instruments)
+            notes.append(f"{error} (wanted by {users})")
             continue
         if not instrument.tradable:
             notes.append(f"{name} is an index and cannot be traded; use its future, e.g. {instrument.underlying}_FUT")
