@@ -127,9 +127,9 @@ def protection_hit(target: Target, held: int, price: float) -> str:
         return ""  # nothing to protect, or the other side's position on its way out
     sign = 1 if held > 0 else -1
     if target.stop is not None and (price - target.stop) * sign <= 0:
-        return f"stop {target.stop} reached at {price}"
+        return f"stop {round(target.stop, 4)} reached at {price}"
     if target.take_profit is not None and (price - target.take_profit) * sign >= 0:
-        return f"profit target {target.take_profit} reached at {price}"
+        return f"profit target {round(target.take_profit, 4)} reached at {price}"
     return ""
 
 

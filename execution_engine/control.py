@@ -93,7 +93,8 @@ class Control:
         if command.arguments.get("confirm"):
             engine.desk.frozen.clear()
         engine.set_state(TradingState.ACTIVE, "resume by command")
-        self._answer(command.id, True, "trading state ACTIVE; keys that were flattened wait for a different target", None)
+        text = "trading state ACTIVE; what a stop or a command has closed waits for a different target of its strategy"
+        self._answer(command.id, True, text, None)
 
     def _square_off(self, engine: Engine, command: Command) -> None:
         engine.square_off.now_all("square-off by command", engine.clock.now())

@@ -218,7 +218,10 @@ def _rate(subject: Subject) -> Iterator[Finding]:
     from brokers import registry
 
     limits = {limit.name: limit for limit in registry.get(subject.account.broker).limits}
-    shown = ", ".join(f"{limit.count}/{limit.seconds:g} s {name}" for name, limit in limits.items())
+    shown = ", ".join(
+        f"{limit.count} {name.partition('/')[0]} {'a day' if limit.seconds >= 86_400 else f'in {limit.seconds:g} s'}"
+        for name, limit in limits.items()
+    )
     per_day = [limit.count for limit in limits.values() if limit.seconds >= 3600]
     wanted = subject.config.risk.orders_per_day
     if per_day and wanted > min(per_day):

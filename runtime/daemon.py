@@ -393,6 +393,9 @@ class Daemon:
         if ended:
             house.store.journal(house.clock.now(), "stopped", {"why": self._stopping or "the run is over", "flat": house.engine.flat})
             self._publish(force=True)
+            if self._stopping:
+                held = "flat" if house.engine.flat else "NOT flat"
+                logger.info("stopped by {} at {:%Y-%m-%d %H:%M:%S}, {}", self._stopping, house.clock.now(), held)
             if not house.engine.flat and self._account.kind not in PRACTICE_KINDS:
                 text = "the daemon stops with open positions or live orders; start it again, or close them at the broker's terminal"
                 self._notifier.send("page", "Stopped while not flat", text)

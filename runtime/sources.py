@@ -52,7 +52,10 @@ def find(options: RunOptions, config: Config, account: Account, folder: RunFolde
         return Sources(clock, inbox, SystemPump(inbox, clock), Secrets())
     manifest = _prepared(options, config, account, folder) if options.data is not None else None
     facts = simulator.find(folder, options)
+    if facts is not None and options.simulator is None:
+        logger.info("going on with a run that did not end, at its own simulator: day, data, seed and speed are those it was started with")
     if facts is None:
+        folder.token_file(account.broker).unlink(missing_ok=True)  # a new simulator knows no earlier one's login
         day = manifest.start if manifest is not None else _trading_day(options.date or simulator.DEFAULT_DAY, config, account)
         at = options.start or simulator.DEFAULT_START
         facts = simulator.start(folder, options, account.broker, day=day, at=at, data=manifest.folder if manifest is not None else None)
