@@ -61,6 +61,15 @@ def run(options: RunOptions) -> int:
     wall = SystemClock()
     with Lock(options.state):
         folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now(), resume=options.resume)
+        if practice and continues and folder.about().get("day_open") and simulator.find(folder, options) is None:
+            if options.resume:
+                day = folder.about()["day_open"]
+                text = f"run {folder.id} stopped within {day}, and the simulator that held its broker's books is gone: it cannot go on"
+                raise NiyamError(f"{text}; start a fresh run without --resume")
+            folder.finish(wall.now())
+            folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now())
+        if practice and not continues:
+            simulator.end_others(options.state, folder)
         setup_logging(
             level=config.settings.log.level,
             file=folder.log / "niyam.jsonl",
@@ -171,6 +180,7 @@ class Daemon:
                 raise trading_day.NothingToTrade(f"{error}\nthe data has: {_listed(played.symbols)}") from None
             resumed, self._opened = False, True
             house.store.put("engine", "day", today.isoformat())
+            self._folder.note(day_open=today.isoformat())
             while not self._stopping and house.clock.now() < (end := trading_day.ends_at(house, today) + AFTER_CLOSE):
                 mind_year(house.engine.world, house.alerts, today)
                 self._rest_until(end)
@@ -178,6 +188,7 @@ class Daemon:
                 break
             trading_day.close_day(house, today)
             house.store.put("engine", "closed_day", today.isoformat())
+            self._folder.note(day_open=None)
             self._publish(force=True)
             logger.info("the day is closed: {}", today)
             done += 1

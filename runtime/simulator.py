@@ -90,6 +90,13 @@ def end(run: RunFolder) -> None:
     run.save_simulator(None)
 
 
+def end_others(state: Path, run: RunFolder) -> None:
+    """End the simulators that earlier runs on this state left behind (they were killed, and nobody went on with them)."""
+    for left in (state / "runs").glob("*/simulator.json"):
+        if left.parent != run.path:
+            end(RunFolder(left.parent))
+
+
 def _ask(admin: str) -> dict[str, Any]:
     try:
         reply = _http.request("GET", admin.rstrip("/") + "/", timeout=5.0, retries=False)

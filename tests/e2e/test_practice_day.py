@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import Stage, until
 
 # the fields that CONTRACT.md names; more may be there
 STATUS = {
@@ -143,6 +143,32 @@ def test_after_a_kill_the_next_run_attaches_to_the_same_simulator_and_ends_the_d
     assert stage.run_folder == folder, "the run goes on, no fresh one is started"
     assert stage.call("fills", "--json").json[: len(fills)] == fills
     assert stage.call("status", "--json").json["flat"] is True
+
+
+def test_a_run_whose_simulator_is_gone_is_not_gone_on_with(stage: Stage) -> None:
+    first = stage.run("--start", "15:30", "--speed", "60")
+    stage.until(lambda status: bool(status["feed"]["connected"]), "the feed")
+    first.kill()
+    facts, folder = stage.run_folder.simulator(), stage.run_folder
+    assert facts is not None
+    os.kill(facts["pid"], signal.SIGKILL)  # a reboot
+    refused = stage.run("--resume")
+    assert refused.wait() == 1
+    assert "cannot go on" in refused.said
+    fresh = stage.run("--start", "15:35")
+    assert fresh.wait() == 0, fresh.said
+    assert stage.run_folder != folder, "without its simulator a practice run starts afresh"
+
+
+def test_a_fresh_run_ends_the_simulator_that_a_killed_one_left(stage: Stage) -> None:
+    first = stage.run("--start", "15:30", "--speed", "60")
+    stage.until(lambda status: bool(status["feed"]["connected"]), "the feed")
+    first.kill()
+    facts = stage.run_folder.simulator()
+    assert facts is not None
+    other = stage.run("--start", "15:35", account="practice")
+    assert other.wait() == 0, other.said
+    until(lambda: not Path(f"/proc/{facts['pid']}/stat").exists() or " Z " in Path(f"/proc/{facts['pid']}/stat").read_text(), "its end")
 
 
 def bars(folder: Path, **changed: str) -> Path:
