@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-import statistics
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -109,18 +109,6 @@ def test_no_command_shows_the_help_and_counts_as_misuse(capsys: pytest.CaptureFi
     assert "COMMAND" in out
 
 
-def test_help_costs_little_more_than_a_bare_interpreter() -> None:
-    def cpu_seconds(*arguments: str) -> float:
-        process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        return usage.ru_utime + usage.ru_stime
-
-    pairs = [(cpu_seconds("-c", "pass"), cpu_seconds("main.py", "--help")) for _ in range(15)]  # interleaved: both see the same machine
-    assert statistics.median(full for _, full in pairs) <= 3 * statistics.median(bare for bare, _ in pairs)
-
-
 def test_help_imports_nothing_of_ours() -> None:
     code = "import sys, main\ntry:\n    main.main(['--help'])\nexcept SystemExit:\n    pass\nprint(*sorted(sys.modules))"
     modules = (
@@ -131,13 +119,13 @@ def test_help_imports_nothing_of_ours() -> None:
 
 def test_the_simulator_runs_without_our_engine() -> None:
     code = (
-        "import sys, threading, os, signal, main\n"
-        "threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
-        "main.main(['simulate', 'zerodha', '--json'])\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+        "import sys, main\nmain.main(['simulate', 'zerodha', '--json'])\nprint(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    first, last = done.stdout.splitlines()
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()  # it is up
+        process.send_signal(signal.SIGTERM)
+        last = process.stdout.read()
     assert {"rest", "stream", "login", "admin", "credentials"} <= json.loads(first).keys()
     assert {"runtime", "core", "utils", "brokers", "data_ingestion", "execution_engine", "storage"}.isdisjoint(last.split())
 
