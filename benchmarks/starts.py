@@ -13,13 +13,13 @@ from benchmarks.rounds import Line, interleaved, line
 
 ROOT = Path(__file__).resolve().parent.parent
 TRADING_PATH = (
-    "import runtime.wiring, utils.config_schema, brokers.stream, brokers.zerodha.client, brokers.zerodha.session, brokers.zerodha.wire;"
+    "import runtime.wiring, brokers.stream, brokers.zerodha.client, brokers.zerodha.session, brokers.zerodha.wire;"
     "import sqlalchemy.dialects.sqlite.pysqlite; brokers.zerodha.client.load_sdk()"
 )
-"""Everything an order of a live Zerodha account passes, and the configuration's reader; the official SDK included."""
+"""Everything an order of a live Zerodha account passes; the official SDK included. The configuration is read before: see the next."""
 
-DAEMON = "import runtime.daemon, runtime.scheduler;" + TRADING_PATH
-"""The same with the process around it: control socket, read-outs, report."""
+DAEMON = "import runtime.daemon, runtime.scheduler, utils.config_schema;" + TRADING_PATH
+"""The same with the process around it: the configuration's reader (pydantic), control socket, read-outs, report."""
 
 ABSENT = ("pandas", "numba", "pyarrow", "fastapi", "numpy", "twisted", "autobahn")
 """What none of it may load (tests/unit/test_imports.py holds it to that)."""
