@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -70,12 +70,7 @@ def run(options: RunOptions) -> int:
             folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now())
         if practice and not continues:
             simulator.end_others(options.state, folder)
-        setup_logging(
-            level=config.settings.log.level,
-            file=folder.log / "niyam.jsonl",
-            keep_days=config.settings.log.keep_days,
-            human=not sys.stdout.isatty(),  # there the screen speaks
-        )
+        _log(config, folder, None)
         logger.info("Niyam: account {} ({}), state {}, config {}", account.name, account.kind, folder.path, config.hash[:12])
         try:
             daemon = Daemon(options, config, account, folder, continues)
@@ -84,7 +79,16 @@ def run(options: RunOptions) -> int:
                 simulator.end(folder)
                 folder.finish(wall.now())
             raise
+        if practice:
+            _log(config, folder, daemon.now)
         return daemon.main()
+
+
+def _log(config: Config, folder: RunFolder, market_time: Callable[[], datetime] | None) -> None:
+    """Log to the run's folder, and to standard error where no live screen speaks; `market_time` is a simulated day's own clock."""
+    log = config.settings.log
+    human = not sys.stdout.isatty()
+    setup_logging(level=log.level, file=folder.log / "niyam.jsonl", keep_days=log.keep_days, human=human, market_time=market_time)
 
 
 class Daemon:
@@ -127,6 +131,10 @@ class Daemon:
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
         self._screen = self._make_screen() if sys.stdout.isatty() else None
+
+    def now(self) -> datetime:
+        """The market's time of this run."""
+        return self._house.clock.now()
 
     def main(self) -> int:
         """Recover, trade the days, end in order."""
