@@ -93,7 +93,7 @@ def field(values: Sequence[Any], name: str) -> list[float | None]:
     return [None if value is None else getattr(value, name) for value in values]
 
 
-def same(ours: Values, theirs: Any, *, settled: int = 0, absolute: float = 1e-7) -> None:
+def assert_same(ours: Values, theirs: Any, *, settled: int = 0, absolute: float = 1e-7) -> None:
     """Equal wherever both have a value from `settled` on; with settled=0 they also begin together."""
     mine = np.array([np.nan if one is None else one for one in ours], dtype=float)
     other = np.array([np.nan if one is None else one for one in theirs], dtype=float)
@@ -107,31 +107,31 @@ def same(ours: Values, theirs: Any, *, settled: int = 0, absolute: float = 1e-7)
 @pytest.mark.parametrize("period", [1, 2, 9, 21, 50])
 def test_sma_is_talibs(bars: list[Bar], period: int) -> None:
     theirs = talib.SMA(column(bars, "close"), period) if period > 1 else column(bars, "close")
-    same(of_closes(SMA(period), bars), theirs)
+    assert_same(of_closes(SMA(period), bars), theirs)
 
 
 @pytest.mark.parametrize("period", [2, 9, 21, 50])
 def test_ema_is_talibs(bars: list[Bar], period: int) -> None:
-    same(of_closes(EMA(period), bars), talib.EMA(column(bars, "close"), period))
+    assert_same(of_closes(EMA(period), bars), talib.EMA(column(bars, "close"), period))
 
 
 @pytest.mark.parametrize("period", [2, 9, 21, 50])
 def test_wma_is_talibs(bars: list[Bar], period: int) -> None:
-    same(of_closes(WMA(period), bars), talib.WMA(column(bars, "close"), period))
+    assert_same(of_closes(WMA(period), bars), talib.WMA(column(bars, "close"), period))
 
 
 @pytest.mark.parametrize("period", [2, 7, 14])
 def test_rsi_is_talibs(bars: list[Bar], period: int) -> None:
-    same(of_closes(RSI(period), bars), talib.RSI(column(bars, "close"), period))
+    assert_same(of_closes(RSI(period), bars), talib.RSI(column(bars, "close"), period))
 
 
 @pytest.mark.parametrize("period", [5, 14])
 def test_atr_is_talipps_and_talibs_once_settled(bars: list[Bar], period: int) -> None:
     """TA-Lib leaves the first bar out, which has no close before it; talipp counts its high - low, as we do."""
     ours = of_bars(ATR(period), bars)
-    same(ours, list(talipp.ATR(period, candles(bars))))
+    assert_same(ours, list(talipp.ATR(period, candles(bars))))
     theirs = talib.ATR(column(bars, "high"), column(bars, "low"), column(bars, "close"), period)
-    same(ours, theirs, settled=2 * WILDER_SETTLES * period, absolute=1e-6)
+    assert_same(ours, theirs, settled=2 * WILDER_SETTLES * period, absolute=1e-6)
 
 
 def test_vwap_is_talipps_of_each_day(bars: list[Bar]) -> None:
@@ -145,7 +145,7 @@ def test_vwap_is_talipps_of_each_day(bars: list[Bar]) -> None:
 
 
 def test_obv_is_talibs(bars: list[Bar]) -> None:
-    same(of_bars(OBV(), bars), talib.OBV(column(bars, "close"), column(bars, "volume")))
+    assert_same(of_bars(OBV(), bars), talib.OBV(column(bars, "close"), column(bars, "volume")))
 
 
 @pytest.mark.parametrize(("period", "width"), [(20, 2.0), (10, 1.5)])
@@ -153,23 +153,23 @@ def test_bollinger_is_talibs(bars: list[Bar], period: int, width: float) -> None
     """TA-Lib subtracts running sums of squares, which costs it a few digits: hence one ten-thousandth of a rupee."""
     ours = of_closes(Bollinger(period, width), bars)
     upper, middle, lower = talib.BBANDS(column(bars, "close"), period, width, width)
-    same(field(ours, "middle"), middle)
-    same(field(ours, "upper"), upper, absolute=1e-4)
-    same(field(ours, "lower"), lower, absolute=1e-4)
+    assert_same(field(ours, "middle"), middle)
+    assert_same(field(ours, "upper"), upper, absolute=1e-4)
+    assert_same(field(ours, "lower"), lower, absolute=1e-4)
 
 
 def test_standard_deviation_is_numpys(bars: list[Bar]) -> None:
     closes = column(bars, "close")
     wanted = [None] * 19 + [float(np.std(closes[end - 20 : end])) for end in range(20, len(closes) + 1)]
-    same(of_closes(StdDev(20), bars), wanted, absolute=1e-9)
+    assert_same(of_closes(StdDev(20), bars), wanted, absolute=1e-9)
 
 
 @pytest.mark.parametrize("period", [2, 20, 55])
 def test_donchian_is_talibs_extremes_and_talipps_channel(bars: list[Bar], period: int) -> None:
     ours = of_bars(Donchian(period), bars)
-    same(field(ours, "upper"), talib.MAX(column(bars, "high"), period), absolute=0.0)
-    same(field(ours, "lower"), talib.MIN(column(bars, "low"), period), absolute=0.0)
-    same(field(ours, "middle"), field(list(talipp.DonchianChannels(period, candles(bars))), "cb"), absolute=0.0)
+    assert_same(field(ours, "upper"), talib.MAX(column(bars, "high"), period), absolute=0.0)
+    assert_same(field(ours, "lower"), talib.MIN(column(bars, "low"), period), absolute=0.0)
+    assert_same(field(ours, "middle"), field(list(talipp.DonchianChannels(period, candles(bars))), "cb"), absolute=0.0)
 
 
 @pytest.mark.parametrize(("period", "width", "atr"), [(20, 2.0, 10), (10, 1.5, 20)])
@@ -177,7 +177,7 @@ def test_keltner_is_talipps(bars: list[Bar], period: int, width: float, atr: int
     ours = of_bars(Keltner(period, width, atr), bars)
     theirs = list(talipp.KeltnerChannels(period, atr, width, width, candles(bars)))
     for name, other in (("lower", "lb"), ("middle", "cb"), ("upper", "ub")):
-        same(field(ours, name), field(theirs, other))
+        assert_same(field(ours, name), field(theirs, other))
 
 
 @pytest.mark.parametrize(("period", "width"), [(10, 3.0), (7, 2.0)])
@@ -188,8 +188,8 @@ def test_supertrend_is_talipps_after_its_first_turns(bars: list[Bar], period: in
     directions = [1 if one is not None and one.trend.name == "UP" else -1 for one in theirs]
     turns = [n for n in range(1, len(ours)) if ours[n - 1] is not None and ours[n].direction != ours[n - 1].direction]
     assert len(turns) >= 6
-    same(field(ours, "line"), field(theirs, "value"), settled=turns[2])
-    same(field(ours, "direction"), directions, settled=turns[2])
+    assert_same(field(ours, "line"), field(theirs, "value"), settled=turns[2])
+    assert_same(field(ours, "direction"), directions, settled=turns[2])
 
 
 @pytest.mark.parametrize(("fast", "slow", "signal"), [(12, 26, 9), (3, 10, 5)])
@@ -199,10 +199,10 @@ def test_macd_is_talipps_and_talibs_once_settled(bars: list[Bar], fast: int, slo
     theirs = list(talipp.MACD(fast, slow, signal, [bar.close for bar in bars]))
     for name, other in (("line", "macd"), ("signal", "signal"), ("histogram", "histogram")):
         whole = [None if one is None or one.signal is None else getattr(one, other) for one in theirs]
-        same(field(ours, name), whole)
+        assert_same(field(ours, name), whole)
     line, average, histogram = talib.MACD(column(bars, "close"), fast, slow, signal)
     for name, values in (("line", line), ("signal", average), ("histogram", histogram)):
-        same(field(ours, name), values, settled=14 * slow, absolute=1e-6)
+        assert_same(field(ours, name), values, settled=14 * slow, absolute=1e-6)
 
 
 @pytest.mark.parametrize("period", [7, 14])
@@ -213,9 +213,9 @@ def test_adx_is_talibs_once_settled(bars: list[Bar], period: int) -> None:
     theirs = talib.ADX(*prices, period)
     assert [one is None for one in ours] == list(np.isnan(theirs))
     settled = 3 * WILDER_SETTLES * period
-    same(field(ours, "adx"), theirs, settled=settled, absolute=1e-6)
-    same(field(ours, "plus"), talib.PLUS_DI(*prices, period), settled=settled, absolute=1e-6)
-    same(field(ours, "minus"), talib.MINUS_DI(*prices, period), settled=settled, absolute=1e-6)
+    assert_same(field(ours, "adx"), theirs, settled=settled, absolute=1e-6)
+    assert_same(field(ours, "plus"), talib.PLUS_DI(*prices, period), settled=settled, absolute=1e-6)
+    assert_same(field(ours, "minus"), talib.MINUS_DI(*prices, period), settled=settled, absolute=1e-6)
 
 
 @pytest.mark.parametrize(("period", "smooth", "signal"), [(14, 3, 3), (5, 1, 3)])
@@ -226,11 +226,11 @@ def test_stochastic_is_talibs_wherever_prices_moved(bars: list[Bar], period: int
     reach = period + smooth + signal
     moved = [len({p for bar in bars[max(0, n - reach) : n + 1] for p in (bar.high, bar.low)}) > 1 for n in range(len(bars))]
     assert sum(moved) > 0.95 * len(bars)
-    same([one if there else None for one, there in zip(field(ours, "k"), moved, strict=True)], np.where(moved, k, np.nan))
-    same([one if there else None for one, there in zip(field(ours, "d"), moved, strict=True)], np.where(moved, d, np.nan))
+    assert_same([one if there else None for one, there in zip(field(ours, "k"), moved, strict=True)], np.where(moved, k, np.nan))
+    assert_same([one if there else None for one, there in zip(field(ours, "d"), moved, strict=True)], np.where(moved, d, np.nan))
 
 
 @pytest.mark.parametrize(("make", "theirs", "name"), [(Highest, talib.MAX, "high"), (Lowest, talib.MIN, "low")])
 def test_rolling_extremes_are_talibs(bars: list[Bar], make: Callable[[int], Any], theirs: Callable[..., Any], name: str) -> None:
     extreme = make(30)
-    same([extreme.add(getattr(bar, name)) for bar in bars], theirs(column(bars, name), 30), absolute=0.0)
+    assert_same([extreme.add(getattr(bar, name)) for bar in bars], theirs(column(bars, name), 30), absolute=0.0)

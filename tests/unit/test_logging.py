@@ -63,11 +63,11 @@ def test_the_live_screen_keeps_the_terminal_to_itself(tmp_path: Path) -> None:
 def test_the_standard_librarys_records_join_and_noisy_libraries_are_quiet(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     setup(human=False, file=file, level="DEBUG")
-    logging.getLogger("some.library").warning("disk at %d %%", 93)
+    logging.getLogger("some.package").warning("disk at %d %%", 93)
     logging.getLogger("urllib3.connectionpool").debug("GET https://host/orders?access_token=abc")
-    logging.getLogger("some.library").log(25, "a level of its own")
+    logging.getLogger("some.package").log(25, "a level of its own")
     first, second = entries(file)
-    assert (first["message"], first["logger"], first["level"]) == ("disk at 93 %", "some.library", "WARNING")
+    assert (first["message"], first["logger"], first["level"]) == ("disk at 93 %", "some.package", "WARNING")
     assert second["message"] == "a level of its own"
 
 
