@@ -7,6 +7,7 @@ runs by itself at `speed`. Clients that are not attached are answered at once in
 import argparse
 import asyncio
 import gc
+import importlib
 import json
 import math
 import signal
@@ -28,12 +29,12 @@ from simulators.grants import Finish, Grants
 from simulators.listing import Market
 from simulators.market import SyntheticMarket
 from simulators.sockets import GrantLink, StreamWire, hang_up
-from simulators.wire import Connection, Request, Response
+from simulators.wire import BrokerSimulator, Connection, Request, Response
 from simulators.world import IST, World
-from simulators.zerodha import ZerodhaSimulator
-from simulators.zerodha_session import App
 
 HEADER = "X-Grant"
+SIMULATORS = {"zerodha": "simulators.zerodha"}
+"""Broker -> the module whose `build(world, faults, seed, redirect_url)` makes its simulator; imported when it is asked for."""
 DEFAULT_DATE = date(2026, 11, 20)
 DEFAULT_START = time(9, 15)
 KEEP_ALIVE_S = 24 * 3600.0  # a client that stands still in granted time must find its connection alive
@@ -87,10 +88,10 @@ def run(given: Any) -> int:
     return asyncio.run(server.serve())
 
 
-def build(options: Options) -> tuple[ZerodhaSimulator, datetime]:
+def build(options: Options) -> tuple[BrokerSimulator, datetime]:
     """The simulator of these options and the moment its clock starts at."""
-    if options.broker != "zerodha":
-        raise ValueError(f"no simulator for {options.broker!r}; there is one for: zerodha")
+    if options.broker not in SIMULATORS:
+        raise ValueError(f"no simulator for {options.broker!r}; there is one for: {', '.join(SIMULATORS)}")
     facts = Facts.load(options.facts)
     market: Market
     if options.data is not None:
@@ -106,8 +107,10 @@ def build(options: Options) -> tuple[ZerodhaSimulator, datetime]:
     start = datetime.combine(day, options.start, IST)
     world = World(market, Exchange(market, facts, options.seed), start)
     faults = Faults(load(options.faults) if options.faults is not None else ())
-    app = App("practicekey", "practicesecret", "ZZ1234", options.redirect_url)
-    return ZerodhaSimulator(world, [app], faults, options.seed), start
+    simulator: BrokerSimulator = importlib.import_module(SIMULATORS[options.broker]).build(
+        world, faults, options.seed, options.redirect_url
+    )
+    return simulator, start
 
 
 class Server:
@@ -150,7 +153,7 @@ class Server:
         self._addresses = {
             "rest": f"http://{rest}",
             "stream": f"ws://{rest}",
-            "login": f"http://{rest}/connect/login",
+            "login": f"http://{rest}{self.simulator.login_path}",
             "admin": f"http://{control}",
             "grants": self._address(grants),
         }
@@ -179,7 +182,13 @@ class Server:
             market = "invented (SYNTHETIC) prices" if about["synthetic"] else "recorded prices"
             lines = [f"{name:8}{about[name]}" for name in ("rest", "stream", "login", "admin", "grants") if name in about]
             keys = "  ".join(f"{name} {value}" for name, value in about["credentials"].items())
-            lines = [f"Zerodha simulator, {about['date']}, {market}", *lines, f"app     {keys}", *_how_to_use(about), "stop with Ctrl-C"]
+            lines = [
+                f"{self.simulator.title} simulator, {about['date']}, {market}",
+                *lines,
+                f"app     {keys}",
+                *_how_to_use(about),
+                "stop with Ctrl-C",
+            ]
             sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
 
@@ -323,7 +332,7 @@ class Server:
             "DELETE /faults": self._clear_faults,
             "GET /accounts": lambda _: self.simulator.accounts(),
             "GET /requests": lambda _: list(self.simulator.requests),
-            "GET /messages": lambda _: self.simulator.ticker.received(),
+            "GET /messages": lambda _: self.simulator.messages(),
             "POST /redirect": self._redirect,
             "POST /shutdown": self._shutdown,
         }
@@ -356,7 +365,9 @@ def _how_to_use(about: Mapping[str, Any]) -> list[str]:
     """How our own commands and scripts are sent here."""
     if "grants" in about:
         return [f"use it  .venv/bin/python main.py run --simulator {about['admin']}"]
-    return [f"use it  NIYAM_SIMULATOR={about['admin']} .venv/bin/python main.py login zerodha   (also check, fetch, bare scripts)"]
+    return [
+        f"use it  NIYAM_SIMULATOR={about['admin']} .venv/bin/python main.py login {about['broker']}   (also check, fetch, bare scripts)"
+    ]
 
 
 def _resolve(answer: "asyncio.Future[Response | None]") -> Finish:

@@ -1,11 +1,15 @@
 """What crosses the socket shell: requests, responses and stream connections in plain values, and the shape of a broker simulator."""
 
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
+
+from simulators.faults import Faults
+from simulators.world import World
 
 JSON = "application/json"
 
@@ -57,7 +61,16 @@ class Connection:
 
 
 class BrokerSimulator(Protocol):
-    """A broker without sockets: pure functions of what came in and of market time, which the caller moves and never takes back."""
+    """A broker without sockets: pure functions of what came in and of market time, which the caller moves and never takes back.
+
+    `login_path` is the page that approves by itself; `requests` is the log of what was asked and answered.
+    """
+
+    title: str
+    login_path: str
+    world: World
+    faults: Faults
+    requests: deque[dict[str, Any]]
 
     def advance(self, now: datetime) -> None:
         """Play the market and the exchange up to `now`."""
@@ -85,6 +98,18 @@ class BrokerSimulator(Protocol):
     def disconnect(self, connection: Connection) -> None: ...
     def describe(self) -> dict[str, Any]:
         """What a client must know beside the addresses: credentials, the days there are."""
+        ...
+
+    def accounts(self) -> dict[str, Any]:
+        """Every user's books as the exchange holds them, for tests to compare with."""
+        ...
+
+    def messages(self) -> Any:
+        """What stream clients have sent, for tests."""
+        ...
+
+    def redirect_to(self, url: str) -> None:
+        """Register another redirect URL for every app."""
         ...
 
 

@@ -41,8 +41,16 @@ _SECRETS = ("access_token", "request_token", "checksum", "refresh_token")
 Answer = Callable[[Call], Any]
 
 
+def build(world: World, faults: Faults, seed: int, redirect_url: str) -> "ZerodhaSimulator":
+    """The simulator of `main.py simulate zerodha`: one user with one app."""
+    return ZerodhaSimulator(world, [App("practicekey", "practicesecret", "ZZ1234", redirect_url)], faults, seed)
+
+
 class ZerodhaSimulator:
     """One Zerodha: its users, their orders, its market."""
+
+    title = "Zerodha"
+    login_path = "/connect/login"
 
     def __init__(self, world: World, apps: list[App], faults: Faults, seed: int) -> None:
         self.world = world
@@ -129,6 +137,10 @@ class ZerodhaSimulator:
     def accounts(self) -> dict[str, Any]:
         """Every user's books as the exchange holds them, for tests to compare with: no lag, no token, no rate limit."""
         return {app.user_id: self.books.account(app.user_id) for app in self._apps}
+
+    def messages(self) -> Any:
+        """What stream clients have sent, for tests."""
+        return self.ticker.received()
 
     def redirect_to(self, url: str) -> None:
         """Register another redirect URL for every app."""
