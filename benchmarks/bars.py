@@ -23,10 +23,11 @@ from data_ingestion.bars import BarBuilder
 from data_ingestion.tick_filter import TickFilter
 from execution_engine.buy_sell_logic import Size
 from execution_engine.charges import Charges
-from execution_engine.engine import Engine, Ladder
+from execution_engine.engine import Engine
 from execution_engine.order_manager import OrderDesk
 from execution_engine.paper_broker import PaperBroker
 from execution_engine.portfolio import Portfolio
+from execution_engine.price_ladder import Ladder
 from execution_engine.runs import Run
 from execution_engine.world import World
 from risk.gate import Gate

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from core.errors import StoreError
 from core.events import Books, Command, Event, FeedStatus, OrderUpdate, Reply, SessionStatus, Timer
 from core.ports import Bars, Clock, Executor, Store, TickGate
@@ -18,7 +16,6 @@ from core.types import (
     Account,
     Approved,
     Bar,
-    Fill,
     Horizon,
     Instrument,
     Order,
@@ -30,15 +27,17 @@ from core.types import (
     Signal,
     Tick,
     TradingState,
-    View,
 )
-from execution_engine.buy_sell_logic import Quote, SizingError, Target, capped_price, plan, protection_hit
+from execution_engine.buy_sell_logic import SizingError, Target, plan, protection_hit
 from execution_engine.exits import Exits
+from execution_engine.feed_watch import FeedWatch
+from execution_engine.hearing import Hearing
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
+from execution_engine.price_ladder import Ladder, PriceLadder
 from execution_engine.reconciliation import Reconciliation
-from execution_engine.runs import Run, StrategyError
+from execution_engine.runs import Run
 from execution_engine.square_off import SquareOff
 from execution_engine.targets import Targets
 from execution_engine.timers import Timers
@@ -46,16 +45,6 @@ from execution_engine.world import World
 from risk.gate import Gate
 
 SECOND = timedelta(seconds=1)
-PRICELESS_S = 60
-UNCONFIRMED = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_MODIFY, OrderState.PENDING_CANCEL})
-
-
-class Ladder(msgspec.Struct, frozen=True):
-    """How orders chase the market: steps of `step_s` seconds; an entry pays at most `cap_pct` percent beyond its decision price."""
-
-    cap_pct: float = 0.3
-    steps: int = 3
-    step_s: float = 3.0
 
 
 class Engine:
@@ -92,23 +81,41 @@ class Engine:
         self.bars = bars
         self.tick_gate = tick_gate
         self.alert = alert
-        self.ladder = ladder
         self._commands = commands
         self.timers = Timers()
         self.targets = Targets(store)
         self.signals: deque[Signal] = deque(maxlen=500)
         self.refusals: dict[tuple[str, str, str], tuple[str, int]] = {}  # (strategy, name, rule) -> (reason, count)
         self.late_events = 0
-        self.runs: list[Run] = []
-        self._by_bar: dict[tuple[str, int], list[Run]] = {}
-        self._by_tick: dict[str, list[Run]] = {}
-        self._watched: dict[str, list[Target]] = {}  # instrument key -> targets with a stop or a profit target
         self._books_every_s = books_every_s
         self._record = record
         self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
-        self._priceless = 0  # seconds for which a connected feed has brought no price
         self._after_login: set[tuple[str, str]] = set()  # keys whose exits or cancels wait until somebody has logged in
         self.exits = Exits(clock, self.timers, desk, portfolio, alert, self._cancel_and_replan)
+        self.price_ladder = PriceLadder(
+            ladder,
+            clock=clock,
+            timers=self.timers,
+            executor=executor,
+            desk=desk,
+            targets=self.targets,
+            world=world,
+            gate=gate,
+            exits=self.exits,
+            refused=self._refused,
+            cancel=self._cancel_and_replan,
+        )
+        self.hearing = Hearing(
+            clock=clock,
+            store=store,
+            world=world,
+            targets=self.targets,
+            alert=alert,
+            take_signal=self.take_signal,
+            act=self.act,
+            flatten=self.flatten,
+        )
+        self.feed_watch = FeedWatch(world, bars, store, executor, self.timers, alert)
         self.square_off = SquareOff(
             timers=self.timers,
             store=store,
@@ -126,7 +133,7 @@ class Engine:
             Reply: self._on_reply,
             OrderUpdate: self._on_update,
             Books: self._on_books,
-            FeedStatus: self._on_feed,
+            FeedStatus: self.feed_watch.on_status,
             SessionStatus: self._on_session,
             Timer: lambda timer: None,
             Command: self._on_command,
@@ -137,28 +144,18 @@ class Engine:
     def open_day(self, day: date, runs: Iterable[Run], names: Mapping[str, Instrument], *, resumed: bool) -> None:
         """Take up the day: strategies warmed up, names resolved. `resumed`: an earlier process already traded this day."""
         now = self.clock.now()
-        self.runs = list(runs)
+        self.hearing.open_day(runs, self.bars, now)
         self.world.open_day(names)
         self.world.loaded = tuple(run.strategy.name for run in self.runs)
         if not resumed:
             self.targets.clear_intraday()
             self.refusals.clear()
-        self._by_bar.clear()
-        self._by_tick.clear()
-        for run in self.runs:
-            for instrument in run.instruments.values():
-                self._by_bar.setdefault((instrument.key, run.strategy.interval), []).append(run)
-                if run.strategy.wants_ticks:
-                    self._by_tick.setdefault(instrument.key, []).append(run)
-                self.bars.watch(instrument, run.strategy.interval, now)
-        self._rewatch()
         held = (position.instrument for position in self.portfolio.positions() if position.quantity)
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
         for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
             self.exits.look_again(target)
-        for run in [run for run in self.runs if run.stopped]:  # failed before the day opened
-            self._stop(run, run.stopped)
+        self.hearing.stop_failed()
         self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
@@ -227,10 +224,9 @@ class Engine:
         self._drain()
         self.portfolio.mark(instrument, tick.price)
         self.bars.add(tick)
-        if instrument.key in self._watched and self.world.calendar.is_open(instrument, tick.exchange_at or tick.at):
+        if self.targets.watched(instrument.key) and self.world.calendar.is_open(instrument, tick.exchange_at or tick.at):
             self._watch_protection(instrument, tick.price)  # an auction's price is none that an exit could have
-        for run in self._by_tick.get(instrument.key, ()):
-            self._hear(run, run.strategy.tick, tick)
+        self.hearing.on_tick(tick)
 
     def _on_played(self, bar: Bar) -> None:
         """A bar from outside (played data) is the market itself: the paper exchange hears it first, and its close is the price."""
@@ -241,52 +237,17 @@ class Engine:
         self.executor.on_market(bar)
         self._drain()
         self.portfolio.mark(instrument, bar.close)
-        if instrument.key in self._watched:
+        if self.targets.watched(instrument.key):
             self._watch_protection(instrument, bar.close)
-        self._on_bar(bar)
-
-    def _on_bar(self, bar: Bar) -> None:
-        for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
-            self._hear(run, run.strategy.bar, bar)
-            for target in self.targets.pending(run.strategy.name, bar.instrument):
-                self.act(target)
-            self._save_state(run)
+        self.hearing.on_bar(bar)
 
     def _watch_protection(self, instrument: Instrument, price: float) -> None:
-        for target in self._watched[instrument.key]:
+        for target in self.targets.watched(instrument.key):
             hit = protection_hit(target, self.portfolio.position(target.strategy, instrument), price)
             if hit:
                 self.flatten(target, hit, Purpose.EXIT)
 
     # --- strategies and targets -----------------------------------------------------------------------------------------------------
-
-    def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill) -> None:
-        if run.stopped:
-            return
-        try:
-            signals = run.hear(speak, event, self.world)
-        except StrategyError as error:
-            self._stop(run, str(error))
-            return
-        for signal in signals:
-            self.take_signal(run, signal)
-
-    def _save_state(self, run: Run) -> None:
-        if not run.stopped:
-            try:
-                run.save(self.store)
-            except StrategyError as error:
-                self._stop(run, str(error))
-
-    def _stop(self, run: Run, why: str) -> None:
-        """Nobody listens to this strategy until the next day or start; what it holds is closed."""
-        run.stopped, name = why, run.strategy.name
-        self.store.journal(self.clock.now(), "strategy_stopped", {"strategy": name, "names": sorted(run.instruments), "why": why})
-        self.alert("page", "Strategy stopped", f"{name} on {', '.join(run.instruments)}: {why}; what it holds is closed")
-        for logical in run.instruments:
-            target = self.targets.get(name, logical)
-            if target is not None:
-                self.flatten(target, f"its strategy was stopped: {why}", Purpose.EXIT)
 
     def take_signal(self, run: Run, signal: Signal) -> None:
         """A target acts when it changes (raw target or contract); otherwise only its protection moves."""
@@ -301,7 +262,6 @@ class Engine:
             if not old.latched and protection != (old.stop, old.take_profit):
                 old.stop, old.take_profit = protection
                 self.targets.keep(old)
-                self._rewatch()
             return
         if old is None and signal.target == 0:
             return  # flat from the start: nothing to hold, nothing to say
@@ -321,7 +281,6 @@ class Engine:
             target.closing, target.purpose = True, old.purpose  # a stop, a kill or a square-off is carried out before anything new
         self.exits.forget_tries(signal.strategy, signal.name)
         self.targets.keep(target)
-        self._rewatch()
         self.act(target)
 
     def act(self, target: Target) -> None:
@@ -380,7 +339,6 @@ class Engine:
         target.stop = target.take_profit = None
         self.store.journal(self.clock.now(), "flatten", {"strategy": target.strategy, "name": target.name, "why": why})
         self.targets.keep(target)
-        self._rewatch()
         self.act(target)
 
     def _submit(self, approved: Approved) -> bool:
@@ -394,7 +352,7 @@ class Engine:
                 target.pending = True
                 self.targets.keep(target)
             return False
-        self.timers.set("ladder", self.clock.now() + timedelta(seconds=self.ladder.step_s))
+        self.price_ladder.watch()
         return True
 
     def _on_refused(self, target: Target, refused: Refused) -> None:
@@ -466,10 +424,7 @@ class Engine:
         order = change.order
         for fill in change.fills:
             self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
-            for run in self.runs:
-                if run.strategy.name == fill.strategy and order.name in run.instruments:
-                    self._hear(run, run.strategy.fill, fill)
-                    self._save_state(run)
+            self.hearing.on_fill(fill, order.name)
         if order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
             self.timers.set("evidence", self.clock.now() + SECOND)
         target = self.targets.get(order.strategy, order.name)  # as it is after the fills: they may have changed the strategy's mind
@@ -504,58 +459,7 @@ class Engine:
         self._replan.add(order.id)
         self.desk.cancel(order, self.clock.now(), why)
 
-    def _climb(self) -> None:
-        """The price ladder: move what rests too long; an entry at its cap is cancelled (and latches), an exit goes on."""
-        now = self.clock.now()
-        resting = [o for o in self.desk.live() if o.purpose is not Purpose.PROTECT and not self.targets.by_hand(o)]
-        silent = now - timedelta(seconds=self.ladder.step_s)
-        if any(order.state in UNCONFIRMED and order.updated_at <= silent for order in resting):
-            self.executor.read_books(positions=True)  # its update may be lost
-        for order in resting if self.world.session is not SessionState.LOGIN_REQUIRED else ():
-            if order.state is not OrderState.WORKING or (now - order.updated_at).total_seconds() < self.ladder.step_s:
-                continue
-            target = self.targets.get(order.strategy, order.name)
-            step = order.modifications + 2
-            quote = self.world.quote(order.instrument)
-            if order.purpose is Purpose.ENTRY:
-                cap = Quote(last=target.reference if target is not None and target.reference else quote.last)
-                limit = capped_price(order.side, order.instrument, cap, self.ladder.cap_pct)
-                price = capped_price(order.side, order.instrument, quote, self.ladder.cap_pct * step / self.ladder.steps)
-                price = min(price, limit) if order.side.sign > 0 else max(price, limit)
-                if step > self.ladder.steps or (now - order.created_at).total_seconds() >= self.ladder.step_s * (self.ladder.steps + 2):
-                    self.desk.cancel(order, now, f"not filled within {self.ladder.steps} steps of the price cap")
-                    continue
-            else:
-                price = capped_price(order.side, order.instrument, quote, self.ladder.cap_pct * min(step, 10) / self.ladder.steps)
-            self._reprice(order, price, now)
-        if resting:
-            self.timers.set("ladder", now + timedelta(seconds=self.ladder.step_s))
-
-    def _reprice(self, order: Order, price: float, now: datetime) -> None:
-        if price == order.limit_price:
-            return
-        verdict = self.gate.review_change(
-            order, quantity=order.quantity, limit_price=price, trigger_price=order.trigger_price, book=self.world
-        )
-        if isinstance(verdict, Refused):
-            self._refused(order.strategy, order.name, verdict.rule, verdict.reason)
-        elif order.purpose is not Purpose.ENTRY and not self.exits.way_is_clear(msgspec.structs.replace(order, limit_price=price)):
-            return
-        elif not self.desk.reprice(order, price, now, "price ladder"):
-            self._cancel_and_replan(order, "no modification left; planned again")
-
     # --- status and time --------------------------------------------------------------------------------------------------------------
-
-    def _on_feed(self, status: FeedStatus) -> None:
-        changed = status.connected is not self.world.feed_connected
-        self.world.feed_connected, self.world.feed_reason = status.connected, status.reason
-        self.bars.feed(status)
-        if changed:
-            self.store.journal(status.at, "feed", {"connected": status.connected, "reason": status.reason})
-            if status.connected:
-                self.executor.read_books(positions=True, urgent=True)  # no update is replayed after a reconnect
-            elif self.timers.due("second") is not None:  # in the evening it is closed on purpose
-                self.alert("warn", "Feed lost", status.reason)
 
     def _on_session(self, status: SessionStatus) -> None:
         if status.state is self.world.session:
@@ -579,9 +483,9 @@ class Engine:
         kind, _, rest = name.partition("|")
         if kind == "bars":
             for bar in self.bars.close(now):
-                self._on_bar(bar)
+                self.hearing.on_bar(bar)
         elif kind == "ladder":
-            self._climb()
+            self.price_ladder.climb()
         elif kind == "retry":
             strategy, _, logical = rest.partition("|")
             if (target := self.targets.get(strategy, logical)) is not None:
@@ -597,14 +501,7 @@ class Engine:
             self.gate.watch(self.world)
             self._take_breaches()
             self.portfolio.sample(now)
-        self._mind_prices(now)
-
-    def _mind_prices(self, now: datetime) -> None:
-        """A feed that is connected and brings no prices is told once it has lasted; one that broke was told when it did."""
-        stale = self.world.feed_stale if self.world.feed_connected else None
-        self._priceless = 0 if stale is None else self._priceless + 1
-        if self._priceless == PRICELESS_S:
-            self.alert("warn", "No prices", f"the feed is connected, yet {stale}; no entries until prices come")
+        self.feed_watch.each_second()
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""
@@ -629,17 +526,20 @@ class Engine:
             for event in events:
                 self._handlers[type(event)](event)
 
-    def _rewatch(self) -> None:
-        self._watched = {}
-        for target in self.targets:
-            if target.stop is not None or target.take_profit is not None:
-                self._watched.setdefault(target.instrument.key, []).append(target)
-
     def _blind(self, error: StoreError) -> None:
         reason = f"ledger not writable: {error}"
         if self.world.blinded.get("ledger") != reason:
             self.world.blinded["ledger"] = reason
             self.alert("page", "Entries are off", reason)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Today's strategies."""
+        return self.hearing.runs
+
+    @property
+    def ladder(self) -> Ladder:
+        return self.price_ladder.settings
 
     @property
     def flat(self) -> bool:

@@ -1,6 +1,6 @@
 """What every (strategy, logical name) wants, kept in memory and in the ledger, so that a restart neither repeats nor forgets a decision."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ class Targets:
         self._store = store
         self._targets: dict[tuple[str, str], Target] = {}
         self._pending: dict[tuple[str, str], Target] = {}
+        self._watched: dict[str, list[Target]] = {}  # by instrument key
 
     def get(self, strategy: str, name: str) -> Target | None:
         return self._targets.get((strategy, name))
@@ -31,6 +32,10 @@ class Targets:
         if not self._pending:
             return []
         return [one for one in self._pending.values() if one.strategy == strategy and one.instrument.key == instrument.key]
+
+    def watched(self, key: str) -> Sequence[Target]:
+        """Targets in the instrument of this key that have a stop or a profit target."""
+        return self._watched.get(key, ())
 
     def by_hand(self, order: Order) -> bool:
         """Whether an order was given by hand and nothing else acts on its key."""
@@ -46,11 +51,23 @@ class Targets:
 
     def _take(self, target: Target) -> None:
         key = (target.strategy, target.name)
+        before = self._targets.get(key)
         self._targets[key] = target
+        if before is not None and before.instrument.key in self._watched and before.instrument.key != target.instrument.key:
+            self._rewatch(before.instrument.key)
+        if target.stop is not None or target.take_profit is not None or target.instrument.key in self._watched:
+            self._rewatch(target.instrument.key)
         if target.pending:
             self._pending[key] = target
         else:
             self._pending.pop(key, None)
+
+    def _rewatch(self, key: str) -> None:
+        watched = [one for one in self._targets.values() if one.instrument.key == key and (one.stop, one.take_profit) != (None, None)]
+        if watched:
+            self._watched[key] = watched
+        else:
+            self._watched.pop(key, None)
 
     def restore(self, instrument_of: Callable[[str], Instrument | None]) -> list[str]:
         """Take up the stored targets; returns the keys of instruments that are gone (their targets are dropped, positions speak)."""
@@ -70,6 +87,8 @@ class Targets:
                 del self._targets[key]
                 self._pending.pop(key, None)
                 self._store.put(SPACE, f"{target.strategy}|{target.name}", None)
+        for instrument in list(self._watched):
+            self._rewatch(instrument)
 
 
 def _to_json(target: Target) -> dict[str, Any]:

@@ -22,11 +22,12 @@ from data_ingestion.tick_filter import TickFilter
 from execution_engine.broker_worker import BrokerWorker, Worker
 from execution_engine.charges import Charges
 from execution_engine.control import Control
-from execution_engine.engine import Engine, Ladder
+from execution_engine.engine import Engine
 from execution_engine.manual_orders import ManualOrders
 from execution_engine.order_manager import OrderDesk
 from execution_engine.paper_broker import PaperBroker
 from execution_engine.portfolio import Portfolio
+from execution_engine.price_ladder import Ladder
 from execution_engine.world import World
 from risk.gate import Gate
 from risk.margin import required

@@ -29,9 +29,10 @@ from data_ingestion.bars import BarBuilder
 from data_ingestion.tick_filter import TickFilter
 from execution_engine.buy_sell_logic import Size, Target
 from execution_engine.control import Control
-from execution_engine.engine import Engine, Ladder
+from execution_engine.engine import Engine
 from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
+from execution_engine.price_ladder import Ladder
 from execution_engine.reconciliation import RECOVERING
 from execution_engine.runs import Run
 from execution_engine.world import World

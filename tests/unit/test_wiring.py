@@ -13,7 +13,7 @@ from core.clock import SystemClock
 from core.events import FeedStatus
 from core.types import Tick
 from execution_engine import snapshots
-from execution_engine.engine import Ladder
+from execution_engine.price_ladder import Ladder
 from runtime import state_folder, tables, wiring
 from runtime.inbox import CAPACITY, Inbox, SystemPump
 from runtime.notifier import Notifier

@@ -1,0 +1,39 @@
+"""Watches the feed: one that broke is told when it did, one that is connected and brings no prices once that has lasted."""
+
+from core.events import FeedStatus
+from core.ports import Bars, Executor, Store
+from execution_engine.order_manager import Alert
+from execution_engine.timers import Timers
+from execution_engine.world import World
+
+PRICELESS_S = 60
+
+
+class FeedWatch:
+    """Keeps what the world knows of the feed; `each_second` is called on the engine's whole seconds."""
+
+    def __init__(self, world: World, bars: Bars, store: Store, executor: Executor, timers: Timers, alert: Alert) -> None:
+        self._world = world
+        self._bars = bars
+        self._store = store
+        self._executor = executor
+        self._timers = timers
+        self._alert = alert
+        self._priceless = 0  # seconds for which a connected feed has brought no price
+
+    def on_status(self, status: FeedStatus) -> None:
+        changed = status.connected is not self._world.feed_connected
+        self._world.feed_connected, self._world.feed_reason = status.connected, status.reason
+        self._bars.feed(status)
+        if changed:
+            self._store.journal(status.at, "feed", {"connected": status.connected, "reason": status.reason})
+            if status.connected:
+                self._executor.read_books(positions=True, urgent=True)  # no update is replayed after a reconnect
+            elif self._timers.due("second") is not None:  # in the evening it is closed on purpose
+                self._alert("warn", "Feed lost", status.reason)
+
+    def each_second(self) -> None:
+        stale = self._world.feed_stale if self._world.feed_connected else None
+        self._priceless = 0 if stale is None else self._priceless + 1
+        if self._priceless == PRICELESS_S:
+            self._alert("warn", "No prices", f"the feed is connected, yet {stale}; no entries until prices come")

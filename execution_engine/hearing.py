@@ -1,0 +1,108 @@
+"""Who hears what: each event goes to the strategies that asked for its kind and instrument, and what they say comes back as signals.
+
+A strategy that does what no strategy may do (runs.py) is stopped: nobody listens to it until the next day or start, and what it holds
+is closed.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from core.ports import Bars, Clock, Store
+from core.types import Bar, Fill, Purpose, Signal, Tick, View
+from execution_engine.buy_sell_logic import Target
+from execution_engine.order_manager import Alert
+from execution_engine.runs import Run, StrategyError
+from execution_engine.targets import Targets
+from execution_engine.world import World
+
+
+class Hearing:
+    """The strategies at work. `take_signal`, `act` and `flatten` are the engine's: a new signal, a pending target, a stopped one's."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        store: Store,
+        world: World,
+        targets: Targets,
+        alert: Alert,
+        take_signal: Callable[[Run, Signal], None],
+        act: Callable[[Target], None],
+        flatten: Callable[[Target, str, Purpose], None],
+    ) -> None:
+        self.runs: list[Run] = []
+        self._clock = clock
+        self._store = store
+        self._world = world
+        self._targets = targets
+        self._alert = alert
+        self._take_signal = take_signal
+        self._act = act
+        self._flatten = flatten
+        self._by_bar: dict[tuple[str, int], list[Run]] = {}
+        self._by_tick: dict[str, list[Run]] = {}
+
+    def open_day(self, runs: Iterable[Run], bars: Bars, now: datetime) -> None:
+        """Today's strategies and the bars they ask for."""
+        self.runs = list(runs)
+        self._by_bar.clear()
+        self._by_tick.clear()
+        for run in self.runs:
+            for instrument in run.instruments.values():
+                self._by_bar.setdefault((instrument.key, run.strategy.interval), []).append(run)
+                if run.strategy.wants_ticks:
+                    self._by_tick.setdefault(instrument.key, []).append(run)
+                bars.watch(instrument, run.strategy.interval, now)
+
+    def stop_failed(self) -> None:
+        """Stop for good what failed before the day opened."""
+        for run in [run for run in self.runs if run.stopped]:
+            self._stop(run, run.stopped)
+
+    def on_tick(self, tick: Tick) -> None:
+        for run in self._by_tick.get(tick.instrument.key, ()):
+            self._hear(run, run.strategy.tick, tick)
+
+    def on_bar(self, bar: Bar) -> None:
+        for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
+            self._hear(run, run.strategy.bar, bar)
+            for target in self._targets.pending(run.strategy.name, bar.instrument):
+                self._act(target)
+            self._save_state(run)
+
+    def on_fill(self, fill: Fill, name: str) -> None:
+        """`name`: the logical name under which its order was sent."""
+        for run in self.runs:
+            if run.strategy.name == fill.strategy and name in run.instruments:
+                self._hear(run, run.strategy.fill, fill)
+                self._save_state(run)
+
+    def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill) -> None:
+        if run.stopped:
+            return
+        try:
+            signals = run.hear(speak, event, self._world)
+        except StrategyError as error:
+            self._stop(run, str(error))
+            return
+        for signal in signals:
+            self._take_signal(run, signal)
+
+    def _save_state(self, run: Run) -> None:
+        if not run.stopped:
+            try:
+                run.save(self._store)
+            except StrategyError as error:
+                self._stop(run, str(error))
+
+    def _stop(self, run: Run, why: str) -> None:
+        """Nobody listens to this strategy until the next day or start; what it holds is closed."""
+        run.stopped, name = why, run.strategy.name
+        self._store.journal(self._clock.now(), "strategy_stopped", {"strategy": name, "names": sorted(run.instruments), "why": why})
+        self._alert("page", "Strategy stopped", f"{name} on {', '.join(run.instruments)}: {why}; what it holds is closed")
+        for logical in run.instruments:
+            target = self._targets.get(name, logical)
+            if target is not None:
+                self._flatten(target, f"its strategy was stopped: {why}", Purpose.EXIT)
