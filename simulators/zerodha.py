@@ -4,15 +4,14 @@ Written from the broker's documents. `handle(request, now)` answers a request, `
 connection gets; both are pure functions of what came before, so the same requests at the same moments give the same bytes.
 """
 
-import gzip
 import html as markup
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from simulators.faults import MARKET, REQUEST, Fault, Faults
+from simulators.base import Simulator
+from simulators.faults import Fault, Faults
 from simulators.wire import Connection, Request, Response
 from simulators.world import World
 from simulators.zerodha_books import Books
@@ -24,7 +23,6 @@ from simulators.zerodha_errors import (
     bad_input,
     bad_token,
     failure,
-    html,
     success,
     too_many,
 )
@@ -35,7 +33,6 @@ from simulators.zerodha_rows import profile, stamp
 from simulators.zerodha_session import AccessToken, App, Call, Sessions
 from simulators.zerodha_ticker import Ticker
 
-LOG_LENGTH = 100_000
 _SECRETS = ("access_token", "request_token", "checksum", "refresh_token")
 
 Answer = Callable[[Call], Any]
@@ -46,79 +43,23 @@ def build(world: World, faults: Faults, seed: int, redirect_url: str) -> "Zerodh
     return ZerodhaSimulator(world, [App("practicekey", "practicesecret", "ZZ1234", redirect_url)], faults, seed)
 
 
-class ZerodhaSimulator:
+class ZerodhaSimulator(Simulator):
     """One Zerodha: its users, their orders, its market."""
 
     title = "Zerodha"
     login_path = "/connect/login"
 
     def __init__(self, world: World, apps: list[App], faults: Faults, seed: int) -> None:
-        self.world = world
-        self.faults = faults
         self.sessions = Sessions(apps, seed)
         self.limits = Limits()
         self.desk = OrderDesk(world, faults, self.limits)
         self.books = Books(world, self.desk)
         self.data = MarketData(world)
         self.gtt = Gtt(world, self.desk.place)
-        self.ticker = Ticker(world, self.sessions, faults)
-        self.requests: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
+        self.ticker = Ticker(world, self.sessions, faults, self.desk.details)
         self._apps = apps
-        self._counted = 0
-        self._locks: list[tuple[datetime, str]] = []  # circuit locks and halts ("" = halt) with their ends
-        world.on_step = self._on_step
+        super().__init__(world, faults, self.ticker)
         self._routes = self._table()
-
-    # --- the shape of a broker simulator (wire.BrokerSimulator) -------------------------------------------------------------------
-
-    def advance(self, now: datetime) -> None:
-        self.world.advance(now)
-        self._tell(now)
-
-    def next_event(self, now: datetime, connections: Sequence[Connection]) -> datetime | None:
-        return self.ticker.next_event(now, connections)
-
-    def next_moment(self, now: datetime) -> datetime | None:
-        moments = (self.world.next_second(now), self.world.next_day(), self.world.exchange.next_due())
-        return min((moment for moment in moments if moment is not None and moment > now), default=None)
-
-    def last_moment(self) -> datetime:
-        return self.world.last_moment
-
-    def handle(self, request: Request, now: datetime) -> Response:
-        """Answer one request at `now`; never raises for anything a client may send."""
-        self.advance(now)
-        struck = self.faults.strike(REQUEST, now, self._facts(request))
-        response = next((early for fault in struck if (early := self._before(fault)) is not None), None)
-        if response is None:
-            lag = max((float(fault.values["seconds"]) for fault in struck if fault.kind == "lagging_book"), default=0.0)
-            response = self._answer(request, now, timedelta(seconds=lag))
-            for fault in struck:
-                response = _after(fault, response)
-        self._note(request, response, now, struck)
-        self._tell(now)
-        return response
-
-    def connect(self, request: Request, connection: Connection, now: datetime) -> Response | None:
-        self.advance(now)
-        struck = self.faults.strike(REQUEST, now, self._facts(request))
-        response = next((early for fault in struck if (early := self._before(fault)) is not None), None)
-        if response is None:
-            try:
-                self.ticker.connect(request, connection, now)
-            except ApiError as error:
-                response = failure(error.status, error.error_type, str(error))
-        self._note(request, response or Response(101), now, struck)
-        return response
-
-    def receive(self, connection: Connection, message: str | bytes, now: datetime) -> None:
-        self.ticker.receive(connection, message, now)
-
-    def frames(self, connection: Connection, now: datetime) -> list[bytes | str]:
-        return self.ticker.frames(connection, now)
-
-    def disconnect(self, connection: Connection) -> None:
-        self.ticker.disconnect(connection)
 
     def describe(self) -> dict[str, Any]:
         app = self._apps[0]
@@ -127,20 +68,12 @@ class ZerodhaSimulator:
             "credentials": {"api_key": app.api_key, "api_secret": app.api_secret},
             "user_id": app.user_id,
             "redirect_url": app.redirect_url,
-            "date": self.world.day.isoformat(),
-            "now": self.world.now.isoformat(),
-            "spacing_s": self.world.market.spacing_s,
-            "synthetic": self.world.market.synthetic,
-            "days": [day.isoformat() for day in self.world.market.days],
+            **self.about(),
         }
 
     def accounts(self) -> dict[str, Any]:
         """Every user's books as the exchange holds them, for tests to compare with: no lag, no token, no rate limit."""
         return {app.user_id: self.books.account(app.user_id) for app in self._apps}
-
-    def messages(self) -> Any:
-        """What stream clients have sent, for tests."""
-        return self.ticker.received()
 
     def redirect_to(self, url: str) -> None:
         """Register another redirect URL for every app."""
@@ -180,36 +113,40 @@ class ZerodhaSimulator:
             raise bad_token()
         return session
 
-    def _before(self, fault: Fault) -> Response | None:
-        """What a fault answers before anything is booked; None = go on."""
+    def _let_in(self, request: Request, connection: Connection, now: datetime) -> Response | None:
+        try:
+            self.ticker.connect(request, connection, now)
+        except ApiError as error:
+            return failure(error.status, error.error_type, str(error))
+        return None
+
+    def _refusal(self, fault: Fault) -> Response:
         values = fault.values
         match fault.kind:
-            case "drop_request":
-                return Response(0, dropped=True, delay_s=float(values["seconds"]))
             case "rate_limit":
                 error = too_many()
                 return failure(error.status, error.error_type, str(error))
-            case "server_error" if not values["booked"]:
-                return html(values["status"])
-            case "empty_body" if not values["booked"]:
-                return Response(values["status"])
-            case "broken_json" if not values["booked"]:
-                return Response(values["status"], b'{"status":"succ')
-            case "error" if not values["booked"]:
+            case "error":
                 return failure(values["status"], values["error_type"], values["message"])
-            case "timed_out" if not values["booked"]:
+            case "timed_out":
                 return failure(values["status"], "NetworkException", TIMED_OUT)
             case "ip_not_allowed":
                 return failure(403, "PermissionException", f"IP ({values['ip']}) is not allowed to place orders for this app.")
-            case "no_permission":
-                return failure(403, "PermissionException", NO_PERMISSION)
-            case "kill_token":
-                self.sessions.kill_all()
-        return None
+        return failure(403, "PermissionException", NO_PERMISSION)
+
+    def _kill_tokens(self) -> None:
+        self.sessions.kill_all()
+
+    def _step(self, now: datetime) -> None:
+        self.desk.step(now)
+        self.gtt.evaluate(now)
+
+    def _order_number(self, order_id: str) -> int:
+        return self.desk.numbers.get(order_id, 0)
 
     def _facts(self, request: Request) -> dict[str, Any]:
         """What a fault's `match` may ask about a request."""
-        facts: dict[str, Any] = {"route": f"{request.method} {request.path}", "lane": request.lane}
+        facts = super()._facts(request)
         if request.path.startswith("/orders") and self.faults.entries:
             form = request.form()
             order_id = request.path.rsplit("/", 1)[-1]
@@ -223,50 +160,9 @@ class ZerodhaSimulator:
             }
         return facts
 
-    def _note(self, request: Request, response: Response, now: datetime, struck: Sequence[Fault]) -> None:
-        self._counted += 1
+    def _values(self, request: Request) -> dict[str, Any]:
         values = {name: found[-1] for name, found in request.arguments().items()} | (request.form() if b"=" in request.body else {})
-        self.requests.append(
-            {
-                "number": self._counted,
-                "at": now.isoformat(),
-                "lane": request.lane,
-                "method": request.method,
-                "path": request.path,
-                "values": {name: "***" if name in _SECRETS else value for name, value in values.items()},
-                "status": response.status,
-                "dropped": response.dropped,
-                "faults": [fault.kind for fault in struck],
-            }
-        )
-
-    # --- time and faults of the market --------------------------------------------------------------------------------------------
-
-    def _on_step(self, now: datetime) -> None:
-        self.desk.step(now)
-        self.gtt.evaluate(now)
-        for end, key in [lock for lock in self._locks if lock[0] <= now]:
-            self._locks.remove((end, key))
-            if key:
-                self.world.exchange.lock_circuit(key, None)
-            else:
-                self.world.exchange.halt(False)
-        for fault in self.faults.strike(MARKET, now, {}):
-            if fault.kind == "kill_token":
-                self.sessions.kill_all()
-                continue
-            key = fault.values.get("symbol", "")
-            self._locks.append((now + timedelta(seconds=float(fault.values["seconds"])), key))
-            if fault.kind == "circuit":
-                self.world.exchange.lock_circuit(key, fault.values["lock"])
-            else:
-                self.world.exchange.halt(True)
-
-    def _tell(self, now: datetime) -> None:
-        changes = self.world.take_changes()
-        if changes:
-            details = {change.order.id: self.desk.details(change.order) for change in changes}
-            self.ticker.tell(changes, details, self.desk.numbers, now)
+        return {name: "***" if name in _SECRETS else value for name, value in values.items()}
 
     # --- login --------------------------------------------------------------------------------------------------------------------
 
@@ -370,27 +266,3 @@ def _bucket(request: Request) -> str:
     if request.path.startswith("/instruments/historical"):
         return "historical"
     return "order" if request.path.startswith("/orders/") and request.method != "GET" else "other"
-
-
-def _after(fault: Fault, response: Response) -> Response:
-    """What a fault makes of the answer to a request that was carried out."""
-    values = fault.values
-    match fault.kind:
-        case "drop_reply":
-            return replace(response, dropped=True, delay_s=response.delay_s + float(values["seconds"]))
-        case "delay":
-            return replace(response, delay_s=response.delay_s + float(values["seconds"]))
-        case "server_error":
-            return html(values["status"])
-        case "empty_body":
-            return Response(values["status"])
-        case "broken_json":
-            return Response(values["status"], response.body[: len(response.body) // 2])
-        case "error":
-            return failure(values["status"], values["error_type"], values["message"])
-        case "timed_out":
-            return failure(values["status"], "NetworkException", TIMED_OUT)
-        case "truncated_dump":
-            body = gzip.decompress(response.body) if "Content-Encoding" in response.headers else response.body
-            return Response(200, body[: int(len(body) * float(values["fraction"]))], response.content_type)
-    return response

@@ -50,9 +50,3 @@ def success(data: object) -> Response:
 
 def failure(status: int, error_type: str, message: str) -> Response:
     return Response(status, dump({"status": "error", "message": message, "data": None, "error_type": error_type}))
-
-
-def html(status: int) -> Response:
-    """What a proxy in front of a dead backend says."""
-    page = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center><hr><center>nginx</center></body></html>"
-    return Response(status, page.encode(), "text/html")

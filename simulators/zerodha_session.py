@@ -33,6 +33,10 @@ class AccessToken:
     expires_at: datetime
     dead: bool = False
 
+    @property
+    def user(self) -> str:
+        return self.app.user_id
+
     def alive(self, now: datetime) -> bool:
         return not self.dead and now < self.expires_at
 
@@ -48,7 +52,7 @@ class Call:
 
     @property
     def user(self) -> str:
-        return self.session.app.user_id
+        return self.session.user
 
 
 class Sessions:
