@@ -8,10 +8,12 @@ import json
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 from brokers.spec import Endpoints
 from core.clock import SystemClock
 from core.errors import DataError
+from core.ports import Token
 from core.types import IST, AccountKind, Instrument
 from runtime.inbox import Inbox, SystemPump
 from runtime.state_folder import RunFolder
@@ -36,19 +38,19 @@ class MorningClock(SystemClock):
 class Tokens:
     """An InstrumentLookup of a few instruments."""
 
-    def __init__(self, listed: Mapping[int, Instrument]) -> None:
-        self._listed = dict(listed)
+    def __init__(self, listed: Mapping[Any, Instrument]) -> None:
+        self._listed: dict[Token, Instrument] = dict(listed)
         self._keys = {one.key: one for one in listed.values()}
-        self._tokens = {one.key: token for token, one in listed.items()}
+        self._tokens: dict[str, Token] = {one.key: token for token, one in listed.items()}
         self.day = DAY
 
     def by_key(self, key: str) -> Instrument | None:
         return self._keys.get(key)
 
-    def by_token(self, token: int) -> Instrument | None:
+    def by_token(self, token: Token) -> Instrument | None:
         return self._listed.get(token)
 
-    def token(self, instrument: Instrument) -> int:
+    def token(self, instrument: Instrument) -> Token:
         if instrument.key not in self._tokens:
             raise DataError(f"{instrument.key} is not among the instruments of this measure")
         return self._tokens[instrument.key]

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from core.events import Event
-from core.ports import Broker, Clock, CredentialStore, DataSession, Feed, InstrumentLookup, TokenSource
+from core.ports import Broker, Clock, CredentialStore, DataSession, Feed, InstrumentLookup, Token, TokenSource
 from core.types import Horizon, Instrument, Kind, SessionState
 from utils.pacing import Budget, Limit
 
@@ -64,7 +64,7 @@ class InstrumentRow(msgspec.Struct, frozen=True, gc=False):
     symbol: str
     kind: Kind
     underlying: str
-    token: int
+    token: Token
     name: str = ""
     lot: int = 1
     tick_size: float = 0.05

@@ -170,14 +170,18 @@ class Notifier(Protocol):
     def send(self, level: str, title: str, text: str) -> None: ...
 
 
+Token = int | str
+"""What a broker calls an instrument by, on one day: Kite's number, Upstox's `NSE_FO|48225`. Only that broker's folder reads anything in it."""
+
+
 class InstrumentLookup(Protocol):
     """The day's instrument snapshot as brokers and engine use it. Tokens are the broker's, valid on that day only."""
 
     @property
     def day(self) -> date: ...
     def by_key(self, key: str) -> Instrument | None: ...
-    def by_token(self, token: int) -> Instrument | None: ...
-    def token(self, instrument: Instrument) -> int:
+    def by_token(self, token: Token) -> Instrument | None: ...
+    def token(self, instrument: Instrument) -> Token:
         """The broker's token of today; raises DataError for an instrument the snapshot does not hold."""
         ...
 

@@ -21,7 +21,7 @@ import msgspec
 
 from core.errors import DataError, RateLimited, Transient, Unknown
 from core.market import Calendar
-from core.ports import InstrumentSource
+from core.ports import InstrumentSource, Token
 from core.types import Instrument, Kind
 from data_ingestion import logical_names
 from data_ingestion.contracts import INDEX_KEYS, future_by_rules, parse_contract
@@ -36,7 +36,7 @@ _EXCHANGES = ("NSE", "NFO", "BSE", "BFO", "MCX", "CDS", "BCD", "NCO")
 _COLUMNS = "key, exchange, symbol, kind, underlying, lot, tick_size, expiry, strike, freeze, multiplier, is_fno"
 _SCHEMA = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE instruments ({_COLUMNS}, token INTEGER NOT NULL);
+CREATE TABLE instruments ({_COLUMNS}, token NOT NULL);
 """
 _INDEXES = """
 CREATE UNIQUE INDEX by_key ON instruments (key);
@@ -49,7 +49,7 @@ class Row(Protocol):
     """One line of a dump; brokers.spec.InstrumentRow has this shape."""
 
     @property
-    def token(self) -> int: ...
+    def token(self) -> Token: ...
     def instrument(self) -> Instrument: ...
 
 
@@ -91,8 +91,8 @@ class InstrumentSnapshot:
         self._calendar = calendar
         self._lock = threading.Lock()
         self._by_key: dict[str, Instrument | None] = {}
-        self._by_token: dict[int, Instrument | None] = {}
-        self._tokens: dict[str, int] = {}
+        self._by_token: dict[Token, Instrument | None] = {}
+        self._tokens: dict[str, Token] = {}
         try:
             self._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
             self._facts: dict[str, str] = dict(self._rows("SELECT name, value FROM facts"))
@@ -124,13 +124,13 @@ class InstrumentSnapshot:
         except KeyError:
             return self._fetch("key", key)
 
-    def by_token(self, token: int) -> Instrument | None:
+    def by_token(self, token: Token) -> Instrument | None:
         try:
             return self._by_token[token]
         except KeyError:
             return self._fetch("token", token)
 
-    def token(self, instrument: Instrument) -> int:
+    def token(self, instrument: Instrument) -> Token:
         if instrument.key not in self._tokens and self.by_key(instrument.key) is None:
             raise DataError(self._unknown(instrument.key, self._day))
         return self._tokens[instrument.key]
@@ -240,7 +240,7 @@ class InstrumentSnapshot:
             if len(self._by_token) + len(self._by_key) < 100_000:  # what is not there is remembered too, within bounds
                 (self._by_key if column == "key" else self._by_token)[value] = None  # type: ignore[index]
             return None
-        instrument, token = _instrument(found[0][:-1]), int(found[0][-1])
+        instrument, token = _instrument(found[0][:-1]), found[0][-1]
         self._tokens[instrument.key] = token
         self._by_token[token] = instrument
         return self._by_key.setdefault(instrument.key, instrument)

@@ -241,7 +241,7 @@ def tokens_of(instruments: Iterable[Instrument], lookup: InstrumentLookup, known
     tokens = []
     for instrument in instruments:
         try:
-            token = lookup.token(instrument)
+            token = int(lookup.token(instrument))
         except DataError as error:
             faults.counts["instrument without a token"] += 1
             faults.texts.append(str(error))

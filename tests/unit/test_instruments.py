@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
+from brokers.spec import InstrumentRow
 from brokers.zerodha.mapping import DumpReader, parse_instruments
 from core.errors import DataError, SessionExpired, Transient
 from core.market import Calendar
@@ -102,6 +104,23 @@ def test_a_good_dump_answers_by_key_and_token(store: InstrumentStore) -> None:
     assert len(snapshot) == len(rows())
     assert snapshot.day == DAY
     assert snapshot.counts == {"NSE": 63, "NFO": 89}
+
+
+def test_a_brokers_tokens_may_be_texts(store: InstrumentStore, calendar: Calendar) -> None:
+    class Texts(DumpReader):
+        def __iter__(self) -> Iterator[InstrumentRow]:
+            return (msgspec.structs.replace(row, token=f"NSE_FO|{row.token}") for row in super().__iter__())
+
+    class Other(Spec):
+        @property
+        def parse_instruments(self) -> type[DumpReader]:
+            return Texts
+
+    done = store.update(Source(dump()), Other(), DAY, NOW)
+    future = InstrumentSnapshot(done.snapshot.path, calendar).by_token("NSE_FO|256002")
+    assert future is not None
+    assert (future.key, done.snapshot.token(future)) == ("NFO:NIFTY26NOVFUT", "NSE_FO|256002")
+    assert done.snapshot.by_token(256002) is None
 
 
 def test_freeze_is_floored_to_lots_and_fno_stocks_are_known_by_their_futures(store: InstrumentStore) -> None:

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from core.errors import DataError
+from core.ports import Token
 from core.types import IST, Instrument, Kind, Tick
 
 DAY = date(2026, 11, 20)
@@ -30,20 +31,20 @@ SEGMENTS = (1, 2, 3, 4, 5, 6, 7, 8, 12)
 
 
 class Listed:
-    """A look-up over a plain mapping of token -> instrument."""
+    """A look-up over a plain mapping of token -> instrument; the tokens are of one broker's kind."""
 
     day = DAY
 
-    def __init__(self, instruments: Mapping[int, Instrument]) -> None:
-        self.tokens = dict(instruments)
+    def __init__(self, instruments: Mapping[Any, Instrument]) -> None:
+        self.tokens: dict[Token, Instrument] = dict(instruments)
 
     def by_key(self, key: str) -> Instrument | None:
         return next((one for one in self.tokens.values() if one.key == key), None)
 
-    def by_token(self, token: int) -> Instrument | None:
+    def by_token(self, token: Token) -> Instrument | None:
         return self.tokens.get(token)
 
-    def token(self, instrument: Instrument) -> int:
+    def token(self, instrument: Instrument) -> Token:
         for token, one in self.tokens.items():
             if one.key == instrument.key:
                 return token
