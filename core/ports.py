@@ -171,7 +171,7 @@ class Notifier(Protocol):
 
 
 Token = int | str
-"""What a broker calls an instrument by, on one day: Kite's number, Upstox's `NSE_FO|48225`. Only that broker's folder reads anything in it."""
+"""What a broker calls an instrument by, on one day: Kite's number, Upstox's `NSE_FO|48225`. Only its broker's folder reads it."""
 
 
 class InstrumentLookup(Protocol):

@@ -58,7 +58,7 @@ def _caught(url: str) -> str:
     """The redirect of the browser's login; without a terminal there is nobody to wait for, and the URL is the message."""
     if not sys.stdout.isatty():
         raise NiyamError(f"log in at {url} and give the address you end on: main.py login ... --redirect-url 'ADDRESS'")
-    from brokers.zerodha.session import RedirectCatcher
+    from brokers.redirect import RedirectCatcher
 
     with RedirectCatcher(REDIRECT_PORT) as catcher:
         sys.stdout.write(f"Log in at\n  {url}\nwaiting for its redirect on http://127.0.0.1:{catcher.port}/ (Ctrl-C to stop)\n")

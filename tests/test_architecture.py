@@ -28,7 +28,9 @@ REGISTRY_ALONE = frozenset({"execution_engine", "data_ingestion"})
 # The seeds' bare scripts: `from utils.zerodha_auth import ...` must work by itself, so these reach further than their folder may: to
 # the modules named here and no others.
 FACADES = {
-    "utils/zerodha_auth.py": frozenset({"brokers.spec", "brokers.zerodha", "brokers.zerodha.session", "data_ingestion.bare_session"}),
+    "utils/zerodha_auth.py": frozenset(
+        {"brokers.spec", "brokers.redirect", "brokers.zerodha", "brokers.zerodha.session", "data_ingestion.bare_session"}
+    ),
     "execution_engine/order_manager.py": frozenset({"runtime"}),
 }
 

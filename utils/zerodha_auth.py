@@ -17,9 +17,10 @@ from pathlib import Path
 if __name__ == "__main__":  # run as a script: this folder is on the path, the project is not
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from brokers.redirect import RedirectCatcher
 from brokers.spec import Endpoints
 from brokers.zerodha import SPEC
-from brokers.zerodha.session import RedirectCatcher, ZerodhaSession
+from brokers.zerodha.session import ZerodhaSession
 from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
 from core.ports import CredentialStore

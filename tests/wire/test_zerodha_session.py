@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from brokers.zerodha.session import RedirectCatcher, expiry_of, request_token_of
+from brokers.day_session import next_at
+from brokers.redirect import RedirectCatcher
+from brokers.zerodha.session import ZerodhaSession, request_token_of
 from core.errors import BrokerError, ConfigError, Rejected, SessionExpired, Transient
 from core.events import SessionStatus
 from core.types import IST, SessionState
@@ -153,7 +155,7 @@ def test_no_real_login_page_is_automated(house: House) -> None:
     ],
 )
 def test_a_token_dies_at_the_next_six_in_the_morning(login: datetime, dies: datetime) -> None:
-    assert expiry_of(login) == dies
+    assert next_at(ZerodhaSession.dies_at, login) == dies
 
 
 def test_the_session_goes_from_valid_to_expiring_to_login_required(server: ScriptedServer, tmp_path: Path) -> None:
@@ -224,6 +226,13 @@ def test_icons_and_bare_visits_do_not_end_the_wait() -> None:
         assert catcher.wait(0.05) is None
         visit(f"http://127.0.0.1:{catcher.port}/kite?status=cancelled")
         assert catcher.wait(5.0) == "/kite?status=cancelled"
+
+
+def test_an_answer_that_the_login_page_posts_is_caught_too() -> None:
+    with RedirectCatcher(0) as catcher:
+        posted = urllib.request.Request(f"http://127.0.0.1:{catcher.port}/back", data=b"API_Session=123")
+        urllib.request.urlopen(posted, timeout=5).read()
+        assert catcher.wait(5.0) == "/back?API_Session=123"
 
 
 def test_a_taken_port_is_said() -> None:
