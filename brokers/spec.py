@@ -136,9 +136,18 @@ class FeedFactory(Protocol):
         ...
 
 
+def no_objection(horizon: Horizon, instrument: Instrument) -> str:
+    """This broker's API can express every order of ours."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """One broker. `secrets` are the credential names it reads; `historical_caps` is interval in minutes -> days in one request."""
+    """One broker. `secrets` are the credential names it reads; `historical_caps` is interval in minutes -> days in one request.
+
+    `objection` says what the broker's API cannot express: why no position of that horizon can be held in that instrument and what to do
+    instead, "" where it can. Its client refuses such an order before it is sent, and `check` tells beforehand.
+    """
 
     name: str
     title: str
@@ -156,3 +165,4 @@ class Spec:
     product: Callable[[Horizon, Instrument], str]
     horizon_of: Callable[[str], Horizon]
     parse_instruments: Callable[[bytes], InstrumentRows]
+    objection: Callable[[Horizon, Instrument], str] = no_objection

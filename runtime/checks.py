@@ -131,6 +131,7 @@ def _findings(subject: Subject) -> Iterator[Finding]:
         _days,
         _restricted,
         _cut_offs,
+        _expressible,
         _instruments,
         _protection,
         _database,
@@ -291,13 +292,25 @@ def _cut_offs(subject: Subject) -> Iterator[Finding]:
             yield Finding("cut-off", "note", text, "compare with the broker's page; correct it in mis_squareoff of market/overrides.yaml")
 
 
-def _samples(config: Config, day: date) -> list[tuple[str, Instrument]]:
-    """One stand-in for each kind of instrument with its own cut-off, of those the enabled intraday strategies name."""
+def _expressible(subject: Subject) -> Iterator[Finding]:
+    """What the strategies want that the account's broker has no words for; its orders would be refused before they are sent."""
+    from brokers import registry
+
+    spec = registry.get(subject.account.broker)
+    objections: set[str] = set()
+    for horizon in Horizon:
+        samples = _samples(subject.config, subject.today, horizon)
+        objections |= {objection for _, instrument in samples if (objection := spec.objection(horizon, instrument))}
+    for objection in sorted(objections):
+        yield Finding("broker", "wrong", objection, "change the strategy, or trade it with another broker's account")
+    if not objections:
+        yield Finding("broker", "ok", f"{spec.title} can express what the enabled strategies want")
+
+
+def _samples(config: Config, day: date, horizon: Horizon = Horizon.INTRADAY) -> list[tuple[str, Instrument]]:
+    """One stand-in for each kind of instrument with its own cut-off, of those the enabled strategies of this horizon name."""
     names = {
-        name
-        for strategy in config.strategies.values()
-        if strategy.enabled and strategy.horizon is Horizon.INTRADAY
-        for name in strategy.instruments
+        name for strategy in config.strategies.values() if strategy.enabled and strategy.horizon is horizon for name in strategy.instruments
     }
     found: dict[str, Instrument] = {}
     for name in sorted(names):

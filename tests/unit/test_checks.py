@@ -55,7 +55,8 @@ def test_a_fresh_machine_may_practise(config: Path) -> None:
     found = look(config, "practice")
     assert {one["status"] for group in found.values() for one in group} <= {"ok", "note"}
     assert found.keys() >= {
-        "config", "credentials", "token", "clock", "static IP", "rate budget", "disk", "calendar", "cut-off", "instruments", "database"
+        "config", "credentials", "token", "clock", "static IP", "rate budget", "disk", "calendar", "cut-off", "broker",
+        "instruments", "database"
     }  # fmt: skip
 
 
