@@ -134,6 +134,11 @@ class BarBuilder:
                 one.windows = self._calendar.continuous(one.instrument, one.day) if one.day != date.min else ()
 
     @property
+    def delay(self) -> timedelta:
+        """How long after its boundary a bar closes."""
+        return self._delay
+
+    @property
     def due(self) -> datetime | None:
         """When the next bar is to be closed; None while none is open."""
         return self._due[0][0] + self._delay if self._due else None

@@ -144,9 +144,8 @@ class Engine:
     def open_day(self, day: date, runs: Iterable[Run], names: Mapping[str, Instrument], *, resumed: bool) -> None:
         """Take up the day: strategies warmed up, names resolved. `resumed`: an earlier process already traded this day."""
         now = self.clock.now()
-        self.hearing.open_day(runs, self.bars, now)
+        self.hearing.listen(runs, self.bars, now)
         self.world.open_day(names)
-        self.world.loaded = tuple(run.strategy.name for run in self.runs)
         if not resumed:
             self.targets.clear_intraday()
             self.refusals.clear()

@@ -44,8 +44,9 @@ class Hearing:
         self._by_bar: dict[tuple[str, int], list[Run]] = {}
         self._by_tick: dict[str, list[Run]] = {}
 
-    def open_day(self, runs: Iterable[Run], bars: Bars, now: datetime) -> None:
-        """Today's strategies and the bars they ask for."""
+    def listen(self, runs: Iterable[Run], bars: Bars, now: datetime) -> None:
+        """Who listens from now on, in this order, and the bars they ask for; a strategy heard so far that is not among them is heard no
+        more."""
         self.runs = list(runs)
         self._by_bar.clear()
         self._by_tick.clear()
@@ -55,9 +56,10 @@ class Hearing:
                 if run.strategy.wants_ticks:
                     self._by_tick.setdefault(instrument.key, []).append(run)
                 bars.watch(instrument, run.strategy.interval, now)
+        self._world.loaded = tuple(dict.fromkeys(run.strategy.name for run in self.runs))
 
     def stop_failed(self) -> None:
-        """Stop for good what failed before the day opened."""
+        """Stop for good what failed in its warm-up."""
         for run in [run for run in self.runs if run.stopped]:
             self._stop(run, run.stopped)
 

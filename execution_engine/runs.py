@@ -61,9 +61,13 @@ class Run(msgspec.Struct):
             now_is = (self.strategy.day, self.strategy.state())
             if now_is != self.kept:
                 self.kept = copy.deepcopy(now_is)  # the strategy goes on changing what it gave
-                store.put("strategy", f"{self.strategy.name}|{self.strategy.logical or '*'}", self.strategy.saved())
+                store.put("strategy", f"{self.strategy.name}|{self.strategy.logical or '*'}", self.saved())
         except Exception as error:
             raise StrategyError(f"its state cannot be stored: {_where(error)}") from error
+
+    def saved(self) -> dict[str, Any]:
+        """What `begin` wants after a restart, and whose it is: another class's state says nothing to a strategy."""
+        return {**self.strategy.saved(), "class": type(self.strategy).__name__}
 
     def nonsense(self, signal: Signal) -> str:
         """Why nothing can be done with what the strategy said; empty where it makes sense."""

@@ -4,43 +4,28 @@ All that blocks runs on the downloads thread while the pump keeps the process mo
 granted time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, time
-from typing import Any, TypeVar
 
 from loguru import logger
 
 from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
-from core.types import IST, PRACTICE_KINDS, Bar, Instrument, SessionState
+from core.types import IST, PRACTICE_KINDS, Instrument, SessionState
 from data_ingestion.recorder import Recorder
-from data_ingestion.warmup import interleaved, warmup_bars
-from execution_engine.broker_worker import DATA
-from execution_engine.buy_sell_logic import Size
 from execution_engine.portfolio import EXTERNAL
-from execution_engine.runs import Run, StrategyError
 from execution_engine.world import Window
+from runtime.rebuild import build_runs, waiting
 from runtime.wiring import House
-from strategies import registry as strategies
-from strategies.base import Strategy, StrategySpec
 from utils import restricted
 from utils.config_loader import build_hash
 from utils.config_schema import StrategySettings
 
-Result = TypeVar("Result")
 KNOWN = ("NSE:NIFTY 50", "NSE:RELIANCE")  # keys whose absence says that a dump is not the real one
 
 
 class NothingToTrade(ConfigError):
     """No enabled strategy has an instrument today; the text names what there is."""
-
-
-def waiting(house: House, run: Callable[[], Result]) -> Result:
-    """Run something that blocks on the downloads thread; events that happen meanwhile wait for the engine. Raises what it raises."""
-    job = house.downloads.submit(DATA, run)
-    house.pump.complete(job)
-    result: Result = job.value()
-    return result
 
 
 def log_in(house: House, login_page: str | None) -> bool:
@@ -102,42 +87,6 @@ def resolve(house: House, day: date, enabled: Mapping[str, StrategySettings]) ->
     return names, notes
 
 
-def build_runs(house: House, day: date, enabled: Mapping[str, StrategySettings], names: Mapping[str, Instrument]) -> list[Run]:
-    """The strategies of today, warmed up by muted replay of history up to now and given back what they stored."""
-    runs = []
-    for name, settings in enabled.items():
-        traded = tuple(one for one in settings.instruments if one in names)
-        if not traded:
-            continue
-        legs = _legs(strategies.get(settings.class_), settings)
-        if legs and len({names[one].key for one in traded}) != legs:
-            today = ", ".join(f"{one} ({names[one].key})" for one in traded)
-            house.alerts("warn", "Strategy left out", f"{name} trades {legs} instruments at once, and today has {today}; it is not run")
-            continue
-        params = strategies.params_of(settings.class_).parse(settings.params)
-        spec = StrategySpec(name, params, traded, settings.interval, settings.horizon)
-        for strategy in strategies.build(settings.class_, spec):
-            own = (strategy.logical,) if strategy.logical is not None else traded
-            run = Run(
-                strategy,
-                Size(settings.size.lots, settings.size.quantity, settings.size.capital, settings.size.risk),
-                {one: names[one] for one in own},
-                settings.risk.stop_pct or house.config.settings.protect.distance_pct,
-                settings.risk.take_profit_pct,
-            )
-            try:
-                _warm_up(house, day, run)
-            except StrategyError as error:
-                run.stopped = str(error)  # the engine says so, and closes what it holds, when the day opens
-            runs.append(run)
-    return runs
-
-
-def _legs(cls: type[Strategy], settings: StrategySettings) -> int:
-    """How many different instruments a strategy over several at once must have to be run at all; 0: it serves each by itself."""
-    return (cls.legs or len(settings.instruments)) if cls.multi_instrument else 0
-
-
 def entry_windows(day: date, enabled: Mapping[str, StrategySettings]) -> dict[str, Window]:
     """Strategy name -> its own entry window today (None: no bound of its own), which the gate applies within the market's."""
 
@@ -145,24 +94,6 @@ def entry_windows(day: date, enabled: Mapping[str, StrategySettings]) -> dict[st
         return None if at is None else datetime.combine(day, at, IST)
 
     return {name: (moment(one.window.entry_from), moment(one.window.entry_until)) for name, one in enabled.items()}
-
-
-def _warm_up(house: House, day: date, run: Run) -> None:
-    strategy, now = run.strategy, house.clock.now()
-    if strategy.warmup_bars:
-        for bar in interleaved([_history(house, strategy, one, now) for one in run.instruments.values()]):
-            run.hear(strategy.bar, bar, house.engine.world)  # muted: what a strategy says of the past is not acted on
-    opens = [windows[0][0] for one in run.instruments.values() if (windows := house.calendar.continuous(one, day))]
-    run.begin(day, _saved(house, strategy), min(opens) if opens else None)
-
-
-def _history(house: House, strategy: Strategy, instrument: Instrument, now: datetime) -> list[Bar]:
-    """The strategy's warm-up bars of one instrument; none, with an alert, where the broker gives none."""
-    try:
-        return waiting(house, lambda: warmup_bars(house.data, house.calendar, instrument, strategy.interval, strategy.warmup_bars, now))
-    except BrokerError as error:
-        house.alerts("warn", "No warm-up history", f"{strategy.name} {instrument.key}: {error}; it warms up on live bars")
-        return []
 
 
 def restrict(house: House, day: date) -> None:
@@ -183,11 +114,6 @@ def restrict(house: House, day: date) -> None:
     world.restrictions = why
     if lists:
         house.store.journal(house.clock.now(), "restricted", {symbol: [one.why for one in found] for symbol, found in lists.items()})
-
-
-def _saved(house: House, strategy: Strategy) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = house.store.get("strategy", f"{strategy.name}|{strategy.logical or '*'}")
-    return found
 
 
 def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, StrategySettings]) -> None:

@@ -12,7 +12,7 @@ from core.market import Calendar
 from core.types import IST, Bar, Fill, Instrument, Kind, Order, Purpose, Side, Signal, Tick, View
 from execution_engine.buy_sell_logic import Size
 from execution_engine.runs import Run
-from runtime.day import build_runs
+from runtime.rebuild import build_runs
 from strategies.base import Strategy, StrategySpec
 from strategies.pairs import Pairs
 from tests.fakes import MemoryStore

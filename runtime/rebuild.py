@@ -1,0 +1,201 @@
+"""Strategies made from their configuration and warmed up by muted replay of history: at the morning, and anew while the day runs.
+
+Rules:
+1. A strategy that is made anew knows what it would know after a restart: history up to now, and what it stored (state() of the same
+   class; another class begins the day afresh). What it says while it hears the past is not acted on.
+2. While the day runs the history is fetched on the downloads thread, and the engine goes on. It is played between two events, if no bar
+   has closed since it was asked for; else it is asked for again. No bar is thus missed or heard twice.
+3. In the morning a strategy without history warms up on live bars, with an alert. While the day runs it is not replaced.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from core.errors import BrokerError, DataError, NiyamError
+from core.types import Bar, Instrument
+from data_ingestion.bars import bucket
+from data_ingestion.warmup import interleaved, warmup_bars
+from execution_engine.broker_worker import DATA, WorkerJob
+from execution_engine.buy_sell_logic import Size
+from execution_engine.runs import Run, StrategyError
+from strategies import registry as strategies
+from strategies.base import Strategy, StrategySpec
+
+if TYPE_CHECKING:
+    from runtime.wiring import House
+    from utils.config_schema import StrategySettings
+
+Result = TypeVar("Result")
+TRIES = 5
+"""How often history is fetched for one rebuild; each time a bar closed meanwhile it is asked for again."""
+
+
+def waiting(house: "House", run: Callable[[], Result]) -> Result:
+    """Run something that blocks on the downloads thread; events that happen meanwhile wait for the engine. Raises what it raises."""
+    job = house.downloads.submit(DATA, run)
+    house.pump.complete(job)
+    result: Result = job.value()
+    return result
+
+
+def build_runs(house: "House", day: date, enabled: Mapping[str, "StrategySettings"], names: Mapping[str, Instrument]) -> list[Run]:
+    """The strategies of the morning, warmed up and given back what they stored. Blocks until the history is there."""
+    runs, left_out = make_runs(house, enabled, names)
+    for why in left_out:
+        house.alerts("warn", "Strategy left out", why)
+    for run in runs:
+        try:
+            history = waiting(house, partial(_history, house, run, house.clock.now()))
+        except BrokerError as error:
+            house.alerts("warn", "No warm-up history", f"{run.strategy.name} {_keys(run)}: {error}; it warms up on live bars")
+            history = []
+        _play(house, day, run, history, _stored(house, run.strategy))
+    return runs
+
+
+def make_runs(house: "House", enabled: Mapping[str, "StrategySettings"], names: Mapping[str, Instrument]) -> tuple[list[Run], list[str]]:
+    """A Run for each strategy object, not warmed up yet, and why a strategy has none today."""
+    runs, left_out = [], []
+    for name, settings in enabled.items():
+        traded = tuple(one for one in settings.instruments if one in names)
+        if not traded:
+            continue
+        legs = _legs(strategies.get(settings.class_), settings)
+        if legs and len({names[one].key for one in traded}) != legs:
+            today = ", ".join(f"{one} ({names[one].key})" for one in traded)
+            left_out.append(f"{name} trades {legs} instruments at once, and today has {today}; it is not run")
+            continue
+        params = strategies.params_of(settings.class_).parse(settings.params)
+        spec = StrategySpec(name, params, traded, settings.interval, settings.horizon)
+        for strategy in strategies.build(settings.class_, spec):
+            own = (strategy.logical,) if strategy.logical is not None else traded
+            run = Run(strategy, Size(), {one: names[one] for one in own})
+            fit(house, run, settings)
+            runs.append(run)
+    return runs, left_out
+
+
+def fit(house: "House", run: Run, settings: "StrategySettings") -> None:
+    """Give a Run its size and its default protection: they count for targets that are decided from here on."""
+    size = settings.size
+    run.size = Size(size.lots, size.quantity, size.capital, size.risk)
+    run.stop_pct = settings.risk.stop_pct or house.config.settings.protect.distance_pct
+    run.take_profit_pct = settings.risk.take_profit_pct
+
+
+class Rebuild:
+    """Some strategies made anew while the day runs. Ask `ready` between events; once it is, `take` gives the runs, to be heard at once.
+
+    `names` gives what the strategies' names mean; it is called on the downloads thread and may block there.
+    """
+
+    def __init__(
+        self,
+        house: "House",
+        day: date,
+        enabled: Mapping[str, "StrategySettings"],
+        names: Callable[[], Mapping[str, Instrument]],
+        before: Iterable[Run] = (),
+    ) -> None:
+        """`before` are the runs that work so far: what they know of the day goes over to their successors."""
+        self._house = house
+        self._day = day
+        self._enabled = enabled
+        self._names = names
+        self._before = {_identity(run): run for run in before}
+        self._tries = 0
+        self.notes: list[str] = []  # why a strategy has no run today
+        self.names: Mapping[str, Instrument] = {}
+        self._ask()
+
+    @property
+    def ready(self) -> bool:
+        return self._job.done
+
+    def take(self) -> list[Run] | None:
+        """The warmed runs; None: a bar has closed meanwhile, and it was asked again. Raises NiyamError for what cannot be had."""
+        house, now = self._house, self._house.clock.now()
+        self.names, made, self.notes = self._job.value()
+        if any(self._a_bar_closed(run, now) for run, _ in made):
+            if self._tries >= TRIES:
+                raise NiyamError(f"a bar closed during each of {TRIES} fetches of history; ask again")
+            self._ask()
+            return None
+        house.engine.world.names = {**house.engine.world.names, **self.names}  # strategies over several instruments look there
+        for run, history in made:
+            heard = [bar for bar in history if bar.at + house.bars.delay <= now]  # a later one is still to come from the live builder
+            _play(house, self._day, run, heard, self._saved(run))
+        return [run for run, _ in made]
+
+    def _ask(self) -> None:
+        self._tries += 1
+        self._asked_at = self._house.clock.now()
+        self._job: WorkerJob = self._house.downloads.submit(DATA, self._fetch)
+
+    def _fetch(self) -> tuple[Mapping[str, Instrument], list[tuple[Run, list[Bar]]], list[str]]:
+        names = self._names()
+        runs, left_out = make_runs(self._house, self._enabled, names)
+        try:
+            return names, [(run, _history(self._house, run, self._asked_at)) for run in runs], left_out
+        except BrokerError as error:
+            raise DataError(f"no history to warm up with: {error}") from error
+
+    def _a_bar_closed(self, run: Run, now: datetime) -> bool:
+        """Whether the live builder has closed a bar of this strategy since its history was asked for."""
+        delay, step = self._house.bars.delay, timedelta(minutes=run.strategy.interval)
+        for instrument in run.instruments.values():
+            windows = self._house.calendar.continuous(instrument, now.date())
+            if bucket(windows, step, self._asked_at - delay) != bucket(windows, step, now - delay):
+                return True
+        return False
+
+    def _saved(self, run: Run) -> Mapping[str, Any] | None:
+        before = self._before.get(_identity(run))
+        if before is None or before.stopped:
+            return _stored(self._house, run.strategy)
+        return before.saved() if type(before.strategy) is type(run.strategy) else None
+
+
+def _identity(run: Run) -> tuple[str, str | None]:
+    return run.strategy.name, run.strategy.logical
+
+
+def _keys(run: Run) -> str:
+    return "/".join(one.key for one in run.instruments.values())
+
+
+def _legs(cls: type[Strategy], settings: "StrategySettings") -> int:
+    """How many different instruments a strategy over several at once must have to be run at all; 0: it serves each by itself."""
+    return (cls.legs or len(settings.instruments)) if cls.multi_instrument else 0
+
+
+def _history(house: "House", run: Run, now: datetime) -> list[Bar]:
+    """The strategy's warm-up bars in the order in which they closed; blocks, and raises BrokerError."""
+    strategy = run.strategy
+    if not strategy.warmup_bars:
+        return []
+    return interleaved(
+        [
+            warmup_bars(house.data, house.calendar, instrument, strategy.interval, strategy.warmup_bars, now)
+            for instrument in run.instruments.values()
+        ]
+    )
+
+
+def _play(house: "House", day: date, run: Run, history: Sequence[Bar], saved: Mapping[str, Any] | None) -> None:
+    """The muted replay, then the day; a strategy that fails in it is stopped when the engine hears of the run."""
+    opens = [windows[0][0] for one in run.instruments.values() if (windows := house.calendar.continuous(one, day))]
+    try:
+        for bar in history:
+            run.hear(run.strategy.bar, bar, house.engine.world)  # muted: what a strategy says of the past is not acted on
+        run.begin(day, saved, min(opens) if opens else None)
+    except StrategyError as error:
+        run.stopped = str(error)  # the engine says so, and closes what it holds
+
+
+def _stored(house: "House", strategy: Strategy) -> Mapping[str, Any] | None:
+    """What the ledger has of this strategy's state; None also where another class stored it."""
+    found: dict[str, Any] | None = house.store.get("strategy", f"{strategy.name}|{strategy.logical or '*'}")
+    return found if found is None or found.get("class", type(strategy).__name__) == type(strategy).__name__ else None
