@@ -9,6 +9,7 @@ from heapq import heappop
 from simulators import books
 from simulators.desk import AMO_IN_HOURS, BUSY_CANCEL, BUSY_MODIFY, CLOSED, MOST_CHANGES, TOO_MANY_CHANGES, UNPROTECTED, door, sizes
 from simulators.ladder import Terms, insufficient
+from simulators.listing import Listing
 from simulators.money import blocked, cash_effect, charges_of, margin_of
 from simulators.orders import Change, OrderParams, OrderRefused, SimCharges, SimFunds, SimMargin, SimOrder, Status, Why
 from simulators.tradingday import TradingDay
@@ -72,9 +73,36 @@ class Exchange(TradingDay):
             raise OrderRefused(Why.MARGIN, insufficient(needed, before)[0])
 
     # --- requests -----------------------------------------------------------------------------------------------------------------
-    def place(self, user: str, params: OrderParams, now: datetime) -> SimOrder:
-        """Receive an order. Raises OrderRefused for what the API refuses at once; what RMS or the exchange refuse ends REJECTED later."""
+    def place(self, user: str, params: OrderParams, now: datetime, *, late: bool = False) -> SimOrder:
+        """Receive an order. Raises OrderRefused for what the API refuses at once; what RMS or the exchange refuse ends REJECTED later.
+
+        `late` is for a broker that gives every order an id first: then what is wrong with an order of a known listing ends REJECTED too.
+        """
         listing = self._listing(params.key)
+        try:
+            self._check(listing, params, now)
+        except OrderRefused as refusal:
+            if not late:
+                raise
+            text = str(refusal)
+            order = self._make(user, user, listing, params, now)
+            self._row(order, Status.RECEIVED, now)
+            self._after(order, now, lambda due: self._end(order, Status.REJECTED, due, text, text))
+            return order
+        order = self._make(user, user, listing, params, now)
+        if params.variety == "amo":
+            self._row(order, Status.AMO_RECEIVED, now)
+            self._arm_amo(order, now)
+        else:
+            self._receive(order, now)
+        return order
+
+    def is_open(self, key: str, now: datetime) -> bool:
+        """Whether orders for this listing are taken now (continuous trading or an auction); else only after-market orders are."""
+        return self._sessions.phase(self._listing(key), now) is not None
+
+    def _check(self, listing: Listing, params: OrderParams, now: datetime) -> None:
+        """What is wrong with an order before anybody looks at money or prices; raises OrderRefused."""
         door(listing, params.side, params.quantity, params.order_type, params.product, params.validity)
         sizes(listing, params.side, params.quantity, params.order_type, params.price, params.trigger_price)
         if params.order_type in {"MARKET", "SL-M"} and params.protection == 0:
@@ -85,13 +113,6 @@ class Exchange(TradingDay):
                 raise OrderRefused(Why.ORDER, AMO_IN_HOURS)
         elif not is_open:
             raise OrderRefused(Why.ORDER, CLOSED)
-        order = self._make(user, user, listing, params, now)
-        if params.variety == "amo":
-            self._row(order, Status.AMO_RECEIVED, now)
-            self._arm_amo(order, now)
-        else:
-            self._receive(order, now)
-        return order
 
     def modify(
         self,

@@ -105,7 +105,7 @@ def build(options: Options) -> tuple[BrokerSimulator, datetime]:
         day = options.date or DEFAULT_DATE
         market = SyntheticMarket(options.seed, day, facts)
     start = datetime.combine(day, options.start, IST)
-    world = World(market, Exchange(market, facts, options.seed), start)
+    world = World(market, Exchange(market, facts, options.seed, options.broker), start)
     faults = Faults(load(options.faults) if options.faults is not None else ())
     simulator: BrokerSimulator = importlib.import_module(SIMULATORS[options.broker]).build(
         world, faults, options.seed, options.redirect_url

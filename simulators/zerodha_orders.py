@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from simulators.faults import ORDER, Faults
+from simulators.faults import Faults
 from simulators.listing import Listing
 from simulators.orders import OrderParams, OrderRefused, SimOrder, Status
+from simulators.placing import Placing
 from simulators.world import World
 from simulators.zerodha_errors import NO_SUCH_ORDER, ApiError, bad_input, refused, too_many
 from simulators.zerodha_limits import Limits
@@ -41,9 +42,9 @@ class OrderDesk:
 
     def __init__(self, world: World, faults: Faults, limits: Limits) -> None:
         self.world = world
-        self.faults = faults
         self.limits = limits
-        self.numbers: dict[str, int] = {}  # order id -> its number in the order of placing, from 1
+        self._placing = Placing(world, faults)
+        self.numbers = self._placing.numbers  # order id -> its number in the order of placing, from 1
         self._icebergs: dict[str, Iceberg] = {}  # by the order id of every leg
         self._minutes: dict[str, int] = {}  # order id -> the minutes a TTL order was given
         self._lives: dict[str, tuple[str, datetime]] = {}  # order id -> user and end of a TTL order that still lives
@@ -186,20 +187,10 @@ class OrderDesk:
         return order
 
     def _send(self, user: str, params: OrderParams, now: datetime) -> SimOrder:
-        exchange = self.world.exchange
-        facts = {"order_number": len(self.numbers) + 1, "tag": params.tag or "", "symbol": params.key, "side": params.side}
-        for fault in self.faults.strike(ORDER, now, facts):
-            if fault.kind == "reject":
-                exchange.force_reject(fault.values["message"], fault.values["message"], user)
-            elif fault.kind == "partial":
-                lot = self.world.market.listings[params.key].lot
-                exchange.force_partial(fault.values["quantity"] or max(1, params.quantity // lot // 2) * lot, user)
         try:
-            order = exchange.place(user, params, now)
+            return self._placing.send(user, params, now)
         except OrderRefused as error:
             raise refused(error) from error
-        self.numbers[order.id] = len(self.numbers) + 1
-        return order
 
     def _slices(self, user: str, params: OrderParams, listing: Listing, now: datetime) -> dict[str, Any]:
         assert listing.freeze is not None
@@ -245,7 +236,7 @@ class OrderDesk:
         following = replace(iceberg, leg=iceberg.leg + 1, sent=iceberg.sent + quantity, order_id=leg.id)
         iceberg.order_id = ""
         self._icebergs[leg.id] = following
-        self.numbers[leg.id] = len(self.numbers) + 1
+        self._placing.count(leg)
 
 
 def _protection(form: Mapping[str, str], order_type: str) -> float:
