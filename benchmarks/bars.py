@@ -13,7 +13,6 @@ from statistics import median
 from typing import Any
 
 from benchmarks.bare_loop import LAST_CALL, BareLoop, LoopBar, Trade
-from benchmarks.memory_store import MemoryStore
 from benchmarks.rounds import Line, interleaved, paired, seconds_of, without_garbage_collection
 from core.clock import ManualClock
 from core.events import FeedStatus, SessionStatus
@@ -33,6 +32,7 @@ from execution_engine.world import World
 from risk.gate import Gate
 from risk.margin import required
 from risk.settings import RiskSettings
+from storage.memory_store import MemoryStore
 from strategies.base import Params, Strategy, StrategySpec
 from strategies.indicators import EMA
 from utils.config_loader import load, load_calendar, load_charges

@@ -108,6 +108,19 @@ class OrderState(StrEnum):
     NOT_FOUND = "NOT_FOUND"
 
 
+ENDED = frozenset(
+    {
+        OrderState.DENIED,
+        OrderState.FILLED,
+        OrderState.CANCELLED,
+        OrderState.REJECTED,
+        OrderState.EXPIRED,
+        OrderState.NOT_FOUND,
+    }
+)
+"""States after which nothing more is expected of an order."""
+
+
 class Instrument(msgspec.Struct, frozen=True):
     """One tradable contract or one index. Its identity is (exchange, underlying, expiry, strike, kind), never a broker's token.
 

@@ -20,14 +20,14 @@ import msgspec
 
 from core.errors import NiyamError
 from core.events import Action, OrderUpdate, Outcome, Reply
-from core.types import IST, Evidence, Order, OrderState
+from core.types import ENDED, IST, Evidence, Order, OrderState
 from core.types import OrderState as S
 
 IN_FLIGHT: frozenset[OrderState] = frozenset({S.SENDING, S.UNKNOWN})
 LIVE: frozenset[OrderState] = frozenset(
     {S.PENDING_NEW, S.AMO_QUEUED, S.TRIGGER_PENDING, S.WORKING, S.PENDING_MODIFY, S.PENDING_CANCEL},
 )
-TERMINAL: frozenset[OrderState] = frozenset({S.DENIED, S.FILLED, S.CANCELLED, S.REJECTED, S.EXPIRED, S.NOT_FOUND})
+TERMINAL = ENDED
 COMMANDED: frozenset[OrderState] = frozenset({S.PENDING_MODIFY, S.PENDING_CANCEL})
 _ENDED = frozenset({S.FILLED, S.CANCELLED, S.REJECTED, S.EXPIRED})
 

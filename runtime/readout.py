@@ -7,6 +7,7 @@ from typing import Any
 from core.errors import NiyamError
 from core.ports import Ledger
 from core.types import IST, Fill, Order, Position
+from execution_engine.round_trips import walk
 from runtime import report
 
 Documents = list[dict[str, Any]]
@@ -82,7 +83,7 @@ def _positions(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
 def _positions_after(store: Ledger, day: date) -> Documents:
     orders = {order.id: order for order in store.orders()}
     fills = [fill for fill in store.fills() if fill.at.astimezone(IST).date() <= day]
-    walked = report.walk(fills)
+    walked = walk(fills)
     rows = []
     for (strategy, key), leg in walked.open.items():
         if leg.open_quantity:

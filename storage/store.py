@@ -17,20 +17,10 @@ from sqlalchemy import Connection, Dialect, Engine, Select, Table, bindparam, de
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from core.errors import StoreError
-from core.types import IST, Fill, Order, OrderState, Position, Snapshot
+from core.types import ENDED, IST, Fill, Order, Position, Snapshot
 from storage import connecting, models
 
-_ENDED = tuple(
-    state.value
-    for state in (
-        OrderState.DENIED,
-        OrderState.FILLED,
-        OrderState.CANCELLED,
-        OrderState.REJECTED,
-        OrderState.EXPIRED,
-        OrderState.NOT_FOUND,
-    )
-)
+_ENDED = tuple(state.value for state in ENDED)
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _order_of = msgspec.json.Decoder(Order)
 _fill_of = msgspec.json.Decoder(Fill)

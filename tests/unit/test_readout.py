@@ -12,6 +12,7 @@ from rich.console import Console
 from core.errors import NiyamError
 from core.types import Fill, Instrument, Order, OrderState, Position, Side, Snapshot
 from execution_engine.portfolio import Portfolio
+from execution_engine.round_trips import digest_of
 from runtime import readout, report, screen, tables
 from tests.builders import DAY, NIFTY, RELIANCE, at, make_fill, make_order, make_trade
 
@@ -169,16 +170,16 @@ def test_the_digest_is_the_contracts_lines(ledger: Ledger) -> None:
         "2026-11-20T09:30:00+05:30|trend|NFO:NIFTY26NOVFUT|BUY|65|2500005|1000\n"
         "2026-11-20T09:30:01+05:30|trend|NFO:NIFTY26NOVFUT|SELL|65|2500100|1000\n"
     )
-    assert report.digest_of(ledger.all_fills) == hashlib.sha256(lines.encode()).hexdigest()
+    assert digest_of(ledger.all_fills) == hashlib.sha256(lines.encode()).hexdigest()
 
 
 def test_ids_do_not_matter_to_the_digest_and_everything_else_does() -> None:
     base = make_fill()
-    assert report.digest_of([base]) == report.digest_of([msgspec.structs.replace(base, id="X", order_id="Y")])
+    assert digest_of([base]) == digest_of([msgspec.structs.replace(base, id="X", order_id="Y")])
     changes: list[dict[str, Any]] = [
         {"at": at(1)}, {"strategy": "x"}, {"instrument": RELIANCE}, {"side": Side.SELL}, {"quantity": 1}, {"price": 1.0}, {"charges": 1}
     ]  # fmt: skip
-    digests = {report.digest_of([msgspec.structs.replace(base, **change)]) for change in [{}, *changes]}
+    digests = {digest_of([msgspec.structs.replace(base, **change)]) for change in [{}, *changes]}
     assert len(digests) == 8
 
 
@@ -195,7 +196,7 @@ def test_the_portfolio_keeps_the_same_digest_running() -> None:
     portfolio.start_day(DAY)
     order = make_order(filled=130, average_price=25_000.0)
     fills = [portfolio.book(order, make_trade(f"T{count}", 65, 25_000.05, seconds=count)) for count in (1, 2)]
-    assert portfolio.digest() == report.digest_of([fill for fill in fills if fill is not None])
+    assert portfolio.digest() == digest_of([fill for fill in fills if fill is not None])
 
 
 # --- periods and the gate ---------------------------------------------------------------------------------------------------------

@@ -1,11 +1,10 @@
-"""core.ports.Store that keeps what it is given and writes nothing: what a backtest's ledger is, for measuring the engine alone."""
+"""core.ports.Store that keeps what it is given in memory and writes nothing: the ledger of a backtest."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from core.types import Fill, Order, Position, Snapshot
-from execution_engine.order_state import TERMINAL
+from core.types import ENDED, Fill, Order, Position, Snapshot
 
 
 class MemoryStore:
@@ -49,7 +48,7 @@ class MemoryStore:
         return [order for order in self.kept_orders.values() if day is None or order.created_at.date() == day]
 
     def live_orders(self) -> list[Order]:
-        return [order for order in self.kept_orders.values() if order.state not in TERMINAL]
+        return [order for order in self.kept_orders.values() if order.state not in ENDED]
 
     def fills(self, day: date | None = None) -> list[Fill]:
         return [fill for fill in self.kept_fills if day is None or fill.at.date() == day]
