@@ -97,7 +97,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         **{name: (text, _order_flags, _order) for name, text in COMMANDS.items()},
         "login": ("the day's broker session: shows the login URL and catches its redirect on localhost", _login_flags, _login),
         "instruments": (
-            "the dated instrument snapshots: fetch today's, list them, or resolve a name such as NIFTY_FUT on a date",
+            "the dated instrument snapshots: fetch today's, list them, resolve a name such as NIFTY_FUT on a date, list its rolls",
             _instruments_flags,
             _instruments,
         ),
@@ -176,7 +176,7 @@ def _login_flags(login: argparse.ArgumentParser) -> None:
 
 
 def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
-    instruments.add_argument("action", choices=("update", "show", "resolve"))
+    instruments.add_argument("action", choices=("update", "show", "resolve", "roll-table"))
     instruments.add_argument(
         "name", nargs="?", metavar="NAME", help="what to resolve: NIFTY_FUT, NIFTY_WEEK_ATM_CE, RELIANCE, NFO:NIFTY26NOVFUT"
     )
@@ -184,6 +184,10 @@ def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
         "--price", metavar="P", type=_price, help="the underlying's price, for names such as NIFTY_ATM_CE or NIFTY_CE_+2"
     )
     instruments.add_argument("--on", metavar="DATE", type=_date, help="as on this day (default: today)")
+    instruments.add_argument("--from", metavar="D", dest="start_day", type=_date, help="roll-table: rolls from this day on")
+    instruments.add_argument("--to", metavar="D", dest="end_day", type=_date, help="roll-table: up to and with this day")
+    instruments.add_argument("--source", metavar="S", help="roll-table: whose candles in the store give prices (default: the broker)")
+    instruments.add_argument("--interval", metavar="I", default="day", help="roll-table: of which candles (default: day)")
     instruments.add_argument("--broker", metavar="B", default="zerodha", help="whose instruments (default: zerodha)")
     instruments.add_argument("--account", metavar="A", help="whose session fetches them (default: the account in use)")
     _json_flag(instruments)
@@ -202,6 +206,11 @@ def _fetch_flags(fetch: argparse.ArgumentParser) -> None:
     fetch.add_argument("--account", metavar="A", help="use the session of this account of settings.yaml")
     fetch.add_argument("--out", metavar="FILE", help="also write the range to this .parquet or .csv file, in the format that --data reads")
     fetch.add_argument("--continuous", action="store_true", help="day candles of a future and of the contracts before it")
+    fetch.add_argument(
+        "--adjust",
+        choices=("raw", "back", "ratio"),
+        help="with --continuous: stitch what the store has of each contract, as traded, or with gaps added or multiplied; asks no broker",
+    )
     fetch.add_argument("--repair", action="store_true", help="ask for gaps again, drop bars outside sessions; with --import drop bad rows")
     fetch.add_argument(
         "--import", metavar="PATH", dest="imported", help="bars from a Parquet or CSV file, or a folder, instead of a broker"

@@ -48,13 +48,16 @@ def in_force(versions: Sequence[Facts], day: date) -> Facts | None:
 class Contracts:
     """Expiries, lots, freeze quantities and tick sizes. `regular_day(segment, day)` says whether the whole regular session is held."""
 
-    def __init__(self, facts: Facts, regular_day: Callable[[str, date], bool]) -> None:
+    def __init__(self, facts: Facts, regular_day: Callable[[str, date], bool], leads: tuple[int, int] = (1, 2)) -> None:
+        """`leads`: a future serves as the near month through so many trading days before its expiry, (an index's, a stock's)."""
         self._rules: Facts = facts["expiry_calendar"]["rules"]
         self._lots: Facts = facts["lots"]
         self._freeze: Sequence[Facts] = facts["freeze_qty"]["nse_index_observed"]
         self._ticks: Facts = facts["tick_size"]
         self._steps: Facts = facts["strike_steps"]["near_the_money"]
         self._regular_day = regular_day
+        self._leads = leads
+        self._early: dict[tuple[str, date], date] = {}  # (root, expiry) -> an earlier last day, chosen by open interest
         self._monthly: dict[tuple[str, int, int], date] = {}
         self.index_roots = frozenset(root for root in (*self._rules, *self._lots) if not root.endswith("STOCKS"))
 
@@ -106,17 +109,30 @@ class Contracts:
         return expiry == self.monthly_expiry(root, expiry.year, expiry.month, exchange=exchange)
 
     def future_expiry(self, root: str, day: date, months: int = 0, *, exchange: str = "NFO") -> date:
-        """Expiry of the future that `ROOT_FUT` means on `day` (`months` = 1 for _NEXT): the near month through E-1, stocks E-2."""
-        lead = 1 if root in self.index_roots else 2
+        """Expiry of the future that `ROOT_FUT` means on `day` (`months` = 1 for _NEXT): the near month through its roll day."""
         year, month = day.year, day.month
-        while day > self.back(self.monthly_expiry(root, year, month, exchange=exchange), lead):
+        while day > self.roll_day(root, self.monthly_expiry(root, year, month, exchange=exchange)):
             year, month = (year, month + 1) if month < 12 else (year + 1, 1)
         month += months
         return self.monthly_expiry(root, year + (month - 1) // 12, (month - 1) % 12 + 1, exchange=exchange)
 
+    def lead(self, root: str) -> int:
+        """How many trading days before its expiry a future of `root` is the near month for the last time, at the latest."""
+        return self._leads[0] if root in self.index_roots else self._leads[1]
+
     def roll_day(self, root: str, expiry: date) -> date:
-        """The last day on which the contract expiring then is the near month: E-1 for an index, E-2 for a stock (trading days)."""
-        return self.back(expiry, 1 if root in self.index_roots else 2)
+        """The last day on which the future expiring then is the near month: `lead` trading days before, or earlier where open interest
+        had moved on (`roll_early`)."""
+        latest = self.back(expiry, self.lead(root))
+        return min(latest, self._early.get((root, expiry), latest))
+
+    def roll_early(self, root: str, expiry: date, day: date) -> None:
+        """Make `day` the last one on which the future expiring then is the near month; what was chosen first stays."""
+        self._early.setdefault((root, expiry), day)
+
+    def chosen_like(self, other: "Contracts") -> None:
+        """Take over the early roll days of `other`: the facts were read anew, the choices stay."""
+        self._early = dict(other._early)
 
     def back(self, day: date, count: int) -> date:
         """The regular F&O trading day `count` of them before `day`."""

@@ -91,12 +91,13 @@ class Calendar:
     """Sessions, holidays, cut-offs and contract facts. `facts` holds the parsed files by name: holidays, sessions, contracts, and
     optionally overrides (the operator's) and assumed (given only for practice kinds and backtests)."""
 
-    def __init__(self, facts: Mapping[str, Facts]) -> None:
+    def __init__(self, facts: Mapping[str, Facts], roll_leads: tuple[int, int] = (1, 2)) -> None:
+        """`roll_leads` are Contracts' `leads`."""
         self.as_of: date = facts["sessions"]["as_of"]
         overrides, assumed = facts.get("overrides") or {}, facts.get("assumed") or {}
         self._read_holidays(facts["holidays"], overrides)
         self._read_sessions(facts["sessions"], overrides, assumed)
-        self.contracts = Contracts(facts["contracts"], self.regular_day)
+        self.contracts = Contracts(facts["contracts"], self.regular_day, roll_leads)
         self.monthly_expiry = self.contracts.monthly_expiry  # the same questions may be asked of the calendar itself
         self.future_expiry = self.contracts.future_expiry
         self.freeze = self.contracts.freeze
@@ -106,6 +107,7 @@ class Calendar:
 
     def become(self, other: "Calendar") -> None:
         """Take over all of `other`, for everybody who holds this calendar. One assignment: another thread sees the old facts or the new."""
+        other.contracts.chosen_like(self.contracts)
         self.__dict__ = dict(other.__dict__)
 
     # --- days -----------------------------------------------------------------------------------------------------------------

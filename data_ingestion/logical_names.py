@@ -63,7 +63,7 @@ def choose_expiry(name: OptionName, listed: Sequence[date], on: date, calendar: 
     """The expiry that the name means on `on`, of those `listed` (ascending); raises DataError with those there are."""
     contracts, root = calendar.contracts, name.root
     index = root in contracts.index_roots
-    live = [day for day in listed if day >= on and (index or on <= contracts.roll_day(root, day))]
+    live = [day for day in listed if day >= on and (index or on <= contracts.back(day, contracts.lead(root)))]
     months = [day for day in live if contracts.is_monthly(root, day, exchange=exchange_of(root))]
     wanted = months if name.term.startswith("MONTH") else live
     place = 1 if name.term.endswith("_NEXT") else 0

@@ -115,8 +115,8 @@ def instruments(options: argparse.Namespace) -> int:
     from runtime import instruments as doing
     from runtime import venue
 
-    if (options.action == "resolve") != bool(options.name):
-        raise ConfigError("`instruments resolve NAME` needs a name; `update` and `show` take none")
+    if (options.action in ("resolve", "roll-table")) != bool(options.name):
+        raise ConfigError("`instruments resolve NAME` and `roll-table NAME` need a name; `update` and `show` take none")
     state = _state(options)
     data: Any
     if options.action == "update":
@@ -124,6 +124,15 @@ def instruments(options: argparse.Namespace) -> int:
         data = doing.update(config, account, state, here)
     elif options.action == "show":
         data = doing.show(Path(options.config), state, options.broker)
+    elif options.action == "roll-table":
+        if options.start_day is None or options.end_day is None or options.start_day > options.end_day:
+            raise ConfigError(
+                "roll-table needs --from and --to, such as `instruments roll-table NIFTY_FUT --from 2026-01-01 --to 2026-06-30`"
+            )
+        from data_ingestion.intervals import kept_interval
+
+        source, minutes = options.source or options.broker, kept_interval(options.interval)
+        data = doing.roll_table(Path(options.config), state, options.name, options.start_day, options.end_day, source, minutes)
     else:
         on = options.on or venue.find(options.broker).clock.now().date()
         data = doing.resolve(Path(options.config), state, options.broker, options.name, on, options.price)
@@ -145,6 +154,7 @@ def fetch(options: argparse.Namespace) -> int:
         account=options.account,
         out=_path(options.out),
         continuous=options.continuous,
+        adjust=options.adjust or "",
         repair=options.repair,
         imported=_path(options.imported),
         symbols=_path(options.symbols),

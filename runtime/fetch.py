@@ -39,6 +39,7 @@ class FetchOptions:
     account: str | None = None
     out: Path | None = None
     continuous: bool = False
+    adjust: str = ""  # raw, back or ratio: a series stitched from the store
     repair: bool = False
     imported: Path | None = None
     symbols: Path | None = None
@@ -52,6 +53,8 @@ def fetch(options: FetchOptions, say: Say, *, progress: bool) -> dict[str, Any]:
         raise ConfigError(f"--from {options.start} is after --to {options.end}")
     suffix_of(options.out)
     minutes = kept_interval(options.interval)
+    if options.adjust:
+        return stitched(options, minutes)
     span = Span(_midnight(options.start), _midnight(options.end + timedelta(days=1)))
     session = _session(options)
     try:
@@ -73,6 +76,53 @@ def fetch(options: FetchOptions, say: Say, *, progress: bool) -> dict[str, Any]:
     notes = [*done.notes, *repaired, *_unsettled(span, done.span)]
     out = write(series.table(done.span), instrument.key, options.out, with_oi=instrument.expiry is not None) if options.out else None
     return _document(series, options, done, report, notes, out)
+
+
+def stitched(options: FetchOptions, minutes: int) -> dict[str, Any]:
+    """One series out of what the store has of each contract of a future's name, adjusted as asked; the `--json` document."""
+    from data_ingestion import logical_names, rollover
+    from data_ingestion.candle_store import table_of
+    from runtime.instruments import roll_rule
+
+    if not options.continuous or options.start is None or options.end is None:
+        raise ConfigError("--adjust says how the contracts of a continuous series are joined: give --continuous with it")
+    logical = logical_names.parse(options.name)
+    if not isinstance(logical, logical_names.FutureName):
+        raise DataError(f"{options.name!r} is no continuous series: give a future's name, such as NIFTY_FUT")
+    calendar, source = load_calendar(options.config), options.source or "zerodha"
+    store = CandleStore(options.state / "candles")
+    bars = rollover.stored(store, source, logical.root, calendar, options.start, options.end, minutes)
+    table = rollover.roll_table(bars, calendar, roll_rule(options.config), end=options.end)
+    adjust: Any = options.adjust
+    joined = rollover.continuous(bars, table, adjust)
+    if not joined:
+        raise DataError(
+            f"the store has no {interval_word(minutes)} candles from {source!r} of {', '.join(one.key for one in bars)}; fetch contracts "
+            "while they live, or bring a file in with `fetch --import`, and name it with --source import"
+        )
+    have = {bar.start.date() for bar in joined}
+    lacking = [one for one in _days(options.start, options.end) if calendar.regular_day("FO", one) and one not in have]
+    notes = [f"no candle of {len(lacking)} trading days: {', '.join(one.isoformat() for one in lacking[:5])}"] if lacking else []
+    out = write(table_of(joined), options.name, options.out, with_oi=True) if options.out else None
+    return {
+        "instrument": options.name,
+        "interval": interval_word(minutes),
+        "source": source,
+        "continuous": True,
+        "adjust": options.adjust,
+        "from": joined[0].start.isoformat(),
+        "to": joined[-1].at.isoformat(),
+        "candles": len(joined),
+        "rolls": rollover.document(table),
+        "version": rollover.version(table),
+        "whole": not lacking,
+        "notes": notes,
+        "out": out,
+    }
+
+
+def _days(start: date, end: date) -> list[date]:
+    return [start + timedelta(days=ahead) for ahead in range((end - start).days + 1)]
 
 
 def _session(options: FetchOptions) -> BareSession:

@@ -1,4 +1,4 @@
-"""The `instruments` command: fetch today's snapshot, list what is kept, resolve a name on a date."""
+"""The `instruments` command: fetch today's snapshot, list what is kept, resolve a name on a date, the table of a future's rolls."""
 
 import contextlib
 from datetime import date
@@ -9,12 +9,14 @@ from core.errors import DataError, NiyamError
 from core.market import Calendar
 from core.ports import InstrumentLookup
 from core.types import Account, Instrument
-from data_ingestion import logical_names
+from data_ingestion import logical_names, rollover
+from data_ingestion.candle_store import CandleStore
 from data_ingestion.instruments import InstrumentStore
+from data_ingestion.intervals import interval_word
 from data_ingestion.logical_names import PriceOf
 from runtime import state_folder
 from runtime.venue import Venue
-from utils.config_loader import Config, environment, load_calendar
+from utils.config_loader import Config, environment, load, load_calendar
 from utils.pacing import Budget
 
 FRESH = 7  # days: an older snapshot does not answer for a date; contracts and lots will have changed
@@ -77,6 +79,35 @@ def _by_rule(calendar: Calendar, name: str, on: date, price: PriceOf | None) -> 
         **_document(made, on, f"the calendar's expiry rules (no snapshot of that date){unchecked}"),
         "lot": lot,  # None: a stock's is only in the instruments of the day
     }
+
+
+def roll_table(config: Path, state: Path, name: str, start: date, end: date, source: str, interval: int) -> dict[str, Any]:
+    """The rolls of a future's name between two days: by the rule of the settings, with prices and open interest where the candle store has
+    both contracts from `source`. DataError for what is no future's name."""
+    calendar, rule = load_calendar(config), roll_rule(config)
+    logical = logical_names.parse(name)
+    if not isinstance(logical, logical_names.FutureName):
+        raise DataError(f"{name!r} does not roll: give a future's name, such as NIFTY_FUT or RELIANCE_FUT")
+    bars = rollover.stored(CandleStore(state / "candles"), source, logical.root, calendar, start, end, interval)
+    table = [point for point in rollover.roll_table(bars, calendar, rule, end=end) if point.day >= start]
+    unknown = [point.day.isoformat() for point in table if point.gap is None]
+    return {
+        "name": name,
+        "rule": rule.by,
+        "source": source,
+        "interval": interval_word(interval),
+        "from": start.isoformat(),
+        "to": end.isoformat(),
+        "rolls": rollover.document(table),
+        "version": rollover.version(table),
+        "without_prices": unknown,
+    }
+
+
+def roll_rule(config: Path) -> rollover.RollRule:
+    """The rule of settings.yaml."""
+    given = load(config).settings.rollover
+    return rollover.RollRule(given.rule, given.oi_from_days, given.time)
 
 
 def _document(instrument: Instrument, on: date, by: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def show(name: str, data: Any, console: Console | None = None) -> None:
         "journal": journal_table,
         "report": report_table,
         "check": check_table,
-        "instruments": plain_table,
+        "instruments": instruments_table,
         "fetch": fetch_table,
     }
     console.print(views[name](data))
@@ -205,6 +205,8 @@ def check_table(result: Row) -> Table:
 
 def fetch_table(data: Row) -> RenderableType:
     """One fetched series with what it lacks, or the series of an import."""
+    if "rolls" in data:
+        return rolls_table(data)
     if "series" in data:
         return Group(*(_candles({**data, **row}) for row in data["series"]))
     return _candles(data)
@@ -242,6 +244,21 @@ def _candles(data: Row) -> RenderableType:
     if counts["gap_days"] > len(report["gaps"]):
         gaps.caption = f"the first {len(report['gaps'])} of {counts['gap_days']} days"
     return Group(head, gaps)
+
+
+def instruments_table(data: Row | Sequence[Row]) -> RenderableType:
+    """Snapshots, one instrument, or a future's rolls."""
+    return rolls_table(data) if isinstance(data, Mapping) and "rolls" in data else plain_table(data)
+
+
+def rolls_table(data: Row) -> RenderableType:
+    """The rolls of a future's name, and what the series stitched by them is."""
+    table = _table("roll day", "from", "to", "by", "price", "new price", "gap", "ratio")
+    for row in data["rolls"]:
+        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.6f}"
+        gap = "-" if row["gap"] is None else f"{row['gap']:.2f}"
+        table.add_row(row["day"], row["old"], row["new"], row["by"], price(row["old_price"]), price(row["new_price"]), gap, ratio)
+    return Group(plain_table({name: value for name, value in data.items() if name not in ("rolls", "without_prices")}), table)
 
 
 def plain_table(data: Row | Sequence[Row]) -> Table:

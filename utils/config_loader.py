@@ -296,12 +296,24 @@ def _market(folder: Path, *, assumed: bool, overrides: bool) -> dict[str, dict[s
 
 def _calendar(folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> Calendar:
     try:
-        return Calendar(facts)
+        return Calendar(facts, _roll_leads(folder))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{folder / 'market'}: the market facts have not their usual form ({type(error).__name__}: {error}); restore "
             "the shipped files, and put corrections into overrides.yaml as its comments show"
         ) from error
+
+
+def _roll_leads(folder: Path) -> tuple[int, int]:
+    """settings.yaml's `rollover.index_days` and `.stock_days`; what is not there, or no number, is judged where the settings are."""
+    from utils.yaml_file import read
+
+    path = folder / "settings.yaml"
+    settings = read(path).value if path.exists() else None
+    given = settings.get("rollover") if isinstance(settings, dict) else None
+    found = [given.get(name) if isinstance(given, dict) else None for name in ("index_days", "stock_days")]
+    index, stock = (days if type(days) is int and 0 <= days <= 10 else usual for days, usual in zip(found, (1, 2), strict=True))
+    return index, stock
 
 
 def _facts(folder: Path, name: str) -> dict[str, Any]:

@@ -150,9 +150,17 @@ class SquareOff(_Section):
 
 
 class Rollover(_Section):
-    """When a carried future moves to the next month, on its last day as the near month."""
+    """When and how a carried future moves to the next month (docs/rollover.md). `index_days` and `stock_days` are trading days before the
+    expiry; `oi` rolls on the first of the last `oi_from_days` days before which the next month's open interest was the larger."""
 
     time: ClockTime
+    rule: Literal["days", "oi"] = "days"
+    index_days: Annotated[StrictInt, Field(ge=1, le=10)] = 1
+    stock_days: Annotated[StrictInt, Field(ge=1, le=10)] = 2
+    oi_from_days: Annotated[StrictInt, Field(ge=1, le=15)] = 5
+    max_slippage_pct: Annotated[Number, Field(gt=0, le=5)] = 0.5
+    attempts: Annotated[StrictInt, Field(ge=1, le=50)] = 6
+    physical_days: Annotated[StrictInt, Field(ge=1, le=10)] = 1
 
 
 class Orders(_Section):
