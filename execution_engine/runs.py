@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from itertools import islice
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from core.ports import Store
 from core.types import Instrument, Signal, View
 from execution_engine.buy_sell_logic import Size, SizingError, Target, quantity_for
-from strategies.base import Strategy
+from strategies import registry
+from strategies.base import Strategy, StrategySpec
+
+if TYPE_CHECKING:
+    from utils.config_schema import StrategySettings
 
 MOST_SIGNALS = 100  # of one strategy within one event
 
@@ -113,6 +117,46 @@ class Run(msgspec.Struct):
         if take_profit is None and self.take_profit_pct is not None:
             take_profit = price * (1 + sign * self.take_profit_pct / 100)
         return stop, take_profit
+
+
+def make_runs(
+    enabled: Mapping[str, "StrategySettings"], names: Mapping[str, Instrument], stop_pct: float | None
+) -> tuple[list[Run], list[str]]:
+    """A Run for each strategy object of these settings, not warmed up yet, and why a strategy has none today.
+
+    `names` are today's contracts; `stop_pct` is the account's protection for strategies that have no stop distance of their own.
+    """
+    runs, left_out = [], []
+    for name, settings in enabled.items():
+        traded = tuple(one for one in settings.instruments if one in names)
+        if not traded:
+            continue
+        legs = _legs(registry.get(settings.class_), settings)
+        if legs and len({names[one].key for one in traded}) != legs:
+            today = ", ".join(f"{one} ({names[one].key})" for one in traded)
+            left_out.append(f"{name} trades {legs} instruments at once, and today has {today}; it is not run")
+            continue
+        params = registry.params_of(settings.class_).parse(settings.params)
+        spec = StrategySpec(name, params, traded, settings.interval, settings.horizon)
+        for strategy in registry.build(settings.class_, spec):
+            own = (strategy.logical,) if strategy.logical is not None else traded
+            run = Run(strategy, Size(), {one: names[one] for one in own})
+            fit(run, settings, stop_pct)
+            runs.append(run)
+    return runs, left_out
+
+
+def fit(run: Run, settings: "StrategySettings", stop_pct: float | None) -> None:
+    """Give a Run its size and its default protection: they count for targets that are decided from here on."""
+    size = settings.size
+    run.size = Size(size.lots, size.quantity, size.capital, size.risk)
+    run.stop_pct = settings.risk.stop_pct or stop_pct
+    run.take_profit_pct = settings.risk.take_profit_pct
+
+
+def _legs(cls: type[Strategy], settings: "StrategySettings") -> int:
+    """How many different instruments a strategy over several at once must have to be run at all; 0: it serves each by itself."""
+    return (cls.legs or len(settings.instruments)) if cls.multi_instrument else 0
 
 
 def _number(value: object) -> bool:

@@ -18,10 +18,8 @@ from core.types import Bar, Instrument
 from data_ingestion.bars import bucket
 from data_ingestion.warmup import interleaved, warmup_bars
 from execution_engine.broker_worker import DATA, WorkerJob
-from execution_engine.buy_sell_logic import Size
-from execution_engine.runs import Run, StrategyError
-from strategies import registry as strategies
-from strategies.base import Strategy, StrategySpec
+from execution_engine.runs import Run, StrategyError, make_runs
+from strategies.base import Strategy
 
 if TYPE_CHECKING:
     from runtime.wiring import House
@@ -42,7 +40,7 @@ def waiting(house: "House", run: Callable[[], Result]) -> Result:
 
 def build_runs(house: "House", day: date, enabled: Mapping[str, "StrategySettings"], names: Mapping[str, Instrument]) -> list[Run]:
     """The strategies of the morning, warmed up and given back what they stored. Blocks until the history is there."""
-    runs, left_out = make_runs(house, enabled, names)
+    runs, left_out = make_runs(enabled, names, house.config.settings.protect.distance_pct)
     for why in left_out:
         house.alerts("warn", "Strategy left out", why)
     for run in runs:
@@ -53,36 +51,6 @@ def build_runs(house: "House", day: date, enabled: Mapping[str, "StrategySetting
             history = []
         _play(house, day, run, history, _stored(house, run.strategy))
     return runs
-
-
-def make_runs(house: "House", enabled: Mapping[str, "StrategySettings"], names: Mapping[str, Instrument]) -> tuple[list[Run], list[str]]:
-    """A Run for each strategy object, not warmed up yet, and why a strategy has none today."""
-    runs, left_out = [], []
-    for name, settings in enabled.items():
-        traded = tuple(one for one in settings.instruments if one in names)
-        if not traded:
-            continue
-        legs = _legs(strategies.get(settings.class_), settings)
-        if legs and len({names[one].key for one in traded}) != legs:
-            today = ", ".join(f"{one} ({names[one].key})" for one in traded)
-            left_out.append(f"{name} trades {legs} instruments at once, and today has {today}; it is not run")
-            continue
-        params = strategies.params_of(settings.class_).parse(settings.params)
-        spec = StrategySpec(name, params, traded, settings.interval, settings.horizon)
-        for strategy in strategies.build(settings.class_, spec):
-            own = (strategy.logical,) if strategy.logical is not None else traded
-            run = Run(strategy, Size(), {one: names[one] for one in own})
-            fit(house, run, settings)
-            runs.append(run)
-    return runs, left_out
-
-
-def fit(house: "House", run: Run, settings: "StrategySettings") -> None:
-    """Give a Run its size and its default protection: they count for targets that are decided from here on."""
-    size = settings.size
-    run.size = Size(size.lots, size.quantity, size.capital, size.risk)
-    run.stop_pct = settings.risk.stop_pct or house.config.settings.protect.distance_pct
-    run.take_profit_pct = settings.risk.take_profit_pct
 
 
 class Rebuild:
@@ -136,7 +104,7 @@ class Rebuild:
 
     def _fetch(self) -> tuple[Mapping[str, Instrument], list[tuple[Run, list[Bar]]], list[str]]:
         names = self._names()
-        runs, left_out = make_runs(self._house, self._enabled, names)
+        runs, left_out = make_runs(self._enabled, names, self._house.config.settings.protect.distance_pct)
         try:
             return names, [(run, _history(self._house, run, self._asked_at)) for run in runs], left_out
         except BrokerError as error:
@@ -164,11 +132,6 @@ def _identity(run: Run) -> tuple[str, str | None]:
 
 def _keys(run: Run) -> str:
     return "/".join(one.key for one in run.instruments.values())
-
-
-def _legs(cls: type[Strategy], settings: "StrategySettings") -> int:
-    """How many different instruments a strategy over several at once must have to be run at all; 0: it serves each by itself."""
-    return (cls.legs or len(settings.instruments)) if cls.multi_instrument else 0
 
 
 def _history(house: "House", run: Run, now: datetime) -> list[Bar]:
