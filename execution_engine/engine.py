@@ -86,6 +86,7 @@ class Engine:
         self.targets = Targets(store)
         self.signals: deque[Signal] = deque(maxlen=500)
         self.refusals: dict[tuple[str, str, str], tuple[str, int]] = {}  # (strategy, name, rule) -> (reason, count)
+        self._refusing: set[tuple[str, str, str]] = set()  # refusals in a row, of which the first is journalled
         self.late_events = 0
         self._books_every_s = books_every_s
         self._record = record
@@ -149,6 +150,7 @@ class Engine:
         if not resumed:
             self.targets.clear_intraday()
             self.refusals.clear()
+            self._refusing.clear()
         held = (position.instrument for position in self.portfolio.positions() if position.quantity)
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
@@ -323,6 +325,8 @@ class Engine:
                 break
             if not self._submit(verdict):
                 break
+            if self._refusing:
+                self._refusing = {key for key in self._refusing if key[:2] != (target.strategy, target.name)}
             if target.pending:
                 target.pending = False
                 self.targets.keep(target)
@@ -365,10 +369,11 @@ class Engine:
             self.targets.keep(target)
 
     def _refused(self, strategy: str, name: str, rule: str, reason: str) -> None:
-        """Refusals are journalled on change, counted otherwise."""
-        count = self.refusals.get((strategy, name, rule), ("", 0))[1]
-        self.refusals[strategy, name, rule] = (reason, count + 1)
-        if count == 0:
+        """Refusals are journalled on change (the first, and the first after an order went), counted otherwise."""
+        key = (strategy, name, rule)
+        self.refusals[key] = (reason, self.refusals.get(key, ("", 0))[1] + 1)
+        if key not in self._refusing:
+            self._refusing.add(key)
             self.store.journal(self.clock.now(), "refused", {"strategy": strategy, "name": name, "rule": rule, "reason": reason})
 
     def _latch(self, target: Target, why: str) -> None:
@@ -499,6 +504,8 @@ class Engine:
         if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
             self.gate.watch(self.world)
             self._take_breaches()
+            if self.gate.changed:
+                self.store.put("engine", "gate", self.gate.state())
             self.portfolio.sample(now)
         self.feed_watch.each_second()
 

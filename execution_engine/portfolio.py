@@ -19,6 +19,7 @@ import msgspec
 from core.events import Trade
 from core.types import Fill, Horizon, Instrument, Order, Position, Side
 from execution_engine.costs import Cost
+from execution_engine.trades import Trades
 
 EXTERNAL = "EXTERNAL"
 """The sub-account of what the account holds and we do not own (holdings, manual trades, other tools)."""
@@ -93,6 +94,7 @@ class Portfolio:
         self._open: set[str] = set()  # keys of instruments that some sub-account holds
         self._moved = True
         self._results: dict[str | None, tuple[int, int, int]] = {}  # of the day, by strategy (None: ours), until something moves
+        self.trades = Trades()
         self._lines: dict[str, _Line] = {}  # orders of this session
         self._seen: set[tuple[str, date, Side, str]] = set()  # trades of this session
         self._marks: dict[str, float] = {}
@@ -161,6 +163,7 @@ class Portfolio:
             holding = self._holding(strategy, instrument, product, Horizon.CARRY)
             self._move(holding, change, price)
             adjustments.append(Adjustment(strategy, instrument, product, change, price, at, why))
+        self.trades.agree(self.positions())
         return tuple(adjustments)
 
     def booked(self, order_id: str) -> int:
@@ -208,6 +211,7 @@ class Portfolio:
         self._touch()
         self._move(holding, fill.side.sign * fill.quantity, fill.price)
         self._digest.update(_digest_line(fill))
+        self.trades.book(fill)
 
     def _move(self, holding: _Holding, quantity: int, price: float) -> None:
         instrument = holding.instrument
@@ -459,8 +463,10 @@ class Portfolio:
             self._note_open(stored.instrument.key)
         for fill in fills:
             self._digest.update(_digest_line(fill))
+            self.trades.book(fill)
             if fill.at.date() == day:
                 self._recall(fill)
+        self.trades.agree(self.positions())
 
     def _recall(self, fill: Fill) -> None:
         """Know a fill of this session again: its trade, and how far its order has come."""

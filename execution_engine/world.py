@@ -203,6 +203,12 @@ class World:
     def strategies(self) -> Iterable[str]:
         return self.loaded
 
+    def trades_today(self, strategy: str) -> int:
+        return self._portfolio.trades.begun(strategy, self.now.date())
+
+    def trade_ended(self, strategy: str, *, losing: bool) -> datetime | None:
+        return self._portfolio.trades.ended(strategy, self.now.date(), losing=losing)
+
     def live_orders(self) -> Iterable[Order]:
         return self._desk.live()
 

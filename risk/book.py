@@ -92,6 +92,14 @@ class RiskBook(Protocol):
         """Names of the strategies that run on this account."""
         ...
 
+    def trades_today(self, strategy: str) -> int:
+        """Trades that it began today (risk/strategy_rules.py says what a trade is); survives restarts."""
+        ...
+
+    def trade_ended(self, strategy: str, *, losing: bool) -> datetime | None:
+        """When it last ended a trade today, or one with a net loss; None: it has not. Survives restarts."""
+        ...
+
     def live_orders(self) -> Iterable[Order]:
         """Our orders that are not terminal, UNKNOWN ones included."""
         ...

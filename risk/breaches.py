@@ -1,4 +1,4 @@
-"""Hard caps whose breach outlives the request: losses that lock for the day, and runaways that halt."""
+"""Hard caps whose breach outlives the request: losses and defended profits that lock for the day, and runaways that halt."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -30,21 +30,31 @@ class Breach(msgspec.Struct, frozen=True):
     flatten: bool = False
 
 
-class LossLocks:
+class _Locks:
+    """Scopes that are closed to entries for the rest of their day, each with why. They outlive a restart through `state`."""
+
+    def __init__(self, settings: RiskSettings) -> None:
+        self.settings = settings
+        self._locks: dict[str, tuple[date, str]] = {}
+
+    def _locked(self, scope: str, today: date) -> bool:
+        return scope in self._locks and self._locks[scope][0] == today
+
+    def today(self, day: date) -> dict[str, str]:
+        return {scope: why for scope, (locked, why) in self._locks.items() if locked == day}
+
+
+class LossLocks(_Locks):
     """A loss that reaches its limit ends entries of its scope for the rest of the day, whatever the result does afterwards.
 
     Locks are kept by scope, each with its day and why. A lock outlives a restart through `state` and ends with its day.
     """
 
-    def __init__(self, settings: RiskSettings) -> None:
-        self._settings = settings
-        self._locks: dict[str, tuple[date, str]] = {}
-
     def watch(self, book: RiskBook, strategies: Iterable[str]) -> list[Breach]:
         """Lock the account and these strategies where their loss has reached the limit; what is locked already is not said again."""
-        found = self._judge(ACCOUNT, book.day_pnl(), self._settings.max_daily_loss, book)
+        found = self._judge(ACCOUNT, book.day_pnl(), self.settings.max_daily_loss, book)
         for strategy in strategies:
-            limit = self._settings.loss_limit(strategy)
+            limit = self.settings.loss_limit(strategy)
             if limit is not None:
                 found += self._judge(strategy, book.strategy_pnl(strategy), limit, book)
         return found
@@ -58,10 +68,7 @@ class LossLocks:
         rule, who = ("daily_loss", "the account") if scope == ACCOUNT else ("strategy_loss", scope)
         reason = f"{who} is at {pnl:.2f} rupees today, the limit is {-limit:.2f}; entries are locked for the day"
         self._locks[scope] = (now.date(), reason)
-        return [Breach(now, rule, reason, None, scope, self._settings.flatten_on_loss)]
-
-    def _locked(self, scope: str, today: date) -> bool:
-        return scope in self._locks and self._locks[scope][0] == today
+        return [Breach(now, rule, reason, None, scope, self.settings.flatten_on_loss)]
 
     def of(self, strategy: str, today: date) -> tuple[str, str] | None:
         """The (rule, reason) that keeps this strategy out today, or None."""
@@ -71,14 +78,62 @@ class LossLocks:
             return "strategy_loss", self._locks[strategy][1]
         return None
 
-    def today(self, day: date) -> dict[str, str]:
-        return {scope: why for scope, (locked, why) in self._locks.items() if locked == day}
-
     def state(self) -> dict[str, Any]:
         return {scope: [day.isoformat(), why] for scope, (day, why) in self._locks.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._locks = {scope: (date.fromisoformat(day), why) for scope, (day, why) in state.items()}
+
+
+class ProfitLocks(_Locks):
+    """A strategy's profit of the day is defended from `lock_at` rupees on: when its net result is back at `lock_keep` per cent of the
+    day's best, its entries end for the day, and what it holds is closed.
+
+    The best result of the day is kept once it has reached `lock_at`; `changed` says that `state` is to be stored.
+    """
+
+    def __init__(self, settings: RiskSettings) -> None:
+        super().__init__(settings)
+        self._best: dict[str, tuple[date, float]] = {}
+        self.changed = False
+
+    def watch(self, book: RiskBook, strategies: Iterable[str]) -> list[Breach]:
+        found = []
+        for strategy in strategies:
+            limits = self.settings.of(strategy)
+            if limits.lock_at is None or self._locked(strategy, today := book.now.date()):
+                continue
+            pnl = book.strategy_pnl(strategy)
+            day, best = self._best.get(strategy, (today, 0.0))
+            best = best if day == today else 0.0
+            if pnl > best and pnl >= limits.lock_at:
+                best = pnl
+                self._best[strategy] = (today, best)
+                self.changed = True
+            if best < limits.lock_at or pnl > best * limits.lock_keep / 100:
+                continue
+            reason = (
+                f"{strategy} is at {pnl:.2f} rupees today after {best:.2f}: from {limits.lock_at:.2f} on {limits.lock_keep:g} per cent of "
+                "the best are kept; entries are locked for the day"
+            )
+            self._locks[strategy] = (today, reason)
+            self.changed = True
+            found.append(Breach(book.now, "profit_lock", reason, None, strategy, flatten=True))
+        return found
+
+    def of(self, strategy: str, today: date) -> tuple[str, str] | None:
+        """The (rule, reason) that keeps this strategy out today, or None."""
+        return ("profit_lock", self._locks[strategy][1]) if self._locked(strategy, today) else None
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "locks": {scope: [day.isoformat(), why] for scope, (day, why) in self._locks.items()},
+            "best": {strategy: [day.isoformat(), best] for strategy, (day, best) in self._best.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._locks = {scope: (date.fromisoformat(day), why) for scope, (day, why) in state["locks"].items()}
+        self._best = {strategy: (date.fromisoformat(day), best) for strategy, (day, best) in state["best"].items()}
 
 
 class Runaway:

@@ -10,6 +10,7 @@ from risk.book import RiskBook, exposure
 from risk.margin import required
 from risk.rules import OPENING, CircuitLimits, FreezeQuantity, LotMultiple, Reason, RequestRate, Rule, band, prices
 from risk.settings import RiskSettings
+from risk.strategy_rules import CoolDown, TradesToday
 
 
 class StateAllows(Rule):
@@ -307,6 +308,8 @@ ENTRY_RULES: tuple[Callable[[RiskSettings], Rule], ...] = (
     NotRestricted,
     WithinWindow,
     FreshData,
+    TradesToday,
+    CoolDown,
     LotMultiple,
     FreezeQuantity,
     OrderQuantity,

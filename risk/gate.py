@@ -5,7 +5,8 @@ Rules of the gate:
    what the strategy owns, and sanity caps hold. The opening leg of a ROLL is an entry in all but the clock: it passes the entry stop.
 2. A permanent refusal latches the key until the strategy wants something else; a temporary one (window, stale, rate, login, blind,
    frozen, paused, an order of our own in the way) is tried again at its next bar. A refused exit is always temporary.
-3. A loss that reaches its limit locks: entries of that scope are refused for the rest of the day (risk/breaches.py).
+3. A loss that reaches its limit, and a profit that falls back to what is to be kept of it, lock: entries of that scope are refused for
+   the rest of the day (risk/breaches.py).
 4. A runaway asks for HALTED. What the gate asks of the engine waits in `take_breaches()`: look there after every review.
 """
 
@@ -13,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, cast
 
+import msgspec
+
 from core.types import Approved, Instrument, Order, OrderRequest, Refused, TradingState
 from risk.book import RiskBook
-from risk.breaches import ACCOUNT, Breach, LossLocks, Runaway
+from risk.breaches import ACCOUNT, Breach, LossLocks, ProfitLocks, Runaway
 from risk.entry_rules import ENTRY_RULES
 from risk.rules import EXIT_RULES, OPENING, Rule, WellFormed, opens_roll, reduces
-from risk.settings import RiskSettings
+from risk.settings import RiskSettings, StrategyLimits
 
 __all__ = ["ACCOUNT", "Breach", "Gate"]
 
@@ -32,8 +35,16 @@ class Gate:
         self._entry: Sequence[Rule] = [make(settings) for make in ENTRY_RULES]
         self._exit: Sequence[Rule] = [make(settings) for make in EXIT_RULES]
         self._locks = LossLocks(settings)
+        self._profits = ProfitLocks(settings)
         self._runaway = Runaway(int(settings.orders_per_second * settings.runaway_factor))
         self._breaches: list[Breach] = []
+
+    def take_limits(self, strategies: Mapping[str, StrategyLimits]) -> None:
+        """Go by other limits of single strategies from now on. A lock of today stays; a limit that is reached already locks at once."""
+        self.settings = msgspec.structs.replace(self.settings, strategies=dict(strategies))
+        for rule in (self._well_formed, *self._entry, *self._exit):
+            rule.settings = self.settings
+        self._locks.settings = self._profits.settings = self.settings
 
     def review(self, request: OrderRequest, book: RiskBook) -> Approved | Refused:
         """Judge a new order."""
@@ -78,7 +89,9 @@ class Gate:
 
     def watch(self, book: RiskBook) -> None:
         """Look at the losses without a request; call it as prices move (once a second is enough)."""
-        self._breaches += self._locks.watch(book, book.strategies())
+        strategies = tuple(book.strategies())
+        self._breaches += self._locks.watch(book, strategies)
+        self._breaches += self._profits.watch(book, strategies)
 
     def take_breaches(self) -> list[Breach]:
         """What the gate asks of the engine since the last call; each breach is given once."""
@@ -89,19 +102,29 @@ class Gate:
 
     def locks(self, today: date) -> Mapping[str, str]:
         """Scopes locked today (a strategy's name, empty for the account) and why."""
-        return self._locks.today(today)
+        return {**self._profits.today(today), **self._locks.today(today)}
 
     def state(self) -> dict[str, Any]:
-        """The locks as JSON-able values; store them whenever breaches were taken."""
-        return {"locks": self._locks.state()}
+        """The locks as JSON-able values; store them whenever breaches were taken, and when `changed` says so."""
+        self._profits.changed = False
+        return {"locks": self._locks.state(), "profits": self._profits.state()}
+
+    @property
+    def changed(self) -> bool:
+        """Whether a best result of the day has moved since `state` was last asked for."""
+        return self._profits.changed
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave: a restart does not open a lock."""
         self._locks.restore(state["locks"])
+        if "profits" in state:  # earlier versions kept none
+            self._profits.restore(state["profits"])
 
     def _review_entry(self, request: OrderRequest, book: RiskBook, rules: Sequence[Rule]) -> Approved | Refused:
         self._breaches += self._locks.watch(book, (request.strategy,))
-        lock = self._locks.of(request.strategy, book.now.date())
+        self._breaches += self._profits.watch(book, (request.strategy,))
+        today = book.now.date()
+        lock = self._locks.of(request.strategy, today) or self._profits.of(request.strategy, today)
         if lock is not None:
             return Refused(request, lock[0], lock[1], permanent=True)
         if opens_roll(request, book):

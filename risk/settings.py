@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -33,6 +34,34 @@ class MarginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             _positive(f"margin.{name}", getattr(self, name))
 
 
+class StrategyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One strategy's own limits for a day; None: no such limit. They hold entries back; exits always pass."""
+
+    max_loss: float | None = None
+    """Rupees of its net loss (realised, unrealised, charges) that lock its entries."""
+    lock_at: float | None = None
+    """Rupees of net profit from which on the profit is defended; see `lock_keep`."""
+    lock_keep: float = 100.0
+    """Per cent of the day's best net result: falling back to it locks entries and closes what is held. 100: at `lock_at` itself."""
+    max_trades: int | None = None
+    """Trades begun in a day (risk/strategy_rules.py says what one is)."""
+    cooldown_minutes: float | None = None
+    """Minutes without a new trade after one that ended."""
+    cooldown_after: Literal["loss", "exit"] = "loss"
+    """Which end of a trade begins the pause: one with a net loss, or any."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_loss", "lock_at", "lock_keep", "max_trades", "cooldown_minutes"):
+            value = getattr(self, name)
+            if value is not None:
+                _positive(name, value)
+        if self.lock_keep > 100:
+            raise ValueError(f"lock_keep: {self.lock_keep!r} per cent of the best result is more than all of it")
+
+
+NO_LIMITS = StrategyLimits()
+
+
 class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every cap of one account. A cap is the largest value allowed: reaching it passes, exceeding it does not.
 
@@ -61,9 +90,9 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_daily_loss: float = 25_000.0
     """Rupees of the account's net loss (realised, unrealised and charges) today; entries are then locked for the day."""
     max_strategy_loss: float | None = None
-    """The same for each strategy that `strategy_max_loss` does not name; None: no limit of its own."""
-    strategy_max_loss: Mapping[str, float] = {}
-    """By strategy name: `risk.max_loss` of each config/strategies/*.yaml."""
+    """The same for each strategy that has no `max_loss` of its own; None: no limit."""
+    strategies: Mapping[str, StrategyLimits] = {}
+    """By strategy name: `risk` of each config/strategies/*.yaml."""
     flatten_on_loss: bool = True
     """Whether a loss lock also asks to close what the account (or the strategy) holds."""
 
@@ -86,14 +115,18 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if name == "strategy_max_loss":
-                for strategy, loss in value.items():
-                    _positive(f"strategy_max_loss.{strategy}", loss)
-            elif name not in ("flatten_on_loss", "check_margin", "margin") and not (name == "max_strategy_loss" and value is None):
+            if name not in ("flatten_on_loss", "check_margin", "margin", "strategies") and not (
+                name == "max_strategy_loss" and value is None
+            ):
                 _positive(name, value)
         if self.runaway_factor < 1:
             raise ValueError(f"runaway_factor: {self.runaway_factor!r} is below 1; exits may not have less room than entries")
 
     def loss_limit(self, strategy: str) -> float | None:
         """The strategy's own loss limit in rupees, None where it has none."""
-        return self.strategy_max_loss.get(strategy, self.max_strategy_loss)
+        own = self.of(strategy).max_loss
+        return self.max_strategy_loss if own is None else own
+
+    def of(self, strategy: str) -> StrategyLimits:
+        """The strategy's own limits."""
+        return self.strategies.get(strategy, NO_LIMITS)

@@ -23,6 +23,7 @@ from execution_engine.broker_worker import BrokerWorker, Worker
 from execution_engine.charges import Charges
 from execution_engine.control import Control
 from execution_engine.engine import Engine
+from execution_engine.limits import strategy_limits
 from execution_engine.manual_orders import ManualOrders
 from execution_engine.order_manager import OrderDesk
 from execution_engine.paper_broker import PaperBroker
@@ -294,5 +295,4 @@ def account_of(config: Config, name: str | None, broker: str | None) -> Account:
 
 def _risk(config: Config) -> RiskSettings:
     given = config.risk.model_dump()
-    losses = {name: one.risk.max_loss for name, one in config.strategies.items() if one.risk.max_loss is not None}
-    return RiskSettings(**{**given, "margin": MarginSettings(**given["margin"]), "strategy_max_loss": losses})
+    return RiskSettings(**{**given, "margin": MarginSettings(**given["margin"]), "strategies": strategy_limits(config.strategies)})

@@ -298,11 +298,28 @@ class Window(_Section):
         return self
 
 
+class LockProfit(_Section):
+    """Once the day's net result has reached `at` rupees, falling back to `keep` per cent of its best ends the day; 100: at `at` itself."""
+
+    at: Positive
+    keep: Percent = 100.0
+
+
+class CoolDown(_Section):
+    """No new trade for `minutes` after one that ended: `after` a net loss, or any `exit`."""
+
+    minutes: Annotated[Number, Field(gt=0, le=900)]
+    after: Literal["loss", "exit"] = "loss"
+
+
 class StrategyRisk(_Section):
-    """`max_loss`: rupees lost today that lock this strategy. `stop_pct` and `take_profit_pct` of the entry price serve a signal that
-    brings none of its own."""
+    """The strategy's own limits of a day (risk/settings.py explains each). `stop_pct` and `take_profit_pct` of the entry price serve a
+    signal that brings none of its own."""
 
     max_loss: Positive | None = None
+    lock_profit: LockProfit | None = None
+    max_trades: Count | None = None
+    cooldown: CoolDown | None = None
     stop_pct: Annotated[Number, Field(gt=0, le=50)] | None = None
     take_profit_pct: Annotated[Number, Field(gt=0, le=500)] | None = None
 

@@ -40,6 +40,9 @@ class FakeBook:
     sent: dict[float, int] = field(default_factory=dict)
     sent_today: int = 0
     margin: float | None = 10_000_000.0
+    begun: dict[str, int] = field(default_factory=dict)
+    ended: datetime | None = None
+    lost: datetime | None = None
 
     def frozen(self, instrument: Instrument) -> str | None:
         return self.frozen_keys.get(instrument.key)
@@ -85,6 +88,12 @@ class FakeBook:
 
     def strategies(self) -> list[str]:
         return sorted(self.pnls)
+
+    def trades_today(self, strategy: str) -> int:
+        return self.begun.get(strategy, 0)
+
+    def trade_ended(self, strategy: str, *, losing: bool) -> datetime | None:
+        return self.lost if losing else self.ended
 
     def live_orders(self) -> list[Order]:
         return list(self.orders)

@@ -83,7 +83,7 @@ def test_the_shipped_files_spell_out_the_schemas_defaults() -> None:
 
 
 def test_risk_yaml_has_exactly_the_caps_that_risk_knows() -> None:
-    assert set(Risk.model_fields) == set(RiskSettings.__struct_fields__) - {"strategy_max_loss"}
+    assert set(Risk.model_fields) == set(RiskSettings.__struct_fields__) - {"strategies"}
     assert set(Margin.model_fields) == set(MarginSettings.__struct_fields__)
     risk = load().risk.model_dump()
     assert RiskSettings(**{**risk, "margin": MarginSettings(**risk["margin"])}) == RiskSettings()

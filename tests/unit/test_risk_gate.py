@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.types import Approved, Order, OrderRequest, OrderState, OrderType, Purpose, Refused, Side, TradingState
 from risk.gate import Breach, Gate
-from risk.settings import MarginSettings, RiskSettings
+from risk.settings import MarginSettings, RiskSettings, StrategyLimits
 from tests.builders import DAY, NIFTY, RELIANCE, T0, make_order
 from tests.unit.risk_fakes import SETTINGS, FakeBook, entry, held, leave, settings
 
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_a_number_locks() -> None:
 
 
 def test_a_strategy_locks_alone_at_its_own_limit() -> None:
-    gate = Gate(settings(strategy_max_loss={"trend": 5_000.0}, max_strategy_loss=8_000.0))
+    gate = Gate(settings(strategies={"trend": StrategyLimits(max_loss=5_000.0)}, max_strategy_loss=8_000.0))
     book = FakeBook(pnls={"trend": -5_000.0, "other": -7_999.99})
     gate.watch(book)
     assert [(breach.rule, breach.strategy) for breach in gate.take_breaches()] == [("strategy_loss", "trend")]
@@ -83,7 +83,7 @@ def test_a_strategy_without_a_limit_of_its_own_never_locks() -> None:
 
 
 def test_a_strategy_just_inside_its_limit_goes_on() -> None:
-    gate = Gate(settings(strategy_max_loss={"trend": 5_000.0}))
+    gate = Gate(settings(strategies={"trend": StrategyLimits(max_loss=5_000.0)}))
     assert rule_of(gate.review(entry(), FakeBook(pnls={"trend": -4_999.99}))) is None
 
 
@@ -210,8 +210,10 @@ def test_a_cap_must_be_a_number_above_zero(name: str, value: object) -> None:
 def test_settings_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="runaway_factor"):
         RiskSettings(runaway_factor=0.99)
-    with pytest.raises(ValueError, match=r"strategy_max_loss\.trend"):
-        RiskSettings(strategy_max_loss={"trend": -5.0})
+    with pytest.raises(ValueError, match="max_loss"):
+        StrategyLimits(max_loss=-5.0)
+    with pytest.raises(ValueError, match="lock_keep"):
+        StrategyLimits(lock_at=1_000.0, lock_keep=101.0)
     with pytest.raises(ValueError, match=r"margin\.index_future"):
         MarginSettings(index_future=0.0)
     with pytest.raises(ValueError, match="max_strategy_loss"):

@@ -24,7 +24,7 @@ from core.types import (
 from risk.book import EntryWindow, exposure
 from risk.gate import Gate
 from risk.rules import WellFormed
-from risk.settings import RiskSettings
+from risk.settings import RiskSettings, StrategyLimits
 from tests.builders import DAY, NIFTY, RELIANCE, T0, make_order
 from tests.unit.risk_fakes import SETTINGS, FakeBook, entry, held, leave, settings
 
@@ -442,7 +442,7 @@ ADVERSE = [
 @pytest.mark.parametrize("purpose", [Purpose.EXIT, Purpose.PROTECT, Purpose.SQUARE_OFF, Purpose.ROLL])
 @pytest.mark.parametrize("fields", ADVERSE, ids=[str(one)[:40] for one in ADVERSE])
 def test_an_exit_passes_where_an_entry_may_not(fields: dict[str, Any], purpose: Purpose) -> None:
-    using = settings(strategy_max_loss={"trend": 5_000.0})
+    using = settings(strategies={"trend": StrategyLimits(max_loss=5_000.0)})
     assert verdict(entry(), FakeBook(**fields), using) is not None
     assert verdict(leave(purpose=purpose), held(**fields), using) is None
 
