@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": "trade again after pause, reduce-only or kill (`--confirm` after kill)",
     "reduce-only": "only orders that reduce a position",
     "square-off": "cancel our working orders and close what our strategies own, now",
+    "watch": "subscribe one more instrument of today for its ticks (`--stop`: no longer); what strategies use stays subscribed",
     "reload": "take up changed market files (config/market/overrides.yaml and its neighbours): judged first, a bad file changes nothing",
     "kill": "cancel and flatten what our ledger owns, then halt; the halt survives restarts until `resume --confirm`",
 }
@@ -135,6 +136,9 @@ def _order_flags(command: argparse.ArgumentParser) -> None:
     name = command.prog.rpartition(" ")[2]
     if name == "kill":
         command.add_argument("--whole-account", metavar="ID", help="also what our ledger does not own; type the account's id")
+    if name == "watch":
+        command.add_argument("name", metavar="NAME", help="NIFTY_FUT, RELIANCE, NFO:NIFTY26NOVFUT")
+        command.add_argument("--stop", action="store_true", help="give up what was watched by hand")
     if name == "resume":
         command.add_argument("--confirm", action="store_true", help="needed after kill: yes, trade again")
     _json_flag(command)

@@ -108,7 +108,10 @@ class Backoff:
 
 
 class Stream:
-    """A Feed over any transport. Two edge threads: `ACCOUNT/feed` receives, `ACCOUNT/feed-watch` minds silence and unconfirmed names."""
+    """A Feed over any transport. Two edge threads: `ACCOUNT/feed` receives, `ACCOUNT/feed-watch` minds silence and unconfirmed names.
+
+    `name` is for a connection beside the account's first (brokers/shards.py), such as `ACCOUNT/feed-2`.
+    """
 
     def __init__(
         self,
@@ -122,8 +125,9 @@ class Stream:
         capacity: int,
         patience: Patience | None = None,
         backoff: Backoff | None = None,
+        name: str = "",
     ) -> None:
-        self._name = f"{account}/feed"
+        self._name = name or f"{account}/feed"
         self._session = session
         self._clock = clock
         self._put = put

@@ -64,6 +64,16 @@ class Feed(Protocol):
         """The latest errors and messages that the broker sent as text."""
         ...
 
+    @property
+    def desired(self) -> frozenset[str]:
+        """Keys that are subscribed, or are to be with the next connection."""
+        ...
+
+    @property
+    def confirmed(self) -> frozenset[str]:
+        """Those of them that have ticked since their present connection was made."""
+        ...
+
 
 class HistoricalSource(Protocol):
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:

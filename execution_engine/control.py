@@ -2,23 +2,33 @@
 
 pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
 say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or
-`resume --confirm`, thaws what an anomaly froze. reload takes up the market's calendar files (runtime/reload.py).
+`resume --confirm`, thaws what an anomaly froze. watch subscribes one more instrument, or gives up one so watched. reload takes up the
+market's calendar files (runtime/reload.py).
 """
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from core.errors import DataError
 from core.events import Command
-from core.types import TradingState
+from core.types import Instrument, TradingState
 from execution_engine.engine import Engine
 from execution_engine.manual_orders import ManualOrders
 from execution_engine.portfolio import EXTERNAL
 
 PATIENCE = timedelta(seconds=60)
 Answer = Callable[[str, bool, str, Any], None]  # command id, ok, text, data
+
+
+class Market(Protocol):
+    """What today's names mean, and which instruments tick."""
+
+    def resolve(self, name: str) -> Instrument: ...
+    def watch(self, instrument: Instrument) -> None: ...
+    def unwatch(self, instrument: Instrument) -> None: ...
 
 
 class _Waiting(msgspec.Struct):
@@ -37,6 +47,7 @@ class Control:
         self._answer = answer
         self._waiting: list[_Waiting] = []
         self.by_hand: ManualOrders | None = None  # None: no orders by hand are taken
+        self.market: Market | None = None  # None: nothing can be watched
         self.reload: Callable[[Engine, Command], tuple[bool, str]] | None = None  # takes up changed files: whether it did, and a text
 
     def handle(self, engine: Engine, command: Command) -> None:
@@ -50,6 +61,8 @@ class Control:
         }
         if self.by_hand is not None:
             handlers = {**handlers, "order": self.by_hand.take}
+        if self.market is not None:
+            handlers = {**handlers, "watch": self._watch}
         if self.reload is not None:
             handlers = {**handlers, "reload": self._reload}
         handler = handlers.get(command.name)
@@ -115,6 +128,18 @@ class Control:
         thawed = sorted(engine.desk.frozen)
         engine.desk.frozen.clear()
         self._answer(command.id, True, f"acknowledged: {', '.join(thawed) or 'nothing was frozen by an anomaly'}", {"thawed": thawed})
+
+    def _watch(self, engine: Engine, command: Command) -> None:
+        assert self.market is not None
+        name, stop = str(command.arguments.get("name")), bool(command.arguments.get("stop"))
+        try:
+            instrument = self.market.resolve(name)
+        except DataError as error:
+            self._answer(command.id, False, str(error), None)
+            return
+        (self.market.unwatch if stop else self.market.watch)(instrument)
+        text = f"{instrument.key} is no longer watched by hand" if stop else f"{instrument.key} is watched for the rest of the day"
+        self._answer(command.id, True, f"{text}; strategies keep what is theirs", {"instrument": instrument.key})
 
     def _reload(self, engine: Engine, command: Command) -> None:
         assert self.reload is not None

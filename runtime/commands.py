@@ -86,6 +86,8 @@ def order(options: argparse.Namespace) -> int:
         arguments["whole_account"] = options.whole_account
     if getattr(options, "confirm", False):
         arguments["confirm"] = True
+    if options.command == "watch":
+        arguments = {"name": options.name, "stop": options.stop}
     folder = _current(_state(options))
     answer = control.ask(folder.control_socket, options.command, arguments, timeout=OUTCOME)
     if options.json:

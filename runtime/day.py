@@ -13,6 +13,7 @@ from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
 from core.types import IST, PRACTICE_KINDS, Instrument, SessionState
 from data_ingestion.recorder import Recorder
+from data_ingestion.subscriptions import Subscriptions
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.world import Window
 from runtime.rebuild import build_runs, waiting
@@ -141,10 +142,12 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     engine.world.open_day(names)  # before the warm-up: strategies over several instruments resolve their names in it
     runs = build_runs(house, day, enabled, names)
     held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
-    watched = {one.key: one for one in (*names.values(), *held, *([engine.world.canary] if engine.world.canary else []))}
     engine.open_day(day, runs, names, resumed=resumed)
     house.feed = house.make_feed()
-    house.feed.subscribe(watched.values())
+    house.subscriptions = Subscriptions(house.feed)
+    house.subscriptions.want("strategies", names.values())
+    house.subscriptions.want("positions", held)
+    house.subscriptions.want("canary", [engine.world.canary] if engine.world.canary else [])
     house.feed.start()
     logger.info("the day is open: {} with {}", day, ", ".join(f"{run.strategy.name} on {'/'.join(run.instruments)}" for run in runs))
 

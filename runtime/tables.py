@@ -83,6 +83,11 @@ def status_table(status: Row) -> Table:
     age = feed.get("age_s")
     heard = "no tick yet" if age is None else f"last tick {age:.0f} s ago"
     table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, {heard}, {stale}")
+    ledger = feed.get("subscriptions") or {}
+    if ledger.get("waiting"):
+        table.add_row(
+            "subscriptions", f"{ledger['confirmed']} of {ledger['desired']} have ticked; waiting: {', '.join(ledger['waiting'][:5])}"
+        )
     if unused := _unused(feed.get("counts") or {}):
         table.add_row("ticks left out", unused)
     table.add_row("orders", ", ".join(f"{count} {state}" for state, count in sorted((status.get("orders") or {}).items())) or "none")

@@ -18,6 +18,7 @@ from core.types import PRACTICE_KINDS, Account, AccountKind, Horizon, Instrument
 from data_ingestion.bars import BarBuilder
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.recorder import Recorder
+from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tick_filter import TickFilter
 from execution_engine.broker_worker import BrokerWorker, Worker
 from execution_engine.charges import Charges
@@ -119,18 +120,25 @@ class House:
     bars: BarBuilder
     tick_filter: TickFilter
     feed: Feed | None = None
+    subscriptions: Subscriptions | None = None
 
     def resolve(self, name: str) -> Instrument:
         """What a name means today; DataError names the nearest."""
         return self.lookup().resolve(name, self.clock.now().date())
 
-    def watch(self, instrument: Instrument) -> None:
-        """Subscribe one more instrument for the rest of the day."""
-        if self.feed is not None:
-            self.feed.subscribe([instrument])
+    def watch(self, instrument: Instrument, owner: str = "by hand") -> None:
+        """Subscribe one more instrument, for the rest of the day or until its owner releases it."""
+        if self.subscriptions is not None:
+            self.subscriptions.want(owner, [instrument])
+
+    def unwatch(self, instrument: Instrument, owner: str = "by hand") -> None:
+        """This owner needs its ticks no more; it stays subscribed for others."""
+        if self.subscriptions is not None:
+            self.subscriptions.release(owner, [instrument])
 
     def losses(self) -> dict[str, Any]:
-        """What of the feed was not used: `counts` by place and reason (`wire`: of the day's connection), and the broker's latest texts."""
+        """What of the feed was not used: `counts` by place and reason (`wire`: of the day's connection), the broker's latest texts,
+        and what is subscribed."""
         counts = {
             "wire": self.feed.counts if self.feed is not None else {},
             "quarantined": dict(self.tick_filter.counts),
@@ -138,7 +146,11 @@ class House:
             "outside_session": self.bars.outside,
             "dropped_ticks": self.inbox.dropped_ticks,
         }
-        return {"counts": counts, "texts": list(self.feed.texts) if self.feed is not None else []}
+        return {
+            "counts": counts,
+            "texts": list(self.feed.texts) if self.feed is not None else [],
+            "subscriptions": self.subscriptions.ledger() if self.subscriptions is not None else {},
+        }
 
 
 class RecorderSlot:
@@ -275,6 +287,7 @@ def build(
     )
     world.feed_losses = house.losses
     control.by_hand = ManualOrders(answer, house)
+    control.market = house
     return house, control
 
 

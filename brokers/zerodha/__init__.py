@@ -57,18 +57,24 @@ def _feed(
     *,
     stale_after_s: float = 5.0,
 ) -> Feed:
+    from brokers.shards import Shards
     from brokers.stream import Patience, SocketTransport, Stream, Transport
     from brokers.zerodha.session import ZerodhaSession
     from brokers.zerodha.wire import KiteDialect
 
     api_key = cast(ZerodhaSession, session).api_key
-    way: Transport = SocketTransport(clock, f"{account}/feed", KiteDialect(endpoints.stream, api_key, lookup))
-    if transport == "kiteticker":
-        from brokers.zerodha.kiteticker import TickerTransport
-
-        way = TickerTransport(clock, endpoints.stream, api_key, lookup)
     patience = Patience(silence=stale_after_s)
-    return Stream(account, session, clock, put, in_hours, way, capacity=SPEC.instruments_per_stream, patience=patience)
+
+    def stream(place: int, put: Put) -> Stream:
+        name = f"{account}/feed" if place == 0 else f"{account}/feed-{place + 1}"
+        way: Transport = SocketTransport(clock, name, KiteDialect(endpoints.stream, api_key, lookup))
+        if transport == "kiteticker":
+            from brokers.zerodha.kiteticker import TickerTransport
+
+            way = TickerTransport(clock, endpoints.stream, api_key, lookup)
+        return Stream(account, session, clock, put, in_hours, way, capacity=SPEC.instruments_per_stream, patience=patience, name=name)
+
+    return Shards(stream, put, capacity=SPEC.instruments_per_stream, most=SPEC.streams)
 
 
 def _rows(dump: bytes) -> InstrumentRows:
@@ -83,6 +89,7 @@ SPEC = Spec(
     limits=LIMITS,
     tag_length=20,
     instruments_per_stream=3000,
+    streams=3,  # Kite Connect v3, WebSocket streaming: 3000 instruments on one connection, 3 connections for one api_key
     modifications_per_order=25,
     historical_caps=mapping.HISTORICAL_CAPS,
     make_session=_session,

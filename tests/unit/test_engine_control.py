@@ -4,12 +4,13 @@ from datetime import timedelta
 
 import msgspec
 
+from core.errors import DataError
 from core.events import Books, Command, FeedStatus, Funds, Trade
-from core.types import Horizon, OrderState, Purpose, Side, TradingState
+from core.types import Horizon, Instrument, OrderState, Purpose, Side, TradingState
 from execution_engine import snapshots
 from execution_engine.targets import Targets
 from tests.fakes import MemoryStore
-from tests.harness import FUTURE, Harness
+from tests.harness import FUTURE, SHARE, Harness
 
 
 def tell(it: Harness, name: str, **arguments: object) -> None:
@@ -28,6 +29,39 @@ def test_an_unknown_command_is_answered_with_those_there_are() -> None:
     ok, text = answer(it)
     assert not ok
     assert "square-off" in text
+
+
+class WatchedMarket:
+    """Names of today, and who asked for ticks of what."""
+
+    def __init__(self) -> None:
+        self.watched: set[str] = set()
+
+    def resolve(self, name: str) -> Instrument:
+        if name != "RELIANCE":
+            raise DataError(f"{name!r} is not in the instruments of today; did you mean NSE:RELIANCE?")
+        return SHARE
+
+    def watch(self, instrument: Instrument) -> None:
+        self.watched.add(instrument.key)
+
+    def unwatch(self, instrument: Instrument) -> None:
+        self.watched.discard(instrument.key)
+
+
+def test_an_instrument_is_watched_and_given_up_by_command() -> None:
+    desk, market = Harness(), WatchedMarket()
+    desk.control.market = market
+    desk.engine.process(Command(desk.clock.now(), "1", "watch", {"name": "RELIANCE"}))
+    assert market.watched == {SHARE.key}
+    desk.engine.process(Command(desk.clock.now(), "2", "watch", {"name": "RELIANC"}))
+    desk.engine.process(Command(desk.clock.now(), "3", "watch", {"name": "RELIANCE", "stop": True}))
+    assert market.watched == set()
+    assert [(ok, text.split(";")[1].strip()) for _, ok, text, _ in desk.answers] == [
+        (True, "strategies keep what is theirs"),
+        (False, "did you mean NSE:RELIANCE?"),
+        (True, "strategies keep what is theirs"),
+    ]
 
 
 def test_square_off_answers_at_once_when_there_is_nothing_to_do() -> None:

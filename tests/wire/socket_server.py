@@ -30,7 +30,8 @@ class Peer:
 
     def send(self, payload: bytes | str) -> None:
         opcode, raw = (0x82, payload) if isinstance(payload, bytes) else (0x81, payload.encode())
-        length = bytes([len(raw)]) if len(raw) < 126 else b"\x7e" + struct.pack(">H", len(raw))
+        size = len(raw)
+        length = bytes([size]) if size < 126 else b"\x7e" + struct.pack(">H", size) if size < 65_536 else b"\x7f" + struct.pack(">Q", size)
         self.wire.sendall(bytes([opcode]) + length + raw)
 
     def drop(self) -> None:
