@@ -4,6 +4,7 @@ A broker's simulator says how it answers, what its refusals look like and what i
 """
 
 import gzip
+import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from simulators.faults import MARKET, REQUEST, Fault, Faults
 from simulators.streams import Streams
-from simulators.wire import Connection, Request, Response
+from simulators.wire import Connection, Request, Response, dump
 from simulators.world import World
 
 LOG_LENGTH = 100_000
@@ -166,6 +167,8 @@ class Simulator:
             case "truncated_dump":
                 body = gzip.decompress(response.body) if "Content-Encoding" in response.headers else response.body
                 return Response(200, body[: int(len(body) * float(values["fraction"]))], response.content_type)
+            case "short_history":
+                return _shortened(response, int(values["candles"]))
         return response
 
     def _note(self, request: Request, response: Response, now: datetime, struck: Sequence[Fault]) -> None:
@@ -209,6 +212,15 @@ class Simulator:
         changes = self.world.take_changes()
         if changes:
             self.streams.tell(changes, self._order_number, now)
+
+
+def _shortened(response: Response, most: int) -> Response:
+    """A candle answer with its first rows alone: its `data`, or the `candles` in it, is the list of them."""
+    told = json.loads(response.body)
+    holder, name = (told["data"], "candles") if isinstance(told.get("data"), dict) else (told, "data")
+    if isinstance(holder.get(name), list):
+        holder[name] = holder[name][:most]
+    return replace(response, body=dump(told))
 
 
 def html(status: int) -> Response:

@@ -44,6 +44,7 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "no_permission": (REQUEST, {}, "403 PermissionException: the plan lacks this call"),
     "lagging_book": (REQUEST, {"seconds": 5.0}, "orders and trades are answered as they stood `seconds` ago"),
     "truncated_dump": (REQUEST, {"fraction": 0.5}, "the instrument file ends in the middle of a row"),
+    "short_history": (REQUEST, {"candles": 100}, "candles end after so many, without a word"),
     "kill_token": (
         REQUEST,
         {},
