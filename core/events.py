@@ -115,6 +115,18 @@ class Books(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class History(msgspec.Struct, frozen=True):
+    """The broker's candles of `start` to `end`, asked for because the feed had missed them. `error`: why there is no answer."""
+
+    at: datetime
+    instrument: Instrument
+    interval: int
+    start: datetime
+    end: datetime
+    bars: tuple[Bar, ...] = ()
+    error: str = ""
+
+
 class FeedStatus(msgspec.Struct, frozen=True):
     """The feed's connection changed: `connected` False also while it is backing off. `attempt` counts tries since one last lived."""
 
@@ -151,7 +163,7 @@ class Command(msgspec.Struct, frozen=True):
     arguments: Mapping[str, Any] = {}
 
 
-Event = Tick | Bar | OrderUpdate | Reply | Books | FeedStatus | SessionStatus | Timer | Command
+Event = Tick | Bar | OrderUpdate | Reply | Books | History | FeedStatus | SessionStatus | Timer | Command
 
 RANKS: Mapping[type, int] = {
     SessionStatus: 0,
@@ -161,6 +173,7 @@ RANKS: Mapping[type, int] = {
     Books: 4,
     Tick: 5,
     Bar: 6,
+    History: 6,
     Timer: 7,
     Command: 8,
 }

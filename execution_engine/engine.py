@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from core.errors import StoreError
-from core.events import Books, Command, Event, FeedStatus, OrderUpdate, Reply, SessionStatus, Timer
+from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, Reply, SessionStatus, Timer
 from core.ports import Bars, Clock, Executor, Store, TickGate
 from core.types import (
     Account,
@@ -69,6 +69,7 @@ class Engine:
         record: Callable[[Event], None],
         horizon_of: Callable[[str], Horizon],
         commands: Callable[["Engine", Command], None],
+        on_history: Callable[[History], None] = lambda history: None,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -134,6 +135,7 @@ class Engine:
             Reply: self._on_reply,
             OrderUpdate: self._on_update,
             Books: self._on_books,
+            History: on_history,
             FeedStatus: self.feed_watch.on_status,
             SessionStatus: self._on_session,
             Timer: lambda timer: None,

@@ -1,12 +1,17 @@
 """Who hears what: each event goes to the strategies that asked for its kind and instrument, and what they say comes back as signals.
 
+A bar that was missed and is heard late (`gap`, more than ten seconds after its close) may only reduce: an exit is carried out now, an
+entry waits for a live bar that says it again, and a turn-round becomes flat. Nor is a refused entry tried again on such a bar.
+
 A strategy that does what no strategy may do (runs.py) is stopped: nobody listens to it until the next day or start, and what it holds
 is closed.
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from core.ports import Bars, Clock, Store
 from core.types import Bar, Fill, Purpose, Signal, Tick, View
@@ -15,6 +20,8 @@ from execution_engine.order_manager import Alert
 from execution_engine.runs import Run, StrategyError
 from execution_engine.targets import Targets
 from execution_engine.world import World
+
+LATE = timedelta(seconds=10)
 
 
 class Hearing:
@@ -68,9 +75,10 @@ class Hearing:
             self._hear(run, run.strategy.tick, tick)
 
     def on_bar(self, bar: Bar) -> None:
+        late = bar.gap and self._clock.now() - bar.at > LATE
         for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
-            self._hear(run, run.strategy.bar, bar)
-            for target in self._targets.pending(run.strategy.name, bar.instrument):
+            self._hear(run, run.strategy.bar, bar, late)
+            for target in self._targets.pending(run.strategy.name, bar.instrument) if not late else ():
                 self._act(target)
             self._save_state(run)
 
@@ -81,7 +89,7 @@ class Hearing:
                 self._hear(run, run.strategy.fill, fill)
                 self._save_state(run)
 
-    def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill) -> None:
+    def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill, late: bool = False) -> None:
         if run.stopped:
             return
         try:
@@ -90,7 +98,18 @@ class Hearing:
             self._stop(run, str(error))
             return
         for signal in signals:
-            self._take_signal(run, signal)
+            self._take_signal(run, self._reduced(signal) if late else signal)
+
+    def _reduced(self, signal: Signal) -> Signal:
+        """As much of a late signal as reduces what its key wants now."""
+        old = self._targets.get(signal.strategy, signal.name)
+        wanted = old.raw if old is not None and old.instrument.key == signal.instrument.key else 0.0
+        target = max(min(signal.target, wanted), 0.0) if wanted > 0 else min(max(signal.target, wanted), 0.0)
+        if target == signal.target:
+            return signal
+        told = {"strategy": signal.strategy, "name": signal.name, "target": signal.target, "taken_as": target, "why": signal.why}
+        self._store.journal(self._clock.now(), "late_signal", told)
+        return msgspec.structs.replace(signal, target=target, why=f"{signal.why} (a late bar only reduces)".strip())
 
     def _save_state(self, run: Run) -> None:
         if not run.stopped:

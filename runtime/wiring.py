@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from loguru import logger
@@ -10,17 +11,18 @@ from loguru import logger
 from brokers import registry
 from brokers.spec import Endpoints, Session, Spec
 from core.clock import GrantedClock, SystemClock
-from core.errors import ConfigError, DataError, StoreError
-from core.events import Event
+from core.errors import BrokerError, ConfigError, DataError, StoreError
+from core.events import Event, History
 from core.market import Calendar
 from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, Notifier
-from core.types import PRACTICE_KINDS, Account, AccountKind, Horizon, Instrument, Side
+from core.types import PRACTICE_KINDS, Account, AccountKind, Bar, Horizon, Instrument, Side
+from data_ingestion.backfill import GapFiller, candles_between
 from data_ingestion.bars import BarBuilder
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.recorder import Recorder
 from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tick_filter import TickFilter
-from execution_engine.broker_worker import BrokerWorker, Worker
+from execution_engine.broker_worker import DATA, BrokerWorker, Worker
 from execution_engine.charges import Charges
 from execution_engine.control import Control
 from execution_engine.engine import Engine
@@ -242,6 +244,21 @@ def build(
     recorder = RecorderSlot()
     control = Control(answer)
     bars, tick_filter, chase = BarBuilder(calendar), TickFilter(), config.settings.orders
+    downloads = Worker(f"{account.name}/downloads", clock, inbox.poke)
+
+    def ask(instrument: Instrument, interval: int, start: datetime, end: datetime) -> None:
+        def fetch() -> None:
+            found: tuple[Bar, ...] = ()
+            why = ""
+            try:
+                found = candles_between(data, calendar, instrument, interval, start, end)
+            except (BrokerError, DataError) as error:
+                why = str(error)
+            inbox.put([History(clock.now(), instrument, interval, start, end, found, why)], downloads.name)
+
+        downloads.submit(DATA, fetch)
+
+    filler = GapFiller(bars, calendar, ask, lambda kind, facts: store.journal(clock.now(), kind, facts), alerts)
     engine = Engine(
         account=account,
         clock=clock,
@@ -251,7 +268,7 @@ def build(
         portfolio=portfolio,
         gate=Gate(caps),
         world=world,
-        bars=bars,
+        bars=filler,
         tick_gate=tick_filter,
         alert=alerts,
         ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s),
@@ -259,6 +276,7 @@ def build(
         record=recorder.append,
         horizon_of=spec.horizon_of,
         commands=control.handle,
+        on_history=filler.answered,
     )
     house = House(
         account=account,
@@ -274,7 +292,7 @@ def build(
         data=data,
         executor=executor,
         broker_worker=broker_worker,
-        downloads=Worker(f"{account.name}/downloads", clock, inbox.poke),
+        downloads=downloads,
         make_feed=make_feed,
         lookup=lookup,
         instruments=InstrumentStore(run.instruments, calendar, account.broker),

@@ -132,6 +132,19 @@ def test_what_is_no_evidence_changes_nothing(stage: Stage, undisturbed: str, scr
     assert not [title for level, title in stage.alerts() if level == "page"]
 
 
+def test_minutes_missed_in_an_outage_are_filled_from_history_and_nothing_late_is_entered(stage: Stage) -> None:
+    daemon = played(stage, [fault("drop_socket", {"after": "14:50:20", "before": "14:54:00"}, count=0)])
+    assert closed(stage) == [], daemon.said
+    filled = [entry for entry in stage.journal("gap_filled") if entry["instrument"] == "NFO:NIFTY26NOVFUT" and entry["at"] > f"{DAY}T14:50"]
+    bars = sum(entry["bars"] for entry in filled)
+    assert bars >= 4
+    assert (filled[0]["from"][11:16], filled[-1]["to"][11:16]) == ("14:50", f"14:{50 + bars}")  # without a hole, nothing twice
+    down = [(entry["at"], entry["connected"]) for entry in stage.journal("feed")]
+    assert any(not connected for _, connected in down)
+    late = [entry["at"][11:16] for entry in stage.journal("intent") if "14:51" <= entry["at"][11:16] < "14:54"]
+    assert late == [], "an entry was decided by a bar of the outage"
+
+
 def test_partial_fills_are_booked_as_they_come_and_completed_or_latched(stage: Stage) -> None:
     stage.strategy.write_text(BUSY.replace("lots: 1", "lots: 2"), encoding="utf-8")
     stage.configure("risk.yaml", "max_order_value: 3000000", "max_order_value: 9000000")
