@@ -42,7 +42,7 @@ class Target(msgspec.Struct):
 
     `latched` means the key acts no more until the strategy gives a different target; `pending` that a temporary refusal is to be
     retried at the strategy's next bar; `closing` that what is held goes before `wanted` counts. `purpose` is what its reducing orders
-    are for (an exit, a square-off).
+    are for (an exit, a square-off); with ROLL it is a leg of a roll, whichever way it goes.
     """
 
     strategy: str
@@ -172,7 +172,7 @@ def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int,
     if quote.last <= 0:
         return Plan(waiting="a first price")
     price = capped_price(side, target.instrument, quote, cap_pct)
-    purpose = target.purpose if reducing else Purpose.ENTRY
+    purpose = target.purpose if reducing or target.purpose is Purpose.ROLL else Purpose.ENTRY
     parts = islice(slices(target.instrument, quantity), MOST_SLICES)
     return Plan(send=tuple(_request(target, side, part, price, purpose, now) for part in parts))
 

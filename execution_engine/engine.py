@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from core.errors import StoreError
 from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, Reply, SessionStatus, Timer
 from core.ports import Bars, Clock, Executor, Store, TickGate
@@ -37,6 +39,7 @@ from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder, PriceLadder
 from execution_engine.reconciliation import Reconciliation
+from execution_engine.rollover import Rolls, RollSettings, Switch
 from execution_engine.runs import Run
 from execution_engine.square_off import SquareOff
 from execution_engine.targets import Targets
@@ -70,6 +73,7 @@ class Engine:
         horizon_of: Callable[[str], Horizon],
         commands: Callable[["Engine", Command], None],
         on_history: Callable[[History], None] = lambda history: None,
+        rolls: RollSettings | None = None,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -107,10 +111,23 @@ class Engine:
             refused=self._refused,
             cancel=self._cancel_and_replan,
         )
+        self.rolls = Rolls(
+            rolls or RollSettings(),
+            clock=clock,
+            timers=self.timers,
+            store=store,
+            desk=desk,
+            portfolio=portfolio,
+            targets=self.targets,
+            world=world,
+            alert=alert,
+            engine=self,
+        )
         self.hearing = Hearing(
             clock=clock,
             store=store,
             world=world,
+            view=self.rolls.seen,
             targets=self.targets,
             alert=alert,
             take_signal=self.take_signal,
@@ -144,8 +161,17 @@ class Engine:
 
     # --- the day ------------------------------------------------------------------------------------------------------------------
 
-    def open_day(self, day: date, runs: Iterable[Run], names: Mapping[str, Instrument], *, resumed: bool) -> None:
-        """Take up the day: strategies warmed up, names resolved. `resumed`: an earlier process already traded this day."""
+    def open_day(
+        self,
+        day: date,
+        runs: Iterable[Run],
+        names: Mapping[str, Instrument],
+        *,
+        resumed: bool,
+        switches: Mapping[str, Switch] | None = None,
+    ) -> None:
+        """Take up the day: strategies warmed up, names resolved. `resumed`: an earlier process already traded this day. `switches` are
+        the futures' names whose contract changes today or may have changed since a position was opened."""
         now = self.clock.now()
         self.hearing.listen(runs, self.bars, now)
         self.world.open_day(names)
@@ -156,6 +182,7 @@ class Engine:
         held = (position.instrument for position in self.portfolio.positions() if position.quantity)
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
+        self.rolls.open_day(day, switches or {})
         for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
             self.exits.look_again(target)
         self.hearing.stop_failed()
@@ -168,6 +195,7 @@ class Engine:
         """The last session of the day is over: nothing fires any more until the next `open_day`."""
         for name in ("second", "books", "ladder", "bars", "evidence"):
             self.timers.cancel(name)
+        self.rolls.close_day(day)
         now = self.clock.now()
         self.portfolio.sample(now)
         rounds = self.square_off.rounds()
@@ -258,6 +286,10 @@ class Engine:
         if nonsense:
             self._refused(run.strategy.name, str(signal.name), "signal", nonsense)
             return
+        now_said = self.rolls.heard(signal)
+        if now_said is None:
+            return  # its key is being rolled: it waits
+        signal = now_said
         old = self.targets.get(signal.strategy, signal.name)
         if old is not None and old.raw == signal.target and old.instrument.key == signal.instrument.key:
             stop, take_profit = signal.stop, signal.take_profit  # None: says nothing of it
@@ -282,9 +314,17 @@ class Engine:
         )  # fmt: skip
         if old is not None and (old.closing or (old.latched and old.wanted == 0)) and self.portfolio.position(old.strategy, old.instrument):
             target.closing, target.purpose = True, old.purpose  # a stop, a kill or a square-off is carried out before anything new
+        if old is not None and old.instrument.key != target.instrument.key:
+            self._leave(old)
         self.exits.forget_tries(signal.strategy, signal.name)
         self.targets.keep(target)
         self.act(target)
+
+    def _leave(self, old: Target) -> None:
+        """The key's name means another contract now: what is still held in the one it meant goes, under a key of its own."""
+        if self.portfolio.position(old.strategy, old.instrument):
+            left = msgspec.structs.replace(old, name=old.instrument.key, latched=False)
+            self.flatten(left, f"{old.name} means another contract now", Purpose.EXIT)
 
     def act(self, target: Target) -> None:
         """Send what the target still lacks, by the rules of buy_sell_logic; safe to call at any time."""
@@ -362,7 +402,9 @@ class Engine:
 
     def _on_refused(self, target: Target, refused: Refused) -> None:
         self._refused(target.strategy, target.name, refused.rule, refused.reason)
-        if refused.request.purpose is not Purpose.ENTRY:
+        if refused.request.purpose is Purpose.ROLL:
+            self.rolls.on_refused(target, refused)
+        elif refused.request.purpose is not Purpose.ENTRY:
             self.exits.retry(target, f"refused by {refused.rule}: {refused.reason}")
         elif refused.permanent:
             self._latch(target, f"refused: {refused.reason}")
@@ -430,7 +472,10 @@ class Engine:
         order = change.order
         for fill in change.fills:
             self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
-            self.hearing.on_fill(fill, order.name)
+            if order.purpose is Purpose.ROLL:
+                self.rolls.on_fill(fill, order)  # no decision of its strategy's, which goes on holding what it held
+            else:
+                self.hearing.on_fill(fill, order.name)
         if order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
             self.timers.set("evidence", self.clock.now() + SECOND)
         target = self.targets.get(order.strategy, order.name)  # as it is after the fills: they may have changed the strategy's mind
@@ -456,6 +501,8 @@ class Engine:
             self.act(target)
         elif order.purpose is Purpose.ENTRY:
             self._latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+        elif target.purpose is Purpose.ROLL:
+            self.rolls.on_ended(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
         else:
             self.exits.retry(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
             self.executor.read_books(positions=True, urgent=True)  # it may have been closed by others: the next try goes by what is true
@@ -500,6 +547,8 @@ class Engine:
             self._look(kind, now)
         elif kind == "square_off":
             self.square_off.fire(rest, now)
+        elif kind == "roll":
+            self.rolls.look(now)
 
     def _each_second(self, now: datetime) -> None:
         self.timers.set("second", now.replace(microsecond=0) + SECOND)  # whole seconds: a granted market steps on them too

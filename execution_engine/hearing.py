@@ -25,7 +25,10 @@ LATE = timedelta(seconds=10)
 
 
 class Hearing:
-    """The strategies at work. `take_signal`, `act` and `flatten` are the engine's: a new signal, a pending target, a stopped one's."""
+    """The strategies at work, and the `view` they have of the world.
+
+    `take_signal`, `act` and `flatten` are the engine's: a new signal, a pending target, a stopped one's.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Hearing:
         clock: Clock,
         store: Store,
         world: World,
+        view: View,
         targets: Targets,
         alert: Alert,
         take_signal: Callable[[Run, Signal], None],
@@ -43,6 +47,7 @@ class Hearing:
         self._clock = clock
         self._store = store
         self._world = world
+        self._view = view
         self._targets = targets
         self._alert = alert
         self._take_signal = take_signal
@@ -93,7 +98,7 @@ class Hearing:
         if run.stopped:
             return
         try:
-            signals = run.hear(speak, event, self._world)
+            signals = run.hear(speak, event, self._view)
         except StrategyError as error:
             self._stop(run, str(error))
             return

@@ -2,7 +2,8 @@
 
 Rules:
 1. A step comes after `step_s` seconds in which the order did not fill. An entry never pays more than `cap_pct` percent beyond its
-   decision price; after its last step it is cancelled (its key latches). An exit goes on.
+   decision price; after its last step it is cancelled (its key latches). A roll's leg likewise, with a cap of its own (and is tried
+   again). An exit goes on.
 2. Each new price passes the gate, and an exit's waits until nothing of ours rests where they would meet.
 3. An order whose modification or cancellation nobody confirms within a step makes the engine read the broker's books.
 4. Protective orders and orders given by hand stay where they are.
@@ -22,16 +23,19 @@ from execution_engine.targets import Targets
 from execution_engine.timers import Timers
 from execution_engine.world import World
 from risk.gate import Gate
+from risk.rules import OPENING
 
 UNCONFIRMED = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_MODIFY, OrderState.PENDING_CANCEL})
 
 
 class Ladder(msgspec.Struct, frozen=True):
-    """How orders chase the market: steps of `step_s` seconds; an entry pays at most `cap_pct` percent beyond its decision price."""
+    """How orders chase the market: steps of `step_s` seconds; an entry pays at most `cap_pct` percent beyond its decision price, the
+    leg of a roll `roll_cap_pct`."""
 
     cap_pct: float = 0.3
     steps: int = 3
     step_s: float = 3.0
+    roll_cap_pct: float = 0.5
 
 
 class PriceLadder:
@@ -80,22 +84,23 @@ class PriceLadder:
             if order.state is not OrderState.WORKING or (now - order.updated_at).total_seconds() < settings.step_s:
                 continue
             step = order.modifications + 2
-            if order.purpose is not Purpose.ENTRY:
+            if order.purpose not in OPENING:
                 quote = self._world.quote(order.instrument)
                 self._move(order, capped_price(order.side, order.instrument, quote, settings.cap_pct * min(step, 10) / settings.steps), now)
             elif step > settings.steps or (now - order.created_at).total_seconds() >= settings.step_s * (settings.steps + 2):
                 self._desk.cancel(order, now, f"not filled within {settings.steps} steps of the price cap")
             else:
-                self._move(order, self._entry_price(order, step), now)
+                self._move(order, self._capped(order, step), now)
         if resting:
             self._timers.set("ladder", now + self._step)
 
-    def _entry_price(self, order: Order, step: int) -> float:
+    def _capped(self, order: Order, step: int) -> float:
         """The step's price, never beyond the cap that the decision price sets."""
+        cap = self.settings.roll_cap_pct if order.purpose is Purpose.ROLL else self.settings.cap_pct
         target, quote = self._targets.get(order.strategy, order.name), self._world.quote(order.instrument)
         decided = Quote(last=target.reference if target is not None and target.reference else quote.last)
-        limit = capped_price(order.side, order.instrument, decided, self.settings.cap_pct)
-        price = capped_price(order.side, order.instrument, quote, self.settings.cap_pct * step / self.settings.steps)
+        limit = capped_price(order.side, order.instrument, decided, cap)
+        price = capped_price(order.side, order.instrument, quote, cap * step / self.settings.steps)
         return min(price, limit) if order.side.sign > 0 else max(price, limit)
 
     def _move(self, order: Order, price: float, now: datetime) -> None:

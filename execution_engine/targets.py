@@ -49,6 +49,14 @@ class Targets:
         self._take(target)
         self._store.put(SPACE, f"{target.strategy}|{target.name}", _to_json(target))
 
+    def drop(self, target: Target) -> None:
+        """Forget what the key wants; what is held in it stays."""
+        key = (target.strategy, target.name)
+        self._targets.pop(key, None)
+        self._pending.pop(key, None)
+        self._rewatch(target.instrument.key)
+        self._store.put(SPACE, f"{target.strategy}|{target.name}", None)
+
     def _take(self, target: Target) -> None:
         key = (target.strategy, target.name)
         before = self._targets.get(key)

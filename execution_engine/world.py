@@ -26,6 +26,7 @@ from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
 from risk.book import EntryWindow, exposure
 
+_CLOSING = frozenset({Purpose.EXIT, Purpose.SQUARE_OFF})
 Window = tuple[datetime | None, datetime | None]
 
 
@@ -182,10 +183,13 @@ class World:
         return sum(held.quantity for held in self._portfolio.positions() if held.instrument.key == instrument.key)
 
     def closing(self, strategy: str, instrument: Instrument) -> int:
+        held = self._portfolio.position(strategy, instrument)
         return sum(
             order.remaining
             for order in self._desk.live()
-            if order.strategy == strategy and order.instrument.key == instrument.key and order.purpose in (Purpose.EXIT, Purpose.SQUARE_OFF)
+            if order.strategy == strategy
+            and order.instrument.key == instrument.key
+            and (order.purpose in _CLOSING or (order.purpose is Purpose.ROLL and order.side.sign * held < 0))
         )
 
     def strategy_exposure(self, strategy: str) -> float:

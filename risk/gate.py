@@ -16,11 +16,11 @@ from typing import Any, cast
 
 import msgspec
 
-from core.types import Approved, Instrument, Order, OrderRequest, Refused, TradingState
+from core.types import Approved, Instrument, Order, OrderRequest, Purpose, Refused, TradingState
 from risk.book import RiskBook
 from risk.breaches import ACCOUNT, Breach, LossLocks, ProfitLocks, Runaway
 from risk.entry_rules import ENTRY_RULES
-from risk.rules import EXIT_RULES, OPENING, Rule, WellFormed, opens_roll, reduces
+from risk.rules import EXIT_RULES, Rule, WellFormed, opens_roll, reduces
 from risk.settings import RiskSettings, StrategyLimits
 
 __all__ = ["ACCOUNT", "Breach", "Gate"]
@@ -156,5 +156,5 @@ class _Without:
 
     def closing(self, strategy: str, instrument: Instrument) -> int:
         closing = self._book.closing(strategy, instrument)
-        mine = (self._order.strategy, self._order.instrument.key) == (strategy, instrument.key) and self._order.purpose not in OPENING
+        mine = (self._order.strategy, self._order.instrument.key) == (strategy, instrument.key) and self._order.purpose is not Purpose.ENTRY
         return max(0, closing - self._order.remaining) if mine else closing

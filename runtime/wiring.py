@@ -32,6 +32,7 @@ from execution_engine.order_manager import OrderDesk
 from execution_engine.paper_broker import PaperBroker
 from execution_engine.portfolio import Portfolio
 from execution_engine.price_ladder import Ladder
+from execution_engine.rollover import RollSettings
 from execution_engine.world import World
 from risk.gate import Gate
 from risk.margin import required
@@ -243,7 +244,7 @@ def build(
 
     recorder = RecorderSlot()
     control = Control(answer)
-    bars, tick_filter, chase = BarBuilder(calendar), TickFilter(), config.settings.orders
+    bars, tick_filter, chase, rolling = BarBuilder(calendar), TickFilter(), config.settings.orders, config.settings.rollover
     downloads = Worker(f"{account.name}/downloads", clock, inbox.poke)
 
     def ask(instrument: Instrument, interval: int, start: datetime, end: datetime) -> None:
@@ -271,7 +272,8 @@ def build(
         bars=filler,
         tick_gate=tick_filter,
         alert=alerts,
-        ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s),
+        ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s, rolling.max_slippage_pct),
+        rolls=RollSettings(rolling.attempts, config.settings.feed.canary_stale_s),
         books_every_s=15.0,
         record=recorder.append,
         horizon_of=spec.horizon_of,

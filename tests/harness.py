@@ -131,8 +131,8 @@ class Harness:
         self.engine.process(FeedStatus(at, connected=True))
         if resumed:
             self._recover(at)
-        self.engine.open_day(at.date(), [self.run], {"IT": instrument}, resumed=resumed)
-        self._trades = 0
+        self._open(at, resumed=resumed)
+        self._trades = len(self.store.fills())
         if resumed:
             return  # no tick has come yet
         self.tick(25000.0 if instrument is FUTURE else 1400.0)
@@ -141,6 +141,12 @@ class Harness:
         """`kill -9`, then the next process `seconds` later: only what was committed is left, and no tick has come yet."""
         at = self.clock.now() + timedelta(seconds=seconds)
         return type(self)(at=at, store=self.store.crashed(), instrument=self.instrument, size=self.run.size, resumed=True, **more)
+
+    def _open(self, at: datetime, *, resumed: bool) -> None:
+        self.engine.open_day(at.date(), [self.run], {"IT": self.instrument}, resumed=resumed)
+
+    def _instrument_of(self, key: str) -> Instrument:
+        return self.instrument
 
     def _recover(self, at: datetime) -> None:
         """What runtime/recovery.py does with a real broker's account."""
@@ -156,7 +162,7 @@ class Harness:
         if gate is not None:
             engine.gate.restore(gate)
         engine.world.blinded["recovery"] = RECOVERING
-        engine.targets.restore(lambda key: self.instrument)
+        engine.targets.restore(self._instrument_of)
 
     # --- the market -----------------------------------------------------------------------------------------------------------------
 

@@ -187,8 +187,10 @@ def test_an_exit_may_chase_the_price_while_the_account_is_halted() -> None:
 def test_the_fills_of_another_key_are_not_taken_for_the_changed_orders() -> None:
     order = make_order(side=Side.SELL, purpose=Purpose.EXIT, quantity=65, filled=0)
     book = held(65, closings={("trend", NIFTY.key): 65})
-    assert rule_of(change(make_order(side=Side.SELL, purpose=Purpose.ROLL, quantity=65), book)) == "owned"
+    other = make_order(side=Side.SELL, purpose=Purpose.EXIT, quantity=65, strategy="other")
+    assert rule_of(change(other, book)) == "owned"
     assert isinstance(change(order, book), Approved)
+    assert isinstance(change(make_order(side=Side.SELL, purpose=Purpose.ROLL, quantity=65), book), Approved)  # a leg of a roll, likewise
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------------------
