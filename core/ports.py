@@ -221,6 +221,9 @@ class Bars(Protocol):
         ...
 
     def close(self, now: datetime) -> list[Bar]: ...
+    def join(self, bar: Bar) -> Sequence[Bar]:
+        """What strategies hear of a finished bar from outside: itself, and each coarser one that it completes."""
+        ...
 
 
 class TickGate(Protocol):

@@ -12,7 +12,7 @@ Rules:
 What a strategy may do on such a bar stands in execution_engine/hearing.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -107,6 +107,9 @@ class GapFiller:
         moments = [min(series.again_at, series.give_up_at) for series in self._asking.values()]
         moments += [at for at in (self._builder.due, self._ready_at) if at is not None]
         return min(moments)
+
+    def join(self, bar: Bar) -> Sequence[Bar]:
+        return self._builder.join(bar)
 
     def close(self, now: datetime) -> list[Bar]:
         closed = self._builder.close(now)

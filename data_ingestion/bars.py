@@ -93,6 +93,10 @@ class BarBuilder:
         if all(one.interval != interval for one in series):
             series.append(_Series(instrument, interval, now))
 
+    def join(self, bar: Bar) -> tuple[Bar]:
+        """A bar from outside stands beside those built here; nothing coarser is made of it."""
+        return (bar,)
+
     def add(self, tick: Tick) -> None:
         """Take one tick (the hot path; it yields nothing: ask `due` and call `close`)."""
         series = self._series.get(tick.instrument.key)

@@ -270,7 +270,8 @@ class Engine:
         self.portfolio.mark(instrument, bar.close)
         if self.targets.watched(instrument.key):
             self._watch_protection(instrument, bar.close)
-        self.hearing.on_bar(bar)
+        for each in self.bars.join(bar):
+            self.hearing.on_bar(each)
 
     def _watch_protection(self, instrument: Instrument, price: float) -> None:
         for target in self.targets.watched(instrument.key):

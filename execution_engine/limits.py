@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from risk.settings import StrategyLimits
+from risk.settings import MarginSettings, RiskSettings, StrategyLimits
 
 if TYPE_CHECKING:
+    from utils.config_loader import Config
     from utils.config_schema import StrategySettings
 
 
@@ -25,3 +26,9 @@ def _limits(settings: "StrategySettings") -> StrategyLimits:
         cooldown_minutes=pause.minutes if pause is not None else None,
         cooldown_after=pause.after if pause is not None else "loss",
     )
+
+
+def risk_settings(config: "Config") -> RiskSettings:
+    """The gate's caps of a whole configuration: risk.yaml, and each strategy's own limits."""
+    given = config.risk.model_dump()
+    return RiskSettings(**{**given, "margin": MarginSettings(**given["margin"]), "strategies": strategy_limits(config.strategies)})

@@ -11,7 +11,7 @@
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -22,6 +22,8 @@ from execution_engine.costs import Cost
 from execution_engine.order_state import TERMINAL
 from execution_engine.paper_rules import (
     MAX_MODIFICATIONS,
+    PLAIN,
+    FillRules,
     MarginRates,
     Sessions,
     limit_in_bar,
@@ -98,8 +100,18 @@ class _Held:
 class PaperBroker:
     """core.ports.Executor for paper and practice accounts and for backtests. Only the engine thread calls it."""
 
-    def __init__(self, account: Account, clock: Clock, *, sessions: Sessions | None = None, rates: MarginRates | None = None) -> None:
+    def __init__(
+        self,
+        account: Account,
+        clock: Clock,
+        *,
+        sessions: Sessions | None = None,
+        rates: MarginRates | None = None,
+        fills: FillRules = PLAIN,
+    ) -> None:
         """`account.capital` is the money there is; `sessions` None means always open. Charges are the portfolio's, not taken off here."""
+        self._fills = fills
+        self._latency = timedelta(seconds=fills.latency_s)
         self._account = account
         self._clock = clock
         self._sessions = sessions
@@ -125,7 +137,7 @@ class PaperBroker:
             self._answer(Action.PLACE, order, reason, None)
             return
         armed = OrderState.TRIGGER_PENDING if order.order_type is OrderType.SL else OrderState.WORKING
-        resting = _Resting(order, max(now, order.created_at), armed)
+        resting = _Resting(order, max(now, order.created_at) + self._latency, armed)
         resting.reason = self._short_of(self.required(order))
         if resting.reason:
             resting.state = OrderState.REJECTED
@@ -160,7 +172,7 @@ class PaperBroker:
             return
         resting.order = changed
         resting.modifications += 1
-        resting.since = now
+        resting.since = now + self._latency
         resting.state = OrderState.TRIGGER_PENDING if armed else OrderState.WORKING
         self._answer(Action.MODIFY, order, "", resting.id)
         self._events.append(resting.row(now, now))
@@ -302,6 +314,8 @@ class PaperBroker:
         if offer is not None and within(order.side, order.limit_price, offer[0]):
             price, units = offer
             took = resting.remaining if units is None else min(resting.remaining, max(0, units - taken))
+            took = self._capped(order.instrument, took, tick.quantity)
+            price = self._fills.worsened(order, price, booked=units is not None)
             self._fill(resting, took, price, tick.at, tick.exchange_at or tick.at)
         elif (
             seen is not None
@@ -336,9 +350,15 @@ class PaperBroker:
             else:
                 price = limit_in_bar(order.side, order.limit_price, seen)
             if price is not None:
-                self._fill(resting, min(resting.remaining, bar.volume or resting.remaining), price, bar.at, bar.at)
+                most = self._capped(order.instrument, min(resting.remaining, bar.volume or resting.remaining), bar.volume)
+                price = price if price == order.limit_price else self._fills.worsened(order, price, booked=False)
+                self._fill(resting, most, price, bar.at, bar.at)
             if order.validity is Validity.IOC and resting.resting:
                 self._end(resting, OrderState.CANCELLED, bar.at, "")
+
+    def _capped(self, instrument: Instrument, wanted: int, volume: int) -> int:
+        most = self._fills.most(instrument, volume)
+        return wanted if most is None else min(wanted, most)
 
     def _fill(self, resting: _Resting, quantity: int, price: float, at: datetime, exchange_at: datetime) -> None:
         if quantity <= 0:

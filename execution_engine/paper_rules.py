@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.expiries import floor_to_lot, round_to_tick
 from core.types import Bar, Horizon, Instrument, Kind, Order, OrderType, Side, Tick
 
 MAX_MODIFICATIONS = 25  # of one order; Kite Connect's own cap
@@ -37,6 +38,40 @@ class MarginRates(msgspec.Struct, frozen=True):
         if instrument.kind is Kind.FUTURE:
             return self.future * notional
         return (self.equity_intraday if horizon is Horizon.INTRADAY else self.equity_carry) * notional
+
+
+class FillRules(msgspec.Struct, frozen=True):
+    """How far a simulated fill is from the printed price. The defaults add nothing: fills are those of the market that is played.
+
+    `inside_bars`: bars are played as prices within them (backtesting/bar_path.py) instead of meeting orders whole. `slippage_ticks` and
+    `slippage_bps` (of the price) add up, against whoever trades, and never beyond the order's limit. `spread_ticks` is the whole spread
+    where the market shows no book: half of it (rounded up to a tick) is paid. `volume_share` of a bar's or tick's volume is the most one
+    order gets of it (None: all it wants). `latency_s` passes before an order or a change of it is in the book.
+    """
+
+    inside_bars: bool = False
+    slippage_ticks: float = 0.0
+    slippage_bps: float = 0.0
+    spread_ticks: int = 0
+    volume_share: float | None = None
+    latency_s: float = 0.0
+
+    def worsened(self, order: Order, price: float, *, booked: bool) -> float:
+        """What `order` pays or gets where the market printed `price`; `booked`: it took a side of a known book."""
+        tick = order.instrument.tick_size
+        points = self.slippage_ticks * tick + self.slippage_bps * price / 10_000
+        points += 0.0 if booked else (self.spread_ticks + 1) // 2 * tick
+        if points <= 0:
+            return price
+        paid = round_to_tick(price + order.side.sign * points, tick, Side.SELL if order.side is Side.BUY else Side.BUY)
+        return min(paid, order.limit_price) if order.side is Side.BUY else max(paid, order.limit_price)
+
+    def most(self, instrument: Instrument, volume: int) -> int | None:
+        """Units one order may get of so much traded volume, in whole lots; None: no bound."""
+        return None if self.volume_share is None else floor_to_lot(int(volume * self.volume_share), instrument.lot)
+
+
+PLAIN = FillRules()
 
 
 def refusal(order: Order, now: datetime, sessions: Sessions | None, last_price: float | None) -> str:

@@ -26,7 +26,7 @@ from execution_engine.broker_worker import DATA, BrokerWorker, Worker
 from execution_engine.charges import Charges
 from execution_engine.control import Control
 from execution_engine.engine import Engine
-from execution_engine.limits import strategy_limits
+from execution_engine.limits import risk_settings
 from execution_engine.manual_orders import ManualOrders
 from execution_engine.order_manager import OrderDesk
 from execution_engine.paper_broker import PaperBroker
@@ -36,7 +36,6 @@ from execution_engine.rollover import RollSettings
 from execution_engine.world import World
 from risk.gate import Gate
 from risk.margin import required
-from risk.settings import MarginSettings, RiskSettings
 from runtime.alerts import Alerts
 from runtime.inbox import Inbox, Pump
 from runtime.state_folder import RunFolder
@@ -209,7 +208,7 @@ def build(
 
     session = spec.make_session(account.name, credentials, clock, run.session / f"{account.broker}.json", endpoints, announce)
     portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker))
-    caps = _risk(config)
+    caps = risk_settings(config)
     data: DataSession
     executor: Executor
     broker_worker = None
@@ -324,8 +323,3 @@ def account_of(config: Config, name: str | None, broker: str | None) -> Account:
         registry.get(broker)  # says which brokers there are
         account = Account(account.name, account.kind, broker, account.capital, account.data_broker, account.app)
     return account
-
-
-def _risk(config: Config) -> RiskSettings:
-    given = config.risk.model_dump()
-    return RiskSettings(**{**given, "margin": MarginSettings(**given["margin"]), "strategies": strategy_limits(config.strategies)})

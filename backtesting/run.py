@@ -1,0 +1,386 @@
+"""One backtest: the engine of live trading over recorded data, with a clock moved by hand and a ledger in memory.
+
+The order of things is the daemon's: the day opens, events and timers are taken one by one, the day closes. What differs:
+1. Data is heard when it was known: a bar at its end. Orders that it causes meet the next bar (or tick), so nothing looks ahead.
+2. With bars there is no time between two ends, but for the square-off, which starts when the market's rules say so.
+3. A strategy object lives on from day to day; it is made anew, and warmed up on the past of the new contract, when its contract changes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any
+
+from backtesting.bar_path import path
+from backtesting.market import BacktestMarket
+from backtesting.played_bars import PlayedBars
+from brokers import registry
+from core.clock import ManualClock
+from core.errors import ConfigError, DataError
+from core.events import FeedStatus, SessionStatus
+from core.types import IST, Account, Bar, Fill, Horizon, Instrument, SessionState, Side, Tick
+from data_ingestion.bars import BarBuilder
+from data_ingestion.tick_filter import TickFilter
+from data_ingestion.warmup import interleaved, warmup_bars
+from execution_engine.charges import Charges
+from execution_engine.engine import Engine
+from execution_engine.limits import risk_settings
+from execution_engine.order_manager import OrderDesk
+from execution_engine.paper_broker import PaperBroker
+from execution_engine.paper_rules import FillRules
+from execution_engine.portfolio import EXTERNAL, Portfolio
+from execution_engine.price_ladder import Ladder
+from execution_engine.round_trips import RoundTrip, walk
+from execution_engine.runs import Run, StrategyError, make_runs
+from execution_engine.world import World
+from risk.gate import Gate
+from risk.margin import required
+from risk.settings import RiskSettings
+from storage.memory_store import MemoryStore
+from utils.config_loader import Config, load_charges
+from utils.config_schema import StrategySettings
+
+_NEVER = 365 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What the engine would have told a person."""
+
+    at: datetime
+    level: str
+    title: str
+    text: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a backtest found. Money is paise. `equity` is the account's worth in rupees, where it moved and at each day's end."""
+
+    fills: list[Fill]
+    trips: list[RoundTrip]
+    equity: list[tuple[datetime, float]]
+    days: dict[date, int]  # net paise of each day
+    digest: str
+    events: int
+    notes: list[str] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
+    refusals: dict[str, int] = field(default_factory=dict)  # rule -> how often the gate refused
+    assumed: list[str] = field(default_factory=list)
+    capital: float = 0.0
+    held: dict[str, int] = field(default_factory=dict)  # what is still open at the end, by instrument key
+
+
+class Backtest:
+    """One account with its strategies, over one market. `run` once."""
+
+    def __init__(
+        self, config: Config, account: Account, market: BacktestMarket, enabled: Mapping[str, StrategySettings], fills: FillRules
+    ) -> None:
+        self._config = config
+        self._account = account
+        self._market = market
+        self._enabled = dict(enabled)
+        self._fills = fills
+        self._calendar = config.calendar(account.kind)
+        self._notes: dict[str, None] = {}
+        self._alarms: list[Alarm] = []
+        self._runs: dict[str, list[Run]] = {}  # strategy -> its objects
+        self._contracts: dict[str, dict[str, str]] = {}  # strategy -> what its names meant when they were made
+        self._volumes: dict[str, int] = {}
+        self._refuse_other_intervals()
+        first = market.days[0]
+        self.clock = ManualClock(datetime.combine(first, time(), IST))
+        self.store = MemoryStore()
+        self._spec = registry.get(account.broker)
+        self.portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker))
+        self.paper = PaperBroker(account, self.clock, sessions=self._calendar, fills=fills)
+        product = self._spec.product
+        self.desk = OrderDesk(
+            account.name, self.store, self.paper, self.portfolio, lambda order: product(order.horizon, order.instrument), self._alert
+        )
+        caps = risk_settings(config)
+        self.world = World(account, self._calendar, config.square_off, self.portfolio, self.desk, self.clock.now, self._margin(caps))
+        self.world.data = f"recorded data, {market.manifest.folder.name}"
+        self.bars: PlayedBars | BarBuilder = PlayedBars(self._calendar, market.interval) if market.interval else BarBuilder(self._calendar)
+        chase = config.settings.orders
+        self.engine = Engine(
+            account=account,
+            clock=self.clock,
+            store=self.store,
+            executor=self.paper,
+            desk=self.desk,
+            portfolio=self.portfolio,
+            gate=Gate(caps),
+            world=self.world,
+            bars=self.bars,
+            tick_gate=TickFilter(),
+            alert=self._alert,
+            ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s),
+            books_every_s=_NEVER,
+            record=lambda event: None,
+            horizon_of=self._spec.horizon_of,
+            commands=lambda engine, command: None,
+        )
+
+    def run(self, days: Sequence[date] | None = None, on_day: Callable[[date, int], None] | None = None) -> Outcome:
+        """Trade the days (all of the data's by default); `on_day` hears of each that is over, and its number of events."""
+        chosen = list(self._market.days if days is None else days)
+        if not chosen:
+            raise DataError(f"no day of the data to trade; it has {self._market.days[0]} to {self._market.days[-1]}")
+        self.engine.process(SessionStatus(self.clock.now(), self._account.name, SessionState.VALID))
+        self.engine.process(FeedStatus(self.clock.now(), connected=True))
+        equity: list[tuple[datetime, float]] = []
+        results: dict[date, int] = {}
+        worth, count, traded = self._account.capital, 0, False
+        for day in chosen:
+            events = self._day(day)
+            if events is None:
+                continue
+            traded = True
+            count += events
+            equity += [(at, worth + net) for at, net in self.portfolio.curve]
+            results[day] = self.portfolio.net_result()
+            worth += results[day] / 100
+            equity.append((self.clock.now(), worth))
+            if on_day is not None:
+                on_day(day, events)
+        if not traded:
+            raise DataError("no strategy had an instrument on any day: " + "; ".join(self._notes))
+        return self._outcome(equity, results, count)
+
+    # --- one day -------------------------------------------------------------------------------------------------------------------
+
+    def _day(self, day: date) -> int | None:
+        """Trade one day; the number of its events, or None when nothing could be traded on it."""
+        names = self._names(day)
+        if not names:
+            return None
+        events = self._market.events(day)
+        opens = min(window[0] for one in names.values() for window in self._calendar.continuous(one, day)[:1])
+        self.clock.move_to(max(self.clock.now(), opens))
+        self.portfolio.start_day(day)
+        self.desk.open_day(())
+        self._volumes.clear()
+        self.world.windows = {
+            name: (_at(day, one.window.entry_from), _at(day, one.window.entry_until)) for name, one in self._enabled.items()
+        }
+        self.engine.open_day(day, self._begin(day, names), names, resumed=False)
+        wanted = {one.key for one in names.values()} | {held.instrument.key for held in self.portfolio.positions() if held.quantity}
+        mine = [event for event in events if event.instrument.key in wanted]
+        if self._market.interval == 0:
+            self._play_ticks(mine)  # type: ignore[arg-type]
+        elif self._fills.inside_bars:
+            self._play_paths(mine)  # type: ignore[arg-type]
+        else:
+            self._play_bars(mine)  # type: ignore[arg-type]
+        ends = max(window[1] for one in names.values() for window in self._calendar.continuous(one, day)[-1:])
+        self._until(ends)
+        self.clock.move_to(max(self.clock.now(), ends))
+        self.paper.end_of_day(self.clock.now())
+        self.engine.close_day(day)
+        return len(mine)
+
+    def _play_bars(self, bars: Sequence[Bar]) -> None:
+        engine, move_to = self.engine, self.clock.move_to
+        process, run_timers, settle, due = engine.process, engine.run_timers, engine.settle, self.engine.square_off.next_start
+        start = due()
+        last: datetime | None = None
+        for bar in bars:
+            if bar.at != last:
+                if last is not None:
+                    run_timers()
+                    settle()
+                while start is not None and start < bar.at:
+                    move_to(max(start, self.clock.now()))
+                    run_timers()
+                    settle()
+                    following = due()
+                    start = following if following != start else None
+                move_to(bar.at)
+                last = bar.at
+            process(bar)
+        run_timers()
+        settle()
+
+    def _play_paths(self, bars: Sequence[Bar]) -> None:
+        """Bars of one span together: their prices by time, each asked for when the one before has been acted on."""
+        assert isinstance(self.bars, PlayedBars)
+        for group in _by_start(bars):
+            running = []
+            for bar in group:
+                self.bars.keep(bar)
+                self.engine.settle()
+                ticks = self._path(bar)
+                running.append((next(ticks), bar.instrument.key, ticks))
+            while running:
+                running.sort(key=lambda one: (one[0].at, one[1]))
+                tick, key, ticks = running.pop(0)
+                self._pass(tick.at)
+                self._take(tick)
+                following = next(ticks, None)
+                if following is not None:
+                    running.append((following, key, ticks))
+            self._pass(max(bar.at for bar in group))
+            self.engine.run_timers()
+            self.engine.settle()
+
+    def _path(self, bar: Bar) -> Any:
+        instrument, key = bar.instrument, bar.instrument.key
+        before = self._volumes.get(key, 0)
+        self._volumes[key] = before + bar.volume
+
+        def levels() -> list[float]:
+            found = [one for target in self.engine.targets.watched(key) for one in (target.stop, target.take_profit)]
+            return [one for one in found if one is not None]
+
+        return path(bar, lambda: self.world.net(instrument), levels, before)
+
+    def _play_ticks(self, ticks: Sequence[Tick]) -> None:
+        for tick in ticks:
+            self._step(tick)
+
+    def _step(self, tick: Tick) -> None:
+        self._until(tick.at)
+        self._take(tick)
+
+    def _take(self, tick: Tick) -> None:
+        self.engine.process(tick)
+        self.engine.run_timers()
+        self.engine.settle()
+
+    def _pass(self, moment: datetime) -> None:
+        """Let time jump to `moment`, by way of the square-off and of bars that end before it. What is due at `moment` itself comes after
+        the price of that moment, which an order that rested until then meets as it was."""
+        for stop in sorted(at for at in (self.engine.square_off.next_start(), self.bars.due) if at is not None and at < moment):
+            self.clock.move_to(max(stop, self.clock.now()))
+            self.engine.run_timers()
+            self.engine.settle()
+        self.clock.move_to(max(moment, self.clock.now()))
+
+    def _until(self, moment: datetime) -> None:
+        """Let time pass up to `moment`, stopping wherever the engine wants to be woken."""
+        engine, clock = self.engine, self.clock
+        while (wake := engine.wake_at()) < moment:
+            clock.move_to(max(wake, clock.now()))
+            engine.run_timers()
+            engine.settle()
+        clock.move_to(max(moment, clock.now()))
+        engine.run_timers()
+        engine.settle()
+
+    # --- strategies ------------------------------------------------------------------------------------------------------------------
+
+    def _names(self, day: date) -> dict[str, Instrument]:
+        found: dict[str, Instrument] = {}
+        for name in sorted({name for one in self._enabled.values() for name in one.instruments}):
+            try:
+                instrument = self._market.resolve(name, day, lambda key: self._market.last_price(key, day))
+            except DataError as error:
+                self._note(str(error))
+                continue
+            if not instrument.tradable:
+                self._note(f"{name} is an index and cannot be traded; use its future, e.g. {instrument.underlying}_FUT")
+            elif self._calendar.continuous(instrument, day):
+                found[name] = instrument
+        return found
+
+    def _begin(self, day: date, names: Mapping[str, Instrument]) -> list[Run]:
+        """The day's runs: yesterday's objects where their contracts are the same, else new ones warmed up on the past."""
+        self.world.open_day(names)
+        for name, settings in self._enabled.items():
+            contracts = {one: names[one].key for one in settings.instruments if one in names}
+            if self._contracts.get(name) == contracts:
+                for run in self._runs[name]:
+                    run.instruments = {one: names[one] for one in run.instruments}
+                continue
+            self._contracts[name] = contracts
+            made, left_out = make_runs({name: settings}, names, self._config.settings.protect.distance_pct)
+            for why in left_out:
+                self._note(why)
+            self._runs[name] = made
+            for run in made:
+                self._warm_up(run, day)
+        runs = [run for made in self._runs.values() for run in made]
+        for run in runs:
+            if not run.stopped:
+                opens = min(
+                    (window[0] for one in run.instruments.values() for window in self._calendar.continuous(one, day)[:1]), default=None
+                )
+                try:
+                    run.begin(day, None, opens)
+                except StrategyError as error:
+                    run.stopped = str(error)
+        return runs
+
+    def _warm_up(self, run: Run, day: date) -> None:
+        strategy = run.strategy
+        now = datetime.combine(day, time(), IST)
+        history = interleaved(
+            [
+                warmup_bars(self._market, self._calendar, one, strategy.interval, strategy.warmup_bars, now)
+                for one in run.instruments.values()
+            ]
+        )
+        if len(history) < strategy.warmup_bars:
+            self._note(f"{strategy.name}: {len(history)} of {strategy.warmup_bars} warm-up bars before {day}; it warms up on traded days")
+        try:
+            for bar in history:
+                run.hear(strategy.bar, bar, self.world)
+        except StrategyError as error:
+            run.stopped = str(error)
+
+    def _refuse_other_intervals(self) -> None:
+        own = self._market.interval
+        for name, one in self._enabled.items():
+            if own and one.interval % own:
+                raise ConfigError(f"{name} wants {one.interval}-minute bars; the data's {own}-minute bars do not add up to them")
+
+    # --- the rest --------------------------------------------------------------------------------------------------------------------
+
+    def _margin(self, caps: RiskSettings) -> Callable[[Instrument, Horizon, int, float], float]:
+        def margin(instrument: Instrument, horizon: Horizon, quantity: int, price: float) -> float:
+            side = Side.BUY if quantity > 0 else Side.SELL
+            return required(instrument, side, abs(quantity), price, horizon, caps.margin, self.clock.now().date())
+
+        return margin
+
+    def _outcome(self, equity: list[tuple[datetime, float]], results: dict[date, int], events: int) -> Outcome:
+        fills = [fill for fill in self.store.kept_fills if fill.strategy != EXTERNAL]
+        refusals: dict[str, int] = {}
+        for (_, _, rule), (_, count) in self.engine.refusals.items():
+            refusals[rule] = refusals.get(rule, 0) + count
+        assumed = {note: None for day in results for note in self.world.assumed(day)}
+        held = {one.instrument.key: one.quantity for one in self.portfolio.positions() if one.quantity}
+        return Outcome(
+            fills=fills,
+            trips=walk(fills).trips,
+            equity=equity,
+            days=results,
+            digest=self.portfolio.digest(),
+            events=events,
+            notes=[*self._market.manifest.notes, *self._notes],
+            alarms=self._alarms,
+            refusals=refusals,
+            assumed=list(assumed),
+            capital=self._account.capital,
+            held=held,
+        )
+
+    def _alert(self, level: str, title: str, text: str) -> None:
+        if level != "info" and len(self._alarms) < 10_000:
+            self._alarms.append(Alarm(self.clock.now(), level, title, text))
+
+    def _note(self, text: str) -> None:
+        self._notes.setdefault(text)
+
+
+def _by_start(bars: Sequence[Bar]) -> list[list[Bar]]:
+    groups: dict[datetime, list[Bar]] = {}
+    for bar in bars:
+        groups.setdefault(bar.start, []).append(bar)
+    return [groups[start] for start in sorted(groups)]
+
+
+def _at(day: date, moment: time | None) -> datetime | None:
+    return None if moment is None else datetime.combine(day, moment, IST)

@@ -1,0 +1,197 @@
+"""Backtests on data made here: what fills where, that nothing looks ahead, and that days, contracts and names are the data's own."""
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from backtesting.bar_path import path
+from backtesting.market import BacktestMarket
+from backtesting.run import Backtest, Outcome
+from core.errors import ConfigError, DataError
+from core.types import IST, Account, AccountKind, Bar, Instrument, Kind
+from data_ingestion.replay import prepare
+from execution_engine.paper_rules import FillRules
+from utils.config_loader import Config, load
+
+DAYS = (date(2026, 6, 1), date(2026, 6, 2))
+SHARE = Instrument("NSE:ABC", "NSE", "ABC", Kind.EQUITY, "ABC", tick_size=0.05)
+
+YAML = """
+class: ema_cross
+instruments: [ABC]
+interval: {interval}m
+params: {{fast: 2, slow: 4}}
+size: {{quantity: 10}}
+horizon: intraday
+"""
+
+
+def bars_file(folder: Path, closes: dict[date, list[float]], minutes: int = 5, volume: int = 1000, symbol: str = "NSE:ABC") -> Path:
+    """A data file of flat bars at these closes, from 09:15 on."""
+    rows = []
+    for day, prices in closes.items():
+        at = datetime(day.year, day.month, day.day, 9, 15, tzinfo=IST)
+        before = prices[0]
+        for number, price in enumerate(prices):
+            high, low = max(before, price) + 0.1, min(before, price) - 0.1
+            rows.append((at + timedelta(minutes=minutes * number), symbol, before, high, low, price, volume))
+            before = price
+    names = ("timestamp", "symbol", "open", "high", "low", "close", "volume")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    file = folder / f"{symbol.replace(':', '_')}.parquet"
+    pq.write_table(pa.table(columns), file)
+    return file
+
+
+def wave(count: int, start: float = 100.0, length: int = 12) -> list[float]:
+    """Up and down again, on the tick."""
+    return [round(start + 0.5 * abs((number % (2 * length)) - length), 2) for number in range(count)]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return configured(tmp_path_factory.mktemp("strategy"), 5)
+
+
+def configured(folder: Path, interval: int) -> Config:
+    file = folder / "cross.yaml"
+    file.write_text(YAML.format(interval=interval))
+    return load(Path("config"), strategy=file)
+
+
+def backtest(config: Config, file: Path, folder: Path, fills: FillRules | None = None) -> Outcome:
+    account = Account("backtest", AccountKind.PRACTICE, "zerodha", 1_000_000.0)
+    manifest = prepare(file, folder, config.calendar(account.kind))
+    market = BacktestMarket(manifest, config.calendar(account.kind))
+    return Backtest(config, account, market, config.strategies, fills or FillRules()).run()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bars_file(tmp_path_factory.mktemp("data"), {day: wave(75) for day in DAYS})
+
+
+def test_an_order_fills_at_the_next_open_and_the_day_ends_flat(config: Config, file: Path, tmp_path: Path) -> None:
+    outcome = backtest(config, file, tmp_path)
+    opens = {row["timestamp"].astimezone(IST) + timedelta(minutes=5): row["open"] for row in pq.read_table(file).to_pylist()}
+    assert len(outcome.trips) > 4
+    assert all(fill.price == opens[fill.at] for fill in outcome.fills)
+    assert outcome.held == {}
+    assert {fill.at.date() for fill in outcome.fills} == set(DAYS)
+    assert max(fill.at.time() for fill in outcome.fills) < datetime(2026, 1, 1, 15, 26).time()
+
+
+def test_the_same_run_twice_is_the_same_and_money_adds_up(config: Config, file: Path, tmp_path: Path) -> None:
+    one, two = backtest(config, file, tmp_path / "1"), backtest(config, file, tmp_path / "2")
+    assert one.digest == two.digest
+    net = sum(trip.gross - trip.charges for trip in one.trips)
+    assert net == sum(one.days.values())
+    assert round(one.equity[-1][1] * 100) == round(one.capital * 100) + net
+
+
+def test_nothing_looks_ahead(config: Config, tmp_path: Path) -> None:
+    """What happens later changes nothing that was decided before."""
+    prices = wave(75)
+    later = [*prices[:40], *(price + 3 for price in prices[40:])]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = backtest(config, bars_file(tmp_path / "a", {DAYS[0]: prices}), tmp_path / "1")
+    other = backtest(config, bars_file(tmp_path / "b", {DAYS[0]: later}), tmp_path / "2")
+    until = datetime(2026, 6, 1, 9, 15, tzinfo=IST) + timedelta(minutes=5 * 40)
+    seen = [(fill.at, fill.side, fill.price) for fill in whole.fills if fill.at <= until]
+    assert seen
+    assert seen == [(fill.at, fill.side, fill.price) for fill in other.fills if fill.at <= until]
+
+
+def test_bars_of_a_strategy_are_joined_from_the_datas(file: Path, tmp_path: Path) -> None:
+    coarse = configured(tmp_path, 15)
+    outcome = backtest(coarse, file, tmp_path / "data")
+    assert outcome.fills
+    assert all((fill.at.minute - 5) % 15 in (0, 5) for fill in outcome.fills if fill.at.hour < 15)  # a reversal takes a bar more
+
+
+def test_an_interval_that_the_data_cannot_give_is_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cross wants 3-minute bars; the data's 5-minute bars do not add up"):
+        backtest(configured(tmp_path, 3), file, tmp_path / "data")
+
+
+def test_a_name_without_data_is_told_with_what_there_is(config: Config, tmp_path: Path) -> None:
+    other = bars_file(tmp_path, {DAYS[0]: wave(75)}, symbol="NSE:XYZ")
+    with pytest.raises(DataError, match=r"ABC has no data on 2026-06-01; there is NSE:XYZ"):
+        backtest(config, other, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("fills", "worse"),
+    [
+        (FillRules(slippage_ticks=2), 0.2),
+        (FillRules(slippage_bps=2), 0.3),  # 20 paise, to the next tick
+        (FillRules(spread_ticks=2), 0.1),
+        (FillRules(spread_ticks=3, slippage_ticks=1), 0.3),
+    ],
+)
+def test_slippage_and_spread_worsen_each_fill_within_its_limit(config: Config, tmp_path: Path, fills: FillRules, worse: float) -> None:
+    dear = bars_file(tmp_path, {DAYS[0]: wave(75, 1000.0)})
+    plain, worsened = backtest(config, dear, tmp_path / "1"), backtest(config, dear, tmp_path / "2", fills)
+    costs = {round((after.price - before.price) * before.side.sign, 2) for before, after in zip(plain.fills, worsened.fills, strict=True)}
+    assert plain.fills[0].instrument.tick_size == 0.1
+    assert costs == {worse}
+
+
+def test_a_share_of_the_volume_is_all_that_one_bar_gives(config: Config, tmp_path: Path) -> None:
+    thin = bars_file(tmp_path, {DAYS[0]: wave(75)}, volume=40)
+    outcome = backtest(config, thin, tmp_path / "data", FillRules(volume_share=0.1))
+    assert outcome.fills
+    assert max(fill.quantity for fill in outcome.fills) == 4
+
+
+def test_latency_makes_an_order_miss_the_open(config: Config, file: Path, tmp_path: Path) -> None:
+    late = backtest(config, file, tmp_path, FillRules(latency_s=30))
+    closes = {row["timestamp"].astimezone(IST) + timedelta(minutes=5): row["close"] for row in pq.read_table(file).to_pylist()}
+    assert late.fills
+    assert all(fill.price == closes[fill.at] for fill in late.fills)
+
+
+# --- the prices inside a bar ---------------------------------------------------------------------------------------------------------
+
+
+def bar(first: float, high: float, low: float, last: float) -> Bar:
+    start = datetime(2026, 6, 1, 10, 0, tzinfo=IST)
+    return Bar(SHARE, start, start + timedelta(minutes=5), 5, first, high, low, last, 403)
+
+
+def walked(one: Bar, held: int, *levels: float) -> list[float]:
+    return [tick.price for tick in path(one, lambda: held, lambda: levels, 100)]
+
+
+def test_without_a_position_a_bar_plays_as_the_simulator_plays_it() -> None:
+    assert walked(bar(100, 102, 99, 101), 0) == [100, 99, 102, 101]
+    assert walked(bar(100, 102, 99, 99.5), 0) == [100, 102, 99, 99.5]
+
+
+def test_what_is_held_meets_its_stop_before_its_target() -> None:
+    falling, rising = bar(100, 102, 98, 98.5), bar(100, 102, 98, 101)
+    assert walked(falling, 10, 99.0, 101.5)[:5] == [100, 99.95, 99, 98.95, 98]
+    assert walked(rising, -10, 101.0)[:4] == [100, 100.05, 101, 101.05]
+
+
+def test_a_bar_that_opens_beyond_a_stop_fills_a_tick_from_its_open() -> None:
+    assert walked(bar(97, 98, 95, 96), 10, 99.0)[:3] == [97, 96.95, 95]
+
+
+def test_times_ascend_within_the_bar_and_volume_is_the_bars() -> None:
+    ticks = list(path(bar(100, 102, 98, 101), lambda: 1, lambda: (99.0, 99.5), 100))
+    assert [tick.at for tick in ticks] == sorted({tick.at for tick in ticks})
+    assert ticks[-1].volume == 503
+    assert bar(100, 102, 98, 101).start < ticks[0].at <= ticks[-1].at < bar(100, 102, 98, 101).at
+
+
+def test_a_stop_inside_a_bar_fills_a_tick_beyond_it(config: Config, tmp_path: Path) -> None:
+    rises = bars_file(tmp_path, {DAYS[0]: [*[100.0] * 30, 101.0, 102.0, 102.0, 99.0, 99.0, 101.0, *[101.0] * 20]})
+    outcome = backtest(config, rises, tmp_path / "data", FillRules(inside_bars=True))
+    first = outcome.trips[0]
+    assert (first.side, first.entry_price, first.exit_price) == ("SELL", 99.0, 100.08)  # its stop is 100.066: met at 100.07, and a tick on
+    assert first.exit_at < datetime(2026, 6, 1, 12, 15, tzinfo=IST)  # within the bar that rose
