@@ -1,19 +1,22 @@
 """Bars a second through the whole engine against a bare hand-written event loop that makes the same trades.
 
 The engine runs with strategy, risk gate, charges, order life and PaperBroker on, over a memory store; it is driven as the daemon drives
-it: event, timers (the loss watch and an equity sample for each bar), settle; each trading day is opened and closed. Books are not read
-back (a backtest has no second side to compare with). The bars are synthetic: a random walk on the tick, over real session hours.
+it: the events of a moment, timers (the loss watch and an equity sample for each bar), settle; each trading day is opened and closed.
+Books are not read back (a backtest has no second side to compare with). Both sides make their bars of the same columns inside the run.
+The bars are synthetic: random walks on the tick, over real session hours. Time is the process's own (CPU) time.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from statistics import median
-from typing import Any
+from time import process_time
 
-from benchmarks.bare_loop import LAST_CALL, BareLoop, LoopBar, Trade
-from benchmarks.rounds import Line, interleaved, paired, seconds_of, without_garbage_collection
+import msgspec
+
+from benchmarks.bare_loop import LAST_CALL, BareLoop, Columns
+from benchmarks.rounds import Line, interleaved, paired, without_garbage_collection
 from core.clock import ManualClock
 from core.events import FeedStatus, SessionStatus
 from core.market import Calendar
@@ -39,10 +42,16 @@ from utils.config_loader import load, load_calendar, load_charges
 
 FAST, SLOW = 12, 26
 QUANTITY = 50
-SHARE = Instrument("NSE:SYNTHETIC", "NSE", "SYNTHETIC", Kind.EQUITY, "SYNTHETIC", lot=1, tick_size=0.05)
 FIRST_DAY = date(2024, 1, 1)
 WIDE = RiskSettings(
-    max_order_value=1e8, max_instrument_value=1e8, max_strategy_exposure=1e8, max_gross_exposure=1e8, max_daily_loss=1e8
+    max_order_value=1e8,
+    max_instrument_value=1e8,
+    max_strategy_exposure=1e8,
+    max_gross_exposure=1e8,
+    max_daily_loss=1e8,
+    orders_per_second=1_000,
+    orders_per_minute=1_000,
+    orders_per_day=1_000_000,
 )  # every cap is asked and none is reached
 
 
@@ -71,37 +80,72 @@ class EmaCross(Strategy):
             yield self.signal(bar.instrument, wanted, why="cross")
 
 
-Day = tuple[date, list[Bar]]
+class Watching(EmaCross):
+    """The same averages, and never a word: what a bar costs on which nothing is decided."""
+
+    def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
+        fast, slow = self.fast.add(bar.close), self.slow.add(bar.close)
+        if fast is not None and slow is not None and slow < 0:
+            yield self.signal(bar.instrument, 0, why="never")
 
 
-def make_days(count: int, calendar: Calendar, seed: int = 7) -> list[Day]:
-    """At least `count` one-minute bars of whole trading days."""
-    rng = random.Random(seed)
-    ticks, day, made, days = 20_000, FIRST_DAY, 0, list[Day]()
-    while made < count:
-        if calendar.trading_day("EQ", day):
-            bars = []
-            for start, end in calendar.continuous(SHARE, day):
-                while start < end:
-                    at = start + timedelta(minutes=1)
-                    first = ticks + rng.choice((-1, 0, 0, 1))
-                    ticks = max(2_000, first + rng.randrange(-12, 13))
-                    low, high = min(first, ticks) - rng.randrange(4), max(first, ticks) + rng.randrange(4)
-                    prices = [round(one * 0.05, 2) for one in (first, high, low, ticks)]
-                    bars.append(Bar(SHARE, start, at, 1, prices[0], prices[1], prices[2], prices[3], 100_000))
-                    start = at
-            made += len(bars)
-            days.append((day, bars))
+Trade = tuple[datetime, str, int, float]
+"""When (the end of the bar it filled in), instrument, signed quantity, price."""
+
+
+class Market(msgspec.Struct):
+    """Synthetic one-minute bars of whole trading days, of every instrument the same number on each day."""
+
+    instruments: tuple[Instrument, ...]
+    columns: dict[str, Columns]
+    days: list[tuple[date, int, int]]
+    """Each with the half-open range of its rows."""
+
+    @property
+    def bars(self) -> int:
+        return sum(len(of.at) for of in self.columns.values())
+
+
+def make_market(instruments: int, bars_each: int, calendar: Calendar, seed: int = 7) -> Market:
+    """At least `bars_each` bars of each instrument: random walks on the tick over real session hours."""
+    shares = tuple(
+        Instrument(f"NSE:SYNTHETIC{number}", "NSE", f"SYNTHETIC{number}", Kind.EQUITY, f"SYNTHETIC{number}", lot=1, tick_size=0.05)
+        for number in range(instruments)
+    )
+    starts, ends, days, day = list[datetime](), list[datetime](), list[tuple[date, int, int]](), FIRST_DAY
+    while len(ends) < bars_each:
+        first = len(ends)
+        for start, end in calendar.continuous(shares[0], day):
+            while start < end:
+                starts.append(start)
+                start += timedelta(minutes=1)
+                ends.append(start)
+        if len(ends) > first:
+            days.append((day, first, len(ends)))
         day += timedelta(days=1)
-    return days
+    rng = random.Random(seed)
+    return Market(shares, {share.key: _walk(rng, starts, ends) for share in shares}, days)
+
+
+def _walk(rng: random.Random, starts: list[datetime], ends: list[datetime]) -> Columns:
+    walk = Columns(starts, ends, [], [], [], [], [100_000] * len(ends))
+    ticks = 20_000
+    for _ in ends:
+        first = ticks + rng.choice((-1, 0, 0, 1))
+        ticks = max(2_000, first + rng.randrange(-12, 13))
+        walk.open.append(round(first * 0.05, 2))
+        walk.high.append(round((max(first, ticks) + rng.randrange(4)) * 0.05, 2))
+        walk.low.append(round((min(first, ticks) - rng.randrange(4)) * 0.05, 2))
+        walk.close.append(round(ticks * 0.05, 2))
+    return walk
 
 
 class EngineSide:
     """An engine as the wiring builds one, over a memory store and a clock moved by hand."""
 
-    def __init__(self, calendar: Calendar, days: list[Day]) -> None:
-        self.days = days
-        first = days[0][1][0].start
+    def __init__(self, calendar: Calendar, market: Market, strategy: type[EmaCross] = EmaCross) -> None:
+        self.market = market
+        first = market.columns[market.instruments[0].key].start[0]
         self.clock = ManualClock(first - timedelta(minutes=30))
         self.store = MemoryStore()
         self.alerts: list[tuple[str, str]] = []
@@ -134,10 +178,13 @@ class EngineSide:
             commands=lambda engine, command: None,
         )
         self.paper = paper
-        self.world.canary = SHARE
-        strategy = EmaCross(StrategySpec("ema", Lengths(), ("IT",), 1, Horizon.CARRY), "IT")
-        strategy.start()
-        self.run_of = Run(strategy, Size(quantity=QUANTITY), {"IT": SHARE})
+        self.world.canary = market.instruments[0]
+        self.runs = []
+        for share in market.instruments:
+            spec = StrategySpec(f"ema{share.symbol}", Lengths(), (share.symbol,), 1, Horizon.CARRY)
+            one = strategy(spec, share.symbol)
+            one.start()
+            self.runs.append(Run(one, Size(quantity=QUANTITY), {share.symbol: share}))
         now = self.clock.now()
         self.engine.process(SessionStatus(now, "bench", SessionState.VALID))
         self.engine.process(FeedStatus(now, connected=True))
@@ -145,15 +192,23 @@ class EngineSide:
     def run(self) -> None:
         engine, clock = self.engine, self.clock
         process, run_timers, settle, move_to = engine.process, engine.run_timers, engine.settle, clock.move_to
-        for day, bars in self.days:
-            move_to(bars[0].start)
+        names = {share.symbol: share for share in self.market.instruments}
+        streams = [(share, self.market.columns[share.key]) for share in sorted(self.market.instruments, key=lambda share: share.key)]
+        ends = streams[0][1].at
+        for day, first, last in self.market.days:
+            opens = streams[0][1].start[first]
+            move_to(opens)
             self.portfolio.start_day(day)
             self.desk.open_day(())
-            self.run_of.strategy.begin(day, None, bars[0].start)
-            engine.open_day(day, [self.run_of], {"IT": SHARE}, resumed=False)
-            for bar in bars:
-                move_to(bar.at)
-                process(bar)
+            for run in self.runs:
+                run.strategy.begin(day, None, opens)
+            engine.open_day(day, self.runs, names, resumed=False)
+            for row in range(first, last):
+                move_to(ends[row])
+                for share, of in streams:
+                    process(
+                        Bar(share, of.start[row], of.at[row], 1, of.open[row], of.high[row], of.low[row], of.close[row], of.volume[row])
+                    )
                 run_timers()
                 settle()
             self.paper.end_of_day(clock.now())
@@ -161,57 +216,78 @@ class EngineSide:
 
     @property
     def trades(self) -> list[Trade]:
-        return [(fill.at, fill.side.sign * fill.quantity, fill.price) for fill in self.store.kept_fills]
+        return [(fill.at, fill.instrument.key, fill.side.sign * fill.quantity, fill.price) for fill in self.store.kept_fills]
 
     def _alert(self, level: str, title: str, text: str) -> None:
         self.alerts.append((level, title))
 
 
-def _loop_bars(days: list[Day]) -> list[LoopBar]:
-    return [LoopBar(bar.start, bar.at, bar.open, bar.high, bar.low, bar.close, bar.volume) for _, bars in days for bar in bars]
-
-
-def measure(rounds: int, count: int = 100_000) -> list[Line]:
-    """Whole-run bars a second of both sides, after a run that shows equal trades."""
+def measure(rounds: int) -> list[Line]:
+    """Whole-run bars a second of both sides, each after a run that shows equal trades, and what one order's life costs."""
     calendar = load_calendar(assumed_cut_offs=True)
-    days = make_days(count, calendar)
-    loop_bars = _loop_bars(days)
-    ours, theirs = EngineSide(calendar, days), BareLoop(loop_bars, FAST, SLOW, QUANTITY)
+    lines = [_against_loop(calendar, rounds, instruments, each, goal) for instruments, each, goal in ((1, 100_000, 0.5), (50, 2_000, 0.6))]
+    return [*lines, _order_life(calendar, rounds)]
+
+
+def _against_loop(calendar: Calendar, rounds: int, instruments: int, bars_each: int, goal: float) -> Line:
+    market = make_market(instruments, bars_each, calendar)
+    ours, theirs = EngineSide(calendar, market), BareLoop(market.columns, FAST, SLOW, QUANTITY)
     ours.run()
     theirs.run()
-    assert ours.trades == theirs.trades, "the engine and the bare loop do not make the same trades"
-    assert ours.portfolio.position("ema", SHARE) == theirs.position
-    total = len(loop_bars)
+    told = [(fill.at, fill.name, fill.quantity, fill.price) for fill in theirs.fills]
+    assert ours.trades == told, "the engine and the bare loop do not make the same trades"
 
     def engine() -> float:
-        side = EngineSide(calendar, days)
-        with without_garbage_collection():
-            return total / seconds_of(side.run)
+        return market.bars / _cpu_seconds(EngineSide(calendar, market).run)
 
     def bare() -> float:
-        side = BareLoop(loop_bars, FAST, SLOW, QUANTITY)
-        with without_garbage_collection():
-            return total / seconds_of(side.run)
+        return market.bars / _cpu_seconds(BareLoop(market.columns, FAST, SLOW, QUANTITY).run)
 
     figures = interleaved({"engine": engine, "bare": bare}, rounds)
-    note = f"{total:,} synthetic 1-minute bars, {len(days)} days, {len(theirs.trades):,} trades on both sides"
-    return [
-        Line(
-            "engine, 1 x 100,000 bars",
-            "bar/s",
-            median(figures["engine"]),
-            median(figures["bare"]),
-            "bare event loop",
-            paired(figures["engine"], figures["bare"]),
-            0.3,
-            True,
-            0.5,
-            note,
-        )
-    ]
+    note = f"{market.bars:,} synthetic 1-minute bars, {len(market.days)} days, {len(told):,} trades on both sides"
+    return Line(
+        f"engine, {instruments} x {bars_each:,} bars",
+        "bar/s",
+        median(figures["engine"]),
+        median(figures["bare"]),
+        "bare event loop",
+        paired(figures["engine"], figures["bare"]),
+        0.3,
+        True,
+        goal,
+        note,
+    )
 
 
-def profile_side(count: int) -> Any:
+def _order_life(calendar: Calendar, rounds: int) -> Line:
+    """The same bars with the same strategy that trades, and that only watches: the difference over the orders."""
+    market = make_market(1, 50_000, calendar)
+    trading = EngineSide(calendar, market)
+    trading.run()
+    orders = len(trading.store.kept_orders)
+
+    def trade() -> float:
+        return _cpu_seconds(EngineSide(calendar, market).run)
+
+    def watch() -> float:
+        return _cpu_seconds(EngineSide(calendar, market, Watching).run)
+
+    figures = interleaved({"trade": trade, "watch": watch}, rounds)
+    lives = [(one - other) / orders * 1e6 for one, other in zip(figures["trade"], figures["watch"], strict=True)]
+    quiet = median(figures["watch"]) / market.bars * 1e6
+    note = f"from signal to booked fill, {orders:,} orders; a bar on which nothing is decided takes {quiet:.1f} us"
+    return Line("an order's whole life", "us", median(lives), None, "absolute", None, 40.0, False, note=note)
+
+
+def _cpu_seconds(run: Callable[[], object]) -> float:
+    """Seconds of this process's own time: what else the machine does is none of either side's."""
+    with without_garbage_collection():
+        began = process_time()
+        run()
+        return process_time() - began
+
+
+def profile_side(count: int) -> EngineSide:
     """A ready engine side, for a profiler."""
     calendar = load_calendar(assumed_cut_offs=True)
-    return EngineSide(calendar, make_days(count, calendar))
+    return EngineSide(calendar, make_market(1, count, calendar))
