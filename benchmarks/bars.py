@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from statistics import median
 from time import process_time
+from typing import ClassVar
 
 import msgspec
 
@@ -80,13 +81,22 @@ class EmaCross(Strategy):
             yield self.signal(bar.instrument, wanted, why="cross")
 
 
-class Watching(EmaCross):
-    """The same averages, and never a word: what a bar costs on which nothing is decided."""
+class Often(Strategy):
+    """Long for so many bars, then flat for as many: two of these hold as long as each other, and differ in how often they trade."""
+
+    bars: ClassVar[int] = 5
+
+    def start(self) -> None:
+        self.heard = 0
 
     def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
-        fast, slow = self.fast.add(bar.close), self.slow.add(bar.close)
-        if fast is not None and slow is not None and slow < 0:
-            yield self.signal(bar.instrument, 0, why="never")
+        self.heard += 1
+        if self.heard % self.bars == 0 and bar.at.time() < LAST_CALL:
+            yield self.signal(bar.instrument, self.heard // self.bars % 2, why="turn")
+
+
+class Seldom(Often):
+    bars: ClassVar[int] = 50
 
 
 Trade = tuple[datetime, str, int, float]
@@ -143,7 +153,7 @@ def _walk(rng: random.Random, starts: list[datetime], ends: list[datetime]) -> C
 class EngineSide:
     """An engine as the wiring builds one, over a memory store and a clock moved by hand."""
 
-    def __init__(self, calendar: Calendar, market: Market, strategy: type[EmaCross] = EmaCross) -> None:
+    def __init__(self, calendar: Calendar, market: Market, strategy: type[Strategy] = EmaCross) -> None:
         self.market = market
         first = market.columns[market.instruments[0].key].start[0]
         self.clock = ManualClock(first - timedelta(minutes=30))
@@ -181,7 +191,7 @@ class EngineSide:
         self.world.canary = market.instruments[0]
         self.runs = []
         for share in market.instruments:
-            spec = StrategySpec(f"ema{share.symbol}", Lengths(), (share.symbol,), 1, Horizon.CARRY)
+            spec = StrategySpec(share.symbol, strategy.params_type(), (share.symbol,), 1, Horizon.CARRY)
             one = strategy(spec, share.symbol)
             one.start()
             self.runs.append(Run(one, Size(quantity=QUANTITY), {share.symbol: share}))
@@ -260,22 +270,21 @@ def _against_loop(calendar: Calendar, rounds: int, instruments: int, bars_each: 
 
 
 def _order_life(calendar: Calendar, rounds: int) -> Line:
-    """The same bars with the same strategy that trades, and that only watches: the difference over the orders."""
-    market = make_market(1, 50_000, calendar)
-    trading = EngineSide(calendar, market)
-    trading.run()
-    orders = len(trading.store.kept_orders)
+    """The same bars and the same time in the market, with many orders and with few: the difference of the times over that of the orders."""
+    market = make_market(1, 20_000, calendar)
+    counts = {}
+    for kind in (Often, Seldom):
+        side = EngineSide(calendar, market, kind)
+        side.run()
+        counts[kind] = len(side.store.kept_orders)
+    more = counts[Often] - counts[Seldom]
 
-    def trade() -> float:
-        return _cpu_seconds(EngineSide(calendar, market).run)
+    def seconds(kind: type[Strategy]) -> Callable[[], float]:
+        return lambda: _cpu_seconds(EngineSide(calendar, market, kind).run)
 
-    def watch() -> float:
-        return _cpu_seconds(EngineSide(calendar, market, Watching).run)
-
-    figures = interleaved({"trade": trade, "watch": watch}, rounds)
-    lives = [(one - other) / orders * 1e6 for one, other in zip(figures["trade"], figures["watch"], strict=True)]
-    quiet = median(figures["watch"]) / market.bars * 1e6
-    note = f"from signal to booked fill, {orders:,} orders; a bar on which nothing is decided takes {quiet:.1f} us"
+    figures = interleaved({"often": seconds(Often), "seldom": seconds(Seldom)}, rounds)
+    lives = [(one - other) / more * 1e6 for one, other in zip(figures["often"], figures["seldom"], strict=True)]
+    note = f"signal to booked fill, {counts[Often]:,} orders against {counts[Seldom]:,} on {market.bars:,} bars"
     return Line("an order's whole life", "us", median(lives), None, "absolute", None, 40.0, False, note=note)
 
 

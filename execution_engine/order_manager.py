@@ -90,6 +90,7 @@ class OrderDesk:
         self._orders: dict[str, Order] = {}
         self._by_broker_id: dict[str, str] = {}
         self._live: dict[str, Order] = {}
+        self._ahead: set[str] = set()  # orders that had more filled than booked when last looked at
         self.sent: list[datetime] = []  # every place, modify and cancel of today, for the rate caps
         self.orders_today = 0
         self.frozen: dict[str, str] = {}  # instrument key -> the anomaly that froze entries in it
@@ -141,6 +142,7 @@ class OrderDesk:
         for order in today:
             self._orders.setdefault(order.id, order)
         self._by_broker_id = {o.broker_order_id: o.id for o in self._orders.values() if o.broker_order_id}
+        self._ahead = {order.id for order in self._orders.values() if order.filled}
         self.orders_today = len(self._orders)
         self.sent.clear()
 
@@ -245,7 +247,11 @@ class OrderDesk:
 
     def unbooked(self) -> list[Order]:
         """Orders of which the broker filled more than our position holds yet: nothing may be decided on their keys until it does."""
-        return [order for order in self._orders.values() if order.filled and order.filled > self._portfolio.booked(order.id)]
+        if not self._ahead:
+            return []
+        ahead = [order for order in self._orders.values() if order.id in self._ahead and order.filled > self._portfolio.booked(order.id)]
+        self._ahead = {order.id for order in ahead}
+        return ahead
 
     def not_found(self, order: Order, now: datetime, evidence: str) -> Change:
         """Close an UNKNOWN order by the absence rule; `evidence` says what was read. Never sent again by itself."""
@@ -309,6 +315,8 @@ class OrderDesk:
             self._live[order.id] = order
         else:
             self._live.pop(order.id, None)
+        if order.filled > self._portfolio.booked(order.id):
+            self._ahead.add(order.id)
 
 
 def _facts(order: Order) -> dict[str, object]:
