@@ -200,8 +200,12 @@ class Calendar:
 
     def is_open(self, instrument: Instrument, at: datetime) -> bool:
         """Whether continuous trading is on at `at`."""
-        at = _in_ist(at)
-        return any(start <= at < end for start, end in self._windows(self._key(instrument, at.date())))
+        if at.tzinfo is not IST:
+            at = _in_ist(at)
+        for start, end in self._windows(self._key(instrument, at.date())):  # noqa: SIM110 - asked for each tick of a protected position
+            if start <= at < end:
+                return True
+        return False
 
     # --- cut-offs and the square-off ------------------------------------------------------------------------------------------------
 

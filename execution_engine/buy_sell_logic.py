@@ -142,18 +142,28 @@ def slices(instrument: Instrument, quantity: int) -> Iterator[int]:
         quantity -= part
 
 
+def settled(target: Target, held: int, working: Sequence[Order]) -> bool:
+    """Whether nothing is lacking and nothing is waited for: what is held and on its way is what is wanted."""
+    coming = 0
+    for order in working:
+        if order.state is OrderState.UNKNOWN:
+            return False
+        coming += order.side.sign * order.remaining
+    return (0 if target.closing else target.wanted) == held + coming
+
+
 def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int, quote: Quote, cap_pct: float, now: datetime) -> Plan:
     """What `target` still lacks. `working` are the key's live orders (protection excluded).
 
     `shortfall` is signed: our believed net in the instrument less the broker's, as last compared (0: they agree).
     """
+    if settled(target, held, working):
+        return Plan()
     if any(order.state is OrderState.UNKNOWN for order in working):
         return Plan(waiting="evidence for an order of unknown fate")
     wanted = 0 if target.closing else target.wanted
     coming = sum(order.side.sign * order.remaining for order in working)
     lacking = wanted - held - coming
-    if lacking == 0:
-        return Plan()
     if working and (_opposes(coming, wanted - held) or abs(coming) > abs(wanted - held)):
         return _cancel_first(working)
     crossing = held != 0 and wanted * held < 0

@@ -30,7 +30,7 @@ from core.types import (
     Tick,
     TradingState,
 )
-from execution_engine.buy_sell_logic import SizingError, Target, plan, protection_hit
+from execution_engine.buy_sell_logic import SizingError, Target, plan, protection_hit, settled
 from execution_engine.exits import Exits
 from execution_engine.feed_watch import FeedWatch
 from execution_engine.hearing import Hearing
@@ -79,6 +79,7 @@ class Engine:
         self.clock = clock
         self.store = store
         self.executor = executor
+        self._answers = executor.drain
         self.desk = desk
         self.portfolio = portfolio
         self.gate = gate
@@ -218,15 +219,23 @@ class Engine:
         """Handle one outside event, and what the executor answers to it, before the next."""
         self._record(event)
         self._handlers[type(event)](event)
-        self._drain()
+        if events := self._answers():
+            self._hear_answers(events)
 
     def run_timers(self) -> None:
         """Fire every timer that is due, late ones too."""
-        while (timer := self.timers.pop(now := self.clock.now())) is not None:
+        pop, clock = self.timers.pop, self.clock.now
+        while (timer := pop(now := clock())) is not None:
             name, due = timer
             self._record(Timer(now, name, due))
-            self._fire(name, due, now)
-            self._drain()
+            if now - due > SECOND:
+                self.late_events += 1
+            if name == "second":
+                self._each_second(now)
+            else:
+                self._fire(name, now)
+            if events := self._answers():
+                self._hear_answers(events)
 
     def settle(self) -> None:
         """End of a batch: positions and what else changed become durable; the next bar boundary is armed."""
@@ -237,9 +246,11 @@ class Engine:
             self.timers.set("bars", due)
         try:
             self.store.commit()
-            self.world.blinded.pop("ledger", None)
         except StoreError as error:
             self._blind(error)
+        else:
+            if self.world.blinded:
+                self.world.blinded.pop("ledger", None)
 
     def wake_at(self) -> datetime:
         return self.timers.next_at(self.clock.now())
@@ -250,9 +261,10 @@ class Engine:
         if self.tick_gate.admit(tick):
             return  # quarantined and counted there
         instrument = tick.instrument
-        self.world.ticks[instrument.key] = tick
+        self.world.see(tick)
         self.executor.on_market(tick)
-        self._drain()
+        if events := self._answers():
+            self._hear_answers(events)
         self.portfolio.mark(instrument, tick.price)
         self.bars.add(tick)
         if self.targets.watched(instrument.key) and self.world.calendar.is_open(instrument, tick.exchange_at or tick.at):
@@ -262,13 +274,15 @@ class Engine:
     def _on_played(self, bar: Bar) -> None:
         """A bar from outside (played data) is the market itself: the paper exchange hears it first, and its close is the price."""
         instrument = bar.instrument
-        tick = self.world.ticks.get(instrument.key)
+        key = instrument.key
+        tick = self.world.ticks.get(key)
         if tick is None or tick.at < bar.at:
-            self.world.ticks[instrument.key] = Tick(instrument, bar.at, bar.close, exchange_at=bar.at)
+            self.world.see(Tick(instrument, bar.at, bar.close, exchange_at=bar.at))
         self.executor.on_market(bar)
-        self._drain()
+        if events := self._answers():
+            self._hear_answers(events)
         self.portfolio.mark(instrument, bar.close)
-        if self.targets.watched(instrument.key):
+        if self.targets.watched(key):
             self._watch_protection(instrument, bar.close)
         for each in self.bars.join(bar):
             self.hearing.on_bar(each)
@@ -336,8 +350,11 @@ class Engine:
             self.targets.keep(target)
         if target.by_hand or (target.latched and target.wanted != 0 and not working):
             return
-        if any((order.strategy, order.name) == (target.strategy, target.name) for order in self.desk.unbooked()):
+        ahead = self.desk.unbooked()
+        if ahead and any((order.strategy, order.name) == (target.strategy, target.name) for order in ahead):
             self.timers.set("evidence", self.clock.now() + SECOND)
+            return
+        if settled(target, held, working):
             return
         todo = plan(
             target,
@@ -348,7 +365,7 @@ class Engine:
             cap_pct=self.ladder.cap_pct / self.ladder.steps,
             now=self.clock.now(),
         )
-        exits = any(request.purpose is not Purpose.ENTRY for request in todo.send)
+        exits = bool(todo.send) and todo.send[0].purpose is not Purpose.ENTRY  # one plan has one purpose
         if (exits or todo.cancel) and self.world.session is SessionState.LOGIN_REQUIRED:
             self._after_login.add((target.strategy, target.name))
             return
@@ -528,12 +545,7 @@ class Engine:
     def _on_command(self, command: Command) -> None:
         self._commands(self, command)
 
-    def _fire(self, name: str, due: datetime, now: datetime) -> None:
-        if now - due > SECOND:
-            self.late_events += 1
-        if name == "second":
-            self._each_second(now)
-            return
+    def _fire(self, name: str, now: datetime) -> None:
         kind, _, rest = name.partition("|")
         if kind == "bars":
             for bar in self.bars.close(now):
@@ -552,10 +564,11 @@ class Engine:
             self.rolls.look(now)
 
     def _each_second(self, now: datetime) -> None:
-        self.timers.set("second", now.replace(microsecond=0) + SECOND)  # whole seconds: a granted market steps on them too
+        whole = now.replace(microsecond=0) if now.microsecond else now
+        self.timers.set("second", whole + SECOND)  # whole seconds: a granted market steps on them too
         if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
-            self.gate.watch(self.world)
-            self._take_breaches()
+            if self.gate.watch(self.world):
+                self._take_breaches()
             if self.gate.changed:
                 self.store.put("engine", "gate", self.gate.state())
             self.portfolio.sample(now)
@@ -579,10 +592,12 @@ class Engine:
 
     # --- small things ---------------------------------------------------------------------------------------------------------------
 
-    def _drain(self) -> None:
-        while events := self.executor.drain():
+    def _hear_answers(self, events: list[Event]) -> None:
+        """What the executor answered, and what it answers to what that leads to."""
+        while events:
             for event in events:
                 self._handlers[type(event)](event)
+            events = self._answers()
 
     def _blind(self, error: StoreError) -> None:
         reason = f"ledger not writable: {error}"

@@ -33,7 +33,11 @@ class FeedWatch:
                 self._alert("warn", "Feed lost", status.reason)
 
     def each_second(self) -> None:
-        stale = self._world.feed_stale if self._world.feed_connected else None
-        self._priceless = 0 if stale is None else self._priceless + 1
+        world = self._world
+        stale = world.feed_stale if world.feed_connected and not world.canary_fresh else None
+        if stale is None:
+            self._priceless = 0
+            return
+        self._priceless += 1
         if self._priceless == PRICELESS_S:
             self._alert("warn", "No prices", f"the feed is connected, yet {stale}; no entries until prices come")

@@ -77,26 +77,28 @@ class Hearing:
 
     def on_tick(self, tick: Tick) -> None:
         for run in self._by_tick.get(tick.instrument.key, ()):
-            self._hear(run, run.strategy.tick, tick)
+            if not run.stopped:
+                self._hear(run, run.strategy.tick, tick)
 
     def on_bar(self, bar: Bar) -> None:
         late = bar.gap and self._clock.now() - bar.at > LATE
         for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
-            self._hear(run, run.strategy.bar, bar, late)
-            for target in self._targets.pending(run.strategy.name, bar.instrument) if not late else ():
-                self._act(target)
+            if not run.stopped:
+                self._hear(run, run.strategy.bar, bar, late)
+            if self._targets.some_pending and not late:
+                for target in self._targets.pending(run.strategy.name, bar.instrument):
+                    self._act(target)
             self._save_state(run)
 
     def on_fill(self, fill: Fill, name: str) -> None:
         """`name`: the logical name under which its order was sent."""
         for run in self.runs:
             if run.strategy.name == fill.strategy and name in run.instruments:
-                self._hear(run, run.strategy.fill, fill)
+                if not run.stopped:
+                    self._hear(run, run.strategy.fill, fill)
                 self._save_state(run)
 
     def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill, late: bool = False) -> None:
-        if run.stopped:
-            return
         try:
             signals = run.hear(speak, event, self._view)
         except StrategyError as error:

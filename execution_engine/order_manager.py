@@ -57,6 +57,8 @@ class Tags:
             ledger = "".join(secrets.choice(self._ALPHABET) for _ in range(4))
             store.put("tags", "ledger", ledger)
         self._ledger: str = ledger
+        self._day: date | None = None
+        self._prefix = ""
         self._count: int = ((store.get("tags", "count") or 0) // self._BLOCK + 1) * self._BLOCK
         store.put("tags", "count", self._count)
 
@@ -64,14 +66,16 @@ class Tags:
         """A fresh tag; its count joins the same transaction as the intent, so that a lost intent never frees a used tag."""
         self._count += 1
         self._store.put("tags", "count", self._count)
-        return self._ledger + self._text((day - self._EPOCH).days, 3) + self._text(self._count, 9)
+        if day != self._day:
+            self._day, self._prefix = day, self._ledger + self._text((day - self._EPOCH).days, 3)
+        return self._prefix + self._text(self._count, 9)
 
     def _text(self, number: int, width: int) -> str:
         digits = ""
-        for _ in range(width):
+        while number:
             number, digit = divmod(number, 36)
             digits = self._ALPHABET[digit] + digits
-        return digits
+        return digits.rjust(width, "0")
 
 
 class OrderDesk:
@@ -117,6 +121,8 @@ class OrderDesk:
     def calls_since(self, since: datetime) -> int:
         """How many order calls (place, modify, cancel) left at or after `since`."""
         count = 0
+        if not self.sent or self.sent[-1] < since:
+            return 0
         for at in reversed(self.sent):
             if at < since:
                 break
@@ -171,8 +177,7 @@ class OrderDesk:
             validity=request.validity,
             reason=request.why,
         )
-        order = msgspec.structs.replace(order, product=self._product_of(order))
-        order = move(order, OrderState.SENDING, now)
+        order = move(order, OrderState.SENDING, now, product=self._product_of(order))
         self._keep(order)
         self._store.save_order(order)
         self._store.journal(now, "intent", _facts(order))
@@ -273,7 +278,7 @@ class OrderDesk:
             self.frozen[order.instrument.key] = merged.anomaly
             text = f"{order.tag} {order.instrument.key}: {merged.anomaly}; entries in it are frozen until `resume --confirm`"
             self._alert("page", "Impossible order update", text)
-        fills = [fill for trade in trades if (fill := self._portfolio.book(order, trade)) is not None]
+        fills = [fill for trade in trades if (fill := self._portfolio.book(order, trade)) is not None] if trades else []
         booked = self._portfolio.booked(order.id)
         if booked > order.filled:  # trades ran ahead of their order row
             order = filled_to(order, booked, 0.0, order.updated_at).order
@@ -283,7 +288,7 @@ class OrderDesk:
             fills += [told] if told is not None else []
         for fill in fills:
             self._store.save_fill(fill)
-        if order == before and not fills:
+        if not fills and (order is before or order == before):
             return None
         return self._changed(before, order, tuple(fills), source)
 
@@ -298,7 +303,8 @@ class OrderDesk:
     def _changed(self, before: Order, order: Order, fills: tuple[Fill, ...], source: str) -> Change:
         self._keep(order)
         self._store.save_order(order)
-        facts = _facts(order) | {"source": source, "before": str(before.state), "reason": order.reason}
+        facts = _facts(order)
+        facts["source"], facts["before"], facts["reason"] = source, str(before.state), order.reason
         self._store.journal(order.updated_at, "order", facts)
         for fill in fills:
             self._store.journal(
@@ -315,7 +321,7 @@ class OrderDesk:
             self._live[order.id] = order
         else:
             self._live.pop(order.id, None)
-        if order.filled > self._portfolio.booked(order.id):
+        if order.filled and order.filled > self._portfolio.booked(order.id):
             self._ahead.add(order.id)
 
 

@@ -29,6 +29,7 @@ LIVE: frozenset[OrderState] = frozenset(
 )
 TERMINAL = ENDED
 COMMANDED: frozenset[OrderState] = frozenset({S.PENDING_MODIFY, S.PENDING_CANCEL})
+_NOT_THERE = frozenset({S.PENDING_NEW, S.AMO_QUEUED})
 _ENDED = frozenset({S.FILLED, S.CANCELLED, S.REJECTED, S.EXPIRED})
 
 TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = {
@@ -88,8 +89,12 @@ def move(
     reason: str | None = None,
     broker_order_id: str | None = None,
     filled: int | None = None,
+    product: str = "",
 ) -> Order:
-    """The order in its new state; raises IllegalTransition. Entering PENDING_* keeps the state before it in `previous_state`."""
+    """The order in its new state; raises IllegalTransition. Entering PENDING_* keeps the state before it in `previous_state`.
+
+    `product`: the broker's product, known only now.
+    """
     filled = order.filled if filled is None else filled
     if filled < order.filled:
         raise IllegalTransition(f"order {order.id}: filled may not fall from {order.filled} to {filled}; journal it and read the books")
@@ -98,7 +103,7 @@ def move(
             f"order {order.id} ({order.instrument.key}) may not go from {order.state} to {state}; "
             f"journal it, freeze entries in the instrument and read the broker's books"
         )
-    return _in_state(order, state, at, filled=filled, reason=reason, broker_order_id=broker_order_id)
+    return _in_state(order, state, at, filled=filled, reason=reason, broker_order_id=broker_order_id, product=product)
 
 
 def merge(order: Order, update: OrderUpdate, *, fresh: bool = False) -> Merged:
@@ -152,7 +157,9 @@ def filled_to(order: Order, filled: int, average_price: float, at: datetime) -> 
 # --- the parts -----------------------------------------------------------------------------------------------------------------------
 
 
-def _in_state(order: Order, state: OrderState, at: datetime, *, filled: int, reason: str | None, broker_order_id: str | None) -> Order:
+def _in_state(
+    order: Order, state: OrderState, at: datetime, *, filled: int, reason: str | None, broker_order_id: str | None, product: str = ""
+) -> Order:
     previous = order.previous_state
     if state in COMMANDED:
         previous = order.state if order.state not in COMMANDED else order.previous_state
@@ -162,10 +169,11 @@ def _in_state(order: Order, state: OrderState, at: datetime, *, filled: int, rea
         order,
         state=state,
         previous_state=previous,
-        updated_at=max(at, order.updated_at),
+        updated_at=at if at > order.updated_at else order.updated_at,
         filled=filled,
         reason=order.reason if reason is None else reason,
         broker_order_id=broker_order_id or order.broker_order_id,
+        product=product or order.product,
     )
 
 
@@ -193,11 +201,12 @@ def _place_replied(order: Order, reply: Reply) -> Merged:
 
 def _said(update: OrderUpdate) -> OrderState | None:
     """The state a row stands for: its label, corrected where its own filled quantity proves more."""
-    state = update.state
-    if state in LIVE and update.filled >= update.quantity > 0:
-        return S.FILLED
-    if state in (S.PENDING_NEW, S.AMO_QUEUED) and update.filled > 0:
-        return S.WORKING
+    state, filled = update.state, update.filled
+    if filled > 0 and state in LIVE:
+        if filled >= update.quantity > 0:
+            return S.FILLED
+        if state in _NOT_THERE:
+            return S.WORKING
     return state
 
 
@@ -207,7 +216,7 @@ def _weight(row: Evidence) -> tuple[bool, bool, int, bool, datetime, int, dateti
         row.state in TERMINAL,
         row.state is S.FILLED,
         row.filled,
-        row.state not in (S.PENDING_NEW, S.AMO_QUEUED),
+        row.state not in _NOT_THERE,
         row.exchange_at or _UNDATED,
         _RANKS.get(row.state, len(_RANKS)),
         row.at,

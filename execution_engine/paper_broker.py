@@ -206,11 +206,10 @@ class PaperBroker:
 
     def on_market(self, event: Event) -> None:
         """Let a tick or a bar meet the orders that were there before it."""
-        kind = type(event)
-        if kind is Tick:
-            self._on_tick(event)  # type: ignore[arg-type]
-        elif kind is Bar:
-            self._on_bar(event)  # type: ignore[arg-type]
+        if isinstance(event, Tick):
+            self._on_tick(event)
+        elif isinstance(event, Bar):
+            self._on_bar(event)
 
     def drain(self) -> list[Event]:
         """What happened since the last call, in order."""
@@ -261,8 +260,7 @@ class PaperBroker:
 
     def _short_of(self, required: float) -> str:
         """The broker's words if `required` more rupees are not free; empty if they are."""
-        available = self.available()
-        if required <= 0 or required <= available:
+        if required <= 0 or required <= (available := self.available()):
             return ""
         return (
             f"Insufficient funds. Required margin is {required:.2f} but available margin is {available:.2f}. "
@@ -336,7 +334,8 @@ class PaperBroker:
         waiting = self._waiting.get(key)
         if not waiting or not self._open(bar.instrument, bar.start):
             return
-        for resting in sorted(waiting, key=lambda each: each.state is not OrderState.TRIGGER_PENDING):
+        stops_first = sorted(waiting, key=lambda each: each.state is not OrderState.TRIGGER_PENDING) if len(waiting) > 1 else tuple(waiting)
+        for resting in stops_first:
             if resting.since >= bar.at:
                 continue
             order = resting.order

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from core.events import Trade
-from core.types import Fill, Horizon, Instrument, Order, Position, Side
+from core.types import Fill, Horizon, Instrument, Order, Position, Side, iso_seconds
 from execution_engine.costs import Cost
 from execution_engine.trades import Trades
 
@@ -56,7 +56,7 @@ class Adjustment(msgspec.Struct, frozen=True):
 class _Holding:
     """One sub-account in one (instrument, product)."""
 
-    __slots__ = ("charges", "day_charges", "day_cost", "horizon", "instrument", "life", "product", "strategy")
+    __slots__ = ("charges", "day_charges", "day_cost", "horizon", "instrument", "known", "life", "product", "strategy")
 
     def __init__(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> None:
         self.strategy = strategy
@@ -67,6 +67,7 @@ class _Holding:
         self.day_cost = Cost()
         self.charges = 0
         self.day_charges = 0
+        self.known: Position | None = None  # as last told; None since something changed
 
 
 class _Line:
@@ -91,8 +92,9 @@ class Portfolio:
         self._by_instrument: dict[str, list[_Holding]] = {}
         self._quantities: dict[tuple[str, str], int] = {}
         self._changed: dict[tuple[str, str, str], _Holding] = {}
+        self._positions: Sequence[Position] | None = None  # None since one of them changed
         self._open: set[str] = set()  # keys of instruments that some sub-account holds
-        self._moved = True
+        self.moved = True  # whether a fill or a price may have changed the day's result since the last sample
         self._results: dict[str | None, tuple[int, int, int]] = {}  # of the day, by strategy (None: ours), until something moves
         self.trades = Trades()
         self._lines: dict[str, _Line] = {}  # orders of this session
@@ -110,10 +112,12 @@ class Portfolio:
         """Book one execution of our order; None if it was booked before, by its id or as part of what an order row told."""
         if self._known(trade):
             return None
-        line = self._lines.setdefault(order.id, _Line())
-        told = min(line.untold, trade.quantity)
-        line.untold -= told
-        quantity = trade.quantity - told
+        quantity = trade.quantity
+        line = self._lines.get(order.id)
+        if line is not None and line.untold:
+            told = min(line.untold, quantity)
+            line.untold -= told
+            quantity -= told
         if quantity == 0:
             return None
         return self._book(order, trade.id, quantity, trade.price, trade.at)
@@ -197,7 +201,9 @@ class Portfolio:
     def _charge(
         self, order_id: str, instrument: Instrument, horizon: Horizon, side: Side, quantity: int, price: float, at: datetime
     ) -> int:
-        line = self._lines.setdefault(order_id, _Line())
+        line = self._lines.get(order_id)
+        if line is None:
+            line = self._lines[order_id] = _Line()
         line.quantity += quantity
         line.worth += quantity * price
         total = self._charges.order_charges(instrument, horizon, side, ((line.quantity, line.worth / line.quantity),), at.date()).total
@@ -208,7 +214,6 @@ class Portfolio:
         holding = self._holding(fill.strategy, fill.instrument, product, horizon)
         holding.charges += fill.charges
         holding.day_charges += fill.charges
-        self._touch()
         self._move(holding, fill.side.sign * fill.quantity, fill.price)
         self._digest.update(_digest_line(fill))
         self.trades.book(fill)
@@ -222,6 +227,7 @@ class Portfolio:
         self._quantities[key] = self._quantities.get(key, 0) + quantity
         self._changed[holding.strategy, instrument.key, holding.product] = holding
         self._marks.setdefault(instrument.key, price)
+        self._altered(holding)
         self._note_open(instrument.key)
 
     def _holding(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> _Holding:
@@ -230,8 +236,10 @@ class Portfolio:
         if holding is None:
             holding = self._holdings[key] = _Holding(strategy, instrument, product, horizon)
             self._by_instrument.setdefault(instrument.key, []).append(holding)
-        if holding.life.quantity == 0:
+            self._altered(holding)
+        if holding.life.quantity == 0 and holding.horizon is not horizon:
             holding.horizon = horizon
+            self._altered(holding)
         return holding
 
     def _split(self, instrument: Instrument, product: str, change: int) -> list[tuple[str, int]]:
@@ -250,9 +258,11 @@ class Portfolio:
 
     def mark(self, instrument: Instrument, price: float) -> None:
         """Take the last price, in rupees."""
-        self._marks[instrument.key] = price
-        if instrument.key in self._open:
-            self._touch()
+        key = instrument.key
+        self._marks[key] = price
+        if key in self._open:
+            self.moved = True
+            self._results.clear()
 
     def position(self, strategy: str, instrument: Instrument) -> int:
         """Signed units that `strategy` owns in the instrument, over all products."""
@@ -268,15 +278,17 @@ class Portfolio:
         held = self._by_instrument.get(instrument.key, ())
         return sum(holding.life.quantity for holding in held if holding.product == product)
 
-    def positions(self) -> list[Position]:
-        """Every sub-account that holds something or was touched in this session."""
-        return [self._position(holding) for holding in self._holdings.values()]
+    def positions(self) -> Sequence[Position]:
+        """Every sub-account that holds something or was touched in this session; the same list until one changes, so leave it as it is."""
+        if self._positions is None:
+            self._positions = [holding.known or self._position(holding) for holding in self._holdings.values()]
+        return self._positions
 
     def changed(self) -> list[Position]:
         """What changed since the last call, to be stored."""
         if not self._changed:
             return []
-        changed = [self._position(holding) for holding in self._changed.values()]
+        changed = [holding.known or self._position(holding) for holding in self._changed.values()]
         self._changed.clear()
         return changed
 
@@ -308,7 +320,7 @@ class Portfolio:
 
     def _position(self, holding: _Holding) -> Position:
         life, day = holding.life, holding.day_cost
-        return Position(
+        holding.known = Position(
             account=self._account,
             strategy=holding.strategy,
             instrument=holding.instrument,
@@ -324,10 +336,9 @@ class Portfolio:
             day_realised=day.realised,
             day_charges=holding.day_charges,
         )
+        return holding.known
 
-    def _ours(self, strategy: str | None = None) -> Iterable[_Holding]:
-        if strategy is not None:
-            return (holding for holding in self._holdings.values() if holding.strategy == strategy)
+    def _ours(self) -> Iterable[_Holding]:
         return (holding for holding in self._holdings.values() if holding.strategy != EXTERNAL)
 
     def _value(self, holding: _Holding, unmarked: int) -> int:
@@ -353,25 +364,35 @@ class Portfolio:
         found = self._results.get(strategy)
         if found is None:
             realised = unrealised = charges = 0
-            for holding in self._ours(strategy):
+            marks = self._marks
+            for holding in self._holdings.values():
+                if holding.strategy != strategy if strategy is not None else holding.strategy == EXTERNAL:
+                    continue
                 day = holding.day_cost
                 realised += day.realised
                 charges += holding.day_charges
-                if holding.life.quantity:
-                    unrealised += self._value(holding, day.cost) - day.cost
+                quantity, instrument = holding.life.quantity, holding.instrument
+                if quantity and (price := marks.get(instrument.key)) is not None:
+                    unrealised += round(quantity * price * instrument.multiplier * 100) - day.cost
             found = self._results[strategy] = (realised, unrealised, charges)
         return found
 
     def _touch(self) -> None:
-        self._moved = True
+        self.moved = True
         self._results.clear()
+        self._positions = None
+
+    def _altered(self, holding: _Holding) -> None:
+        """Something of a sub-account is no longer what `positions` last told."""
+        holding.known = None
+        self._touch()
 
     def _note_open(self, key: str) -> None:
-        self._touch()
-        if any(holding.life.quantity for holding in self._by_instrument.get(key, ())):
-            self._open.add(key)
-        else:
-            self._open.discard(key)
+        for holding in self._by_instrument.get(key, ()):
+            if holding.life.quantity:
+                self._open.add(key)
+                return
+        self._open.discard(key)
 
     def start_day(self, day: date, closes: Mapping[str, float] | None = None) -> None:
         """Begin a session: its P&L, charges, curve and drawdown start at 0, what ended flat before it is forgotten.
@@ -384,20 +405,17 @@ class Portfolio:
                 self._forget(holding)
             else:
                 self._rebase(holding, (closes or {}).get(holding.instrument.key))
+        for holding in self._holdings.values():
+            holding.known = None  # the day is part of it
         self._lines.clear()
         self._seen.clear()
         self._curve.clear()
         self._peak = self._drawdown = 0
         self._touch()
 
-    @property
-    def moved(self) -> bool:
-        """Whether a fill or a price may have changed the day's result since the last sample."""
-        return self._moved
-
     def sample(self, at: datetime) -> None:
         """Note the day's net P&L: the drawdown takes each sample, the curve one for each minute."""
-        self._moved = False
+        self.moved = False
         net = self.net_result()
         if net > self._peak:
             self._peak = net
@@ -425,7 +443,7 @@ class Portfolio:
         base = self._value(holding, holding.life.cost)
         holding.day_cost = Cost(holding.life.quantity, base)
         holding.day_charges = 0
-        self._touch()
+        self._altered(holding)
         self._changed[holding.strategy, holding.instrument.key, holding.product] = holding
 
     def _forget(self, holding: _Holding) -> None:
@@ -433,6 +451,7 @@ class Portfolio:
         self._holdings.pop((holding.strategy, key, holding.product))
         self._changed.pop((holding.strategy, key, holding.product), None)
         self._by_instrument[key].remove(holding)
+        self._touch()
 
     # --- proof and recovery ------------------------------------------------------------------------------------------------------------
 
@@ -460,6 +479,7 @@ class Portfolio:
                 self._rebase(holding, None)
             key = (stored.strategy, stored.instrument.key)
             self._quantities[key] = self._quantities.get(key, 0) + stored.quantity
+            self._altered(holding)
             self._note_open(stored.instrument.key)
         for fill in fills:
             self._digest.update(_digest_line(fill))
@@ -484,5 +504,5 @@ class Portfolio:
 def _digest_line(fill: Fill) -> bytes:
     """One fill as CONTRACT.md's digest reads it."""
     price = round(fill.price * 100)
-    at = fill.at.isoformat(timespec="seconds")
+    at = iso_seconds(fill.at)
     return f"{at}|{fill.strategy}|{fill.instrument.key}|{fill.side}|{fill.quantity}|{price}|{fill.charges}\n".encode()

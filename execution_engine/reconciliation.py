@@ -58,6 +58,8 @@ class Reconciliation:
 
     def shortfall(self, instrument: Instrument) -> int:
         """Our believed net less the broker's, as last compared; 0 when they agreed (fills since then move both alike)."""
+        if not self._shortfalls:
+            return 0
         return sum(missing for (key, _), missing in self._shortfalls.items() if key == instrument.key)
 
     @property

@@ -9,7 +9,6 @@ import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
-from itertools import islice
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,12 @@ class Run(msgspec.Struct):
 
     def hear(self, speak: Callable[[Any, View], Iterable[Signal]], event: object, view: View) -> list[Signal]:
         """All that the strategy says of one event; raises StrategyError."""
+        said: list[Signal] = []
         try:
-            said = list(islice(speak(event, view), MOST_SIGNALS + 1))
+            for signal in speak(event, view):
+                said.append(signal)
+                if len(said) > MOST_SIGNALS:
+                    break
         except Exception as error:
             raise StrategyError(_where(error)) from error
         if len(said) > MOST_SIGNALS:
@@ -61,6 +64,8 @@ class Run(msgspec.Struct):
 
     def save(self, store: Store) -> None:
         """Into the same commit as the signals that came out; only what changed since it was last put. Raises StrategyError."""
+        if self.kept is not None and not self.strategy.keeps_state and self.kept[0] == self.strategy.day:
+            return
         try:
             now_is = (self.strategy.day, self.strategy.state())
             if now_is != self.kept:
@@ -160,6 +165,8 @@ def _legs(cls: type[Strategy], settings: "StrategySettings") -> int:
 
 
 def _number(value: object) -> bool:
+    if type(value) in (int, float):
+        return math.isfinite(value)  # type: ignore[arg-type]
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -27,10 +27,13 @@ class Targets:
         """The key through which `strategy` holds this instrument."""
         return next((t for t in self._targets.values() if t.strategy == strategy and t.instrument.key == instrument.key), None)
 
+    @property
+    def some_pending(self) -> bool:
+        """Whether `pending` could have an answer at all."""
+        return bool(self._pending)
+
     def pending(self, strategy: str, instrument: Instrument) -> list[Target]:
         """Keys of `strategy` in the instrument that a temporary refusal left to be tried again."""
-        if not self._pending:
-            return []
         return [one for one in self._pending.values() if one.strategy == strategy and one.instrument.key == instrument.key]
 
     def watched(self, key: str) -> Sequence[Target]:

@@ -3,7 +3,7 @@
 One object implements both core.types.View (for strategies) and risk.book.RiskBook (for the gate), so that both see the same world.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from core.market import Calendar, SquareOffPlan, SquareOffSettings
@@ -15,6 +15,7 @@ from core.types import (
     Kind,
     Order,
     OrderRequest,
+    Position,
     Purpose,
     SessionState,
     Side,
@@ -50,7 +51,8 @@ class World:
         self._desk = desk
         self._now = now
         self._margin = margin
-        self.ticks: dict[str, Tick] = {}
+        self._ticks: dict[str, Tick] = {}
+        self._weighed: tuple[Sequence[Position], dict[str, float], float] | None = None  # exposures; None since a price moved
         self.names: dict[str, Instrument] = {}
         self.data = "live market"  # where prices come from, shown wherever results are: synthetic ones must never look real
         self.windows: dict[str, Window] = {}  # strategy -> its own entry window today
@@ -71,11 +73,25 @@ class World:
     # --- View -------------------------------------------------------------------------------------------------------------------
 
     @property
+    def ticks(self) -> Mapping[str, Tick]:
+        """The last tick of each instrument, by key; `see` takes the next."""
+        return self._ticks
+
+    def see(self, tick: Tick) -> None:
+        self._ticks[tick.instrument.key] = tick
+        self._weighed = None
+
+    def unsee(self) -> None:
+        """Forget every tick, as before the first."""
+        self._ticks.clear()
+        self._weighed = None
+
+    @property
     def now(self) -> datetime:
         return self._now()
 
     def last_price(self, instrument: Instrument) -> float | None:
-        tick = self.ticks.get(instrument.key)
+        tick = self._ticks.get(instrument.key)
         return tick.price if tick is not None else None
 
     def position(self, strategy: str, instrument: Instrument) -> int:
@@ -111,7 +127,7 @@ class World:
 
     def quote(self, instrument: Instrument) -> Quote:
         """What an order is priced against; zeros before the first tick."""
-        tick = self.ticks.get(instrument.key)
+        tick = self._ticks.get(instrument.key)
         return Quote(tick.price, tick.bid, tick.ask) if tick is not None else Quote(0.0)
 
     # --- RiskBook --------------------------------------------------------------------------------------------------------------
@@ -142,20 +158,26 @@ class World:
     def feed_stale(self) -> str | None:
         if not self.feed_connected:
             return self.feed_reason or "the feed is not connected"
-        if self.canary is None:
+        if self.canary is None or self.canary_fresh or not self.calendar.is_open(self.canary, self.now):
             return None
         age = self.received_age(self.canary)
-        if (age is not None and age <= self.stale_after) or not self.calendar.is_open(self.canary, self.now):
-            return None
         seen = "has not ticked yet" if age is None else f"last ticked {age:.1f} s ago"
         return f"the canary {self.canary.key} {seen}"
 
+    @property
+    def canary_fresh(self) -> bool:
+        """Whether the canary's last tick is young enough."""
+        if self.canary is None:
+            return False
+        tick = self._ticks.get(self.canary.key)
+        return tick is not None and (self._now() - tick.at).total_seconds() <= self.stale_after
+
     def received_age(self, instrument: Instrument) -> float | None:
-        tick = self.ticks.get(instrument.key)
+        tick = self._ticks.get(instrument.key)
         return (self.now - tick.at).total_seconds() if tick is not None else None
 
     def exchange_age(self, instrument: Instrument) -> float | None:
-        tick = self.ticks.get(instrument.key)
+        tick = self._ticks.get(instrument.key)
         if tick is None or tick.exchange_at is None:
             return None
         if instrument.kind is Kind.INDEX and self.calendar.phase(instrument, self.now) == "auction":
@@ -171,7 +193,9 @@ class World:
         if not windows or plan is None:
             return EntryWindow(None, None)
         # of several sessions in a day, the one that runs or comes next
-        opens, closes = next((window for window in windows if self.now < window[1]), windows[-1])
+        opens, closes = windows[-1]
+        if len(windows) > 1:
+            opens, closes = next((window for window in windows if self.now < window[1]), windows[-1])
         if request.horizon is Horizon.INTRADAY and request.purpose is not Purpose.ROLL:
             closes = min(closes, plan.entries_stop)
         own_from, own_until = self.windows.get(request.strategy, (None, None))
@@ -183,20 +207,23 @@ class World:
         return sum(held.quantity for held in self._portfolio.positions() if held.instrument.key == instrument.key)
 
     def closing(self, strategy: str, instrument: Instrument) -> int:
+        live = self._desk.live()
+        if not live:
+            return 0
         held = self._portfolio.position(strategy, instrument)
         return sum(
             order.remaining
-            for order in self._desk.live()
+            for order in live
             if order.strategy == strategy
             and order.instrument.key == instrument.key
             and (order.purpose in _CLOSING or (order.purpose is Purpose.ROLL and order.side.sign * held < 0))
         )
 
     def strategy_exposure(self, strategy: str) -> float:
-        return self._exposure(strategy)
+        return self._exposures()[0].get(strategy, 0.0)
 
     def account_exposure(self) -> float:
-        return self._exposure(None)
+        return self._exposures()[1]
 
     def day_pnl(self) -> float:
         return self._portfolio.net_result() / 100
@@ -235,13 +262,20 @@ class World:
         own = self.account.capital + min(0.0, self.day_pnl()) - blocked
         return own if self.broker_funds is None else min(own, self.broker_funds)
 
-    def _exposure(self, strategy: str | None) -> float:
-        total = 0.0
-        for held in self._portfolio.positions():
-            if held.quantity and strategy in (None, held.strategy):
-                side, price = _side(held.quantity), self._price(held.instrument, held.average_price)
-                total += exposure(held.instrument, side, abs(held.quantity), price)
-        return total
+    def _exposures(self) -> tuple[Mapping[str, float], float]:
+        """Gross rupees by strategy, and of all; worked out again when a position or a price has moved."""
+        positions = self._portfolio.positions()
+        weighed = self._weighed
+        if weighed is None or weighed[0] is not positions:
+            total, by_strategy = 0.0, dict[str, float]()
+            for held in positions:
+                if held.quantity:
+                    price = self._price(held.instrument, held.average_price)
+                    worth = exposure(held.instrument, _side(held.quantity), abs(held.quantity), price)
+                    total += worth
+                    by_strategy[held.strategy] = by_strategy.get(held.strategy, 0.0) + worth
+            weighed = self._weighed = (positions, by_strategy, total)
+        return weighed[1], weighed[2]
 
     def _price(self, instrument: Instrument, fallback: float) -> float:
         return self.last_price(instrument) or fallback

@@ -52,16 +52,18 @@ class LossLocks(_Locks):
 
     def watch(self, book: RiskBook, strategies: Iterable[str]) -> list[Breach]:
         """Lock the account and these strategies where their loss has reached the limit; what is locked already is not said again."""
-        found = self._judge(ACCOUNT, book.day_pnl(), self.settings.max_daily_loss, book)
-        for strategy in strategies:
-            limit = self.settings.loss_limit(strategy)
-            if limit is not None:
-                found += self._judge(strategy, book.strategy_pnl(strategy), limit, book)
+        found: list[Breach] = []
+        pnl = book.day_pnl()
+        if not pnl > -self.settings.max_daily_loss:  # NaN is no proof of safety: it locks
+            found += self._reached(ACCOUNT, pnl, self.settings.max_daily_loss, book)
+        if self.settings.strategies_limited:
+            for strategy in strategies:
+                limit = self.settings.loss_limit(strategy)
+                if limit is not None and not (pnl := book.strategy_pnl(strategy)) > -limit:
+                    found += self._reached(strategy, pnl, limit, book)
         return found
 
-    def _judge(self, scope: str, pnl: float, limit: float, book: RiskBook) -> list[Breach]:
-        if pnl > -limit:  # NaN is no proof of safety: it locks
-            return []
+    def _reached(self, scope: str, pnl: float, limit: float, book: RiskBook) -> list[Breach]:
         now = book.now
         if self._locked(scope, now.date()):
             return []

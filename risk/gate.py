@@ -87,11 +87,13 @@ class Gate:
             return self._judge(request, without, self._exit, exits=True)
         return self._review_entry(request, without, [rule for rule in self._entry if rule.for_changes])
 
-    def watch(self, book: RiskBook) -> None:
-        """Look at the losses without a request; call it as prices move (once a second is enough)."""
-        strategies = tuple(book.strategies())
+    def watch(self, book: RiskBook) -> bool:
+        """Look at the losses without a request; call it as prices move (once a second is enough). Whether breaches wait to be taken."""
+        strategies = tuple(book.strategies()) if self.settings.strategies_limited else ()
         self._breaches += self._locks.watch(book, strategies)
-        self._breaches += self._profits.watch(book, strategies)
+        if strategies:
+            self._breaches += self._profits.watch(book, strategies)
+        return bool(self._breaches)
 
     def take_breaches(self) -> list[Breach]:
         """What the gate asks of the engine since the last call; each breach is given once."""
@@ -137,7 +139,8 @@ class Gate:
             if reason is not None:
                 return Refused(request, rule.name, reason.text, reason.permanent and not exits)
         for rule in rules:
-            rule.passed(request, book)
+            if rule.remembers:
+                rule.passed(request, book)
         return Approved(request, book.now)
 
 

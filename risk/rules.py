@@ -44,6 +44,12 @@ class Rule(ABC):
     name: ClassVar[str]
     clocked: ClassVar[bool] = False
     for_changes: ClassVar[bool] = True
+    remembers: ClassVar[bool] = False
+    """Whether `passed` is written. Set by itself."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.remembers = cls.passed is not Rule.passed
 
     def __init__(self, settings: RiskSettings) -> None:
         self.settings = settings

@@ -122,6 +122,11 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if self.runaway_factor < 1:
             raise ValueError(f"runaway_factor: {self.runaway_factor!r} is below 1; exits may not have less room than entries")
 
+    @property
+    def strategies_limited(self) -> bool:
+        """Whether any strategy has limits of its own."""
+        return self.max_strategy_loss is not None or bool(self.strategies)
+
     def loss_limit(self, strategy: str) -> float | None:
         """The strategy's own loss limit in rupees, None where it has none."""
         own = self.of(strategy).max_loss

@@ -103,11 +103,15 @@ class Strategy:
     wants_ticks: ClassVar[bool] = False
     """Whether `on_tick` is written; the engine does not call it otherwise. Set by itself."""
 
+    keeps_state: ClassVar[bool] = False
+    """Whether `state` is written; without one only the day is stored. Set by itself."""
+
     params: Any  # an instance of params_type; Any so that subclasses read their own fields
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.wants_ticks = cls.on_tick is not Strategy.on_tick
+        cls.keeps_state = cls.state is not Strategy.state
 
     def __init__(self, spec: StrategySpec, logical: str | None = None) -> None:
         """`logical` is the one name this object serves; it must be None for a multi-instrument class and only for that."""

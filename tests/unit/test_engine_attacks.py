@@ -454,9 +454,7 @@ def test_no_entry_while_the_world_is_not_known(case: str) -> None:
         it.end(OrderState.CANCELLED)
         assert it.engine.world.blind
     else:
-        it.engine.world.ticks[it.instrument.key] = msgspec.structs.replace(
-            it.engine.world.ticks[it.instrument.key], at=it.clock.now().replace(hour=12)
-        )
+        it.engine.world.see(msgspec.structs.replace(it.engine.world.ticks[it.instrument.key], at=it.clock.now().replace(hour=12)))
     placed = len(it.executor.placed)
     it.say(3)
     assert len(it.executor.placed) == placed

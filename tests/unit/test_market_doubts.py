@@ -27,7 +27,7 @@ class Morning:
     def __init__(self, at: datetime = OPEN - timedelta(minutes=5)) -> None:
         self.house = Harness(at=at)
         self.world = self.house.engine.world
-        self.world.ticks.clear()  # the harness says one tick as it begins
+        self.world.unsee()  # the harness says one tick as it begins
         self.probe = SessionProbe(self.world, lambda *told: self.house.alerts.append(told), 3.0)
         self.look(at)
 
@@ -36,7 +36,7 @@ class Morning:
         self.probe.look(at)
 
     def tick(self, instrument: Instrument, at: datetime) -> None:
-        self.world.ticks[instrument.key] = Tick(instrument, at, 100.0, exchange_at=at)
+        self.world.see(Tick(instrument, at, 100.0, exchange_at=at))
 
     @property
     def told(self) -> list[tuple[str, str]]:
