@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bars, codec, intents, memory, starts, tick_to_order
+from benchmarks import bars, codec, intents, memory, record, starts, tick_to_order
 from benchmarks.rounds import Line
 
 MEASURES: dict[str, Callable[[int], list[Line]]] = {
@@ -21,6 +21,7 @@ MEASURES: dict[str, Callable[[int], list[Line]]] = {
     "starts": starts.measure,
     "memory": memory.measure,
     "intent": intents.measure,
+    "record": record.measure,
 }
 
 

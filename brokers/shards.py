@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 from brokers.spec import Put
 from brokers.stream import Stream
@@ -23,6 +24,7 @@ from core.types import Instrument
 
 log = logging.getLogger(__name__)
 
+Tap = Callable[[bytes, datetime], None]
 MakeStream = Callable[[int, Put], Stream]
 """Makes the connection of this number (0, 1, …), which hands its events to that `put`."""
 
@@ -43,7 +45,15 @@ class Shards:
         self._load: Counter[int] = Counter()
         self._left_out: set[str] = set()
         self._started = False
+        self._tap: Tap | None = None
         self._open()
+
+    def record(self, tap: Tap) -> None:
+        """From now on every connection's messages also go to `tap`, as they come; see Stream.tap."""
+        with self._lock:
+            self._tap = tap
+            for stream in self._streams:
+                stream.tap = tap
 
     def start(self) -> None:
         with self._lock:
@@ -151,6 +161,7 @@ class Shards:
     def _open(self) -> Stream:
         place = len(self._streams)
         stream = self._make(place, lambda events, origin: self._relay(place, events, origin))
+        stream.tap = self._tap
         self._streams.append(stream)
         self._up.append(self._started)  # one that joins a running feed breaks nothing until it fails
         return stream

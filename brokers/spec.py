@@ -147,6 +147,7 @@ class Spec:
 
     `objection` says what the broker's API cannot express: why no position of that horizon can be held in that instrument and what to do
     instead, "" where it can. Its client refuses such an order before it is sent, and `check` tells beforehand.
+    `tape_columns` turns many frames into a recording's columns (None: this broker's stream cannot be recorded).
     `instruments_per_stream` is what one connection of the feed takes, `streams` how many connections one login may have.
     """
 
@@ -158,6 +159,7 @@ class Spec:
     tag_length: int
     instruments_per_stream: int
     streams: int = 1
+    tape_columns: Callable[[Sequence[bytes], Sequence[int], bool], Mapping[str, Any]] | None = None
     modifications_per_order: int
     historical_caps: Mapping[int, int]
     make_session: SessionFactory

@@ -146,6 +146,8 @@ class Stream:
         self._stopping = False
         self._drop_reason = ""
         self._threads: list[threading.Thread] = []
+        self.tap: Callable[[bytes, datetime], None] | None = None
+        """Hears every binary message as it came, before it is decoded (data_ingestion/tape.py); it must not block."""
 
     # --- the Feed port ------------------------------------------------------------------------------------------------------------------
 
@@ -293,7 +295,10 @@ class Stream:
 
     def _hear(self, message: Any) -> None:
         self._heard = self._clock.monotonic()
-        events = self._transport.take(message, self._clock.now())
+        now = self._clock.now()
+        if self.tap is not None and isinstance(message, bytes):
+            self.tap(message, now)
+        events = self._transport.take(message, now)
         if not events:
             return
         if self._pending:

@@ -288,7 +288,7 @@ class Daemon:
         self._systemd.notify(f"WATCHDOG=1\nSTATUS={self._house.clock.now():%Y-%m-%d %H:%M}, {self._snapshot.status['trading_state']}")
         if force or wall - self._stored_at >= STORE_SNAPSHOT_S:
             self._stored_at = wall
-            failure = self._house.recorder.flush()
+            failure = self._house.recorder.flush() or (self._house.tape.failure if self._house.tape is not None else "")
             if failure and failure != self._unrecorded:
                 self._house.alerts("warn", "The day is not being recorded", failure)
             self._unrecorded = failure
@@ -406,6 +406,7 @@ class Daemon:
         self._socket.stop()
         if house.feed is not None:
             house.feed.stop()
+        trading_day.end_tape(house, moving=False)
         house.downloads.stop()
         if house.broker_worker is not None:
             house.broker_worker.stop()

@@ -11,9 +11,11 @@ from loguru import logger
 
 from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
+from core.ports import Feed
 from core.types import IST, PRACTICE_KINDS, Instrument, SessionState
 from data_ingestion.recorder import Recorder
 from data_ingestion.subscriptions import Subscriptions
+from data_ingestion.tape import Recordable, Tape
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.world import Window
 from runtime.rebuild import build_runs, waiting
@@ -148,8 +150,41 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     house.subscriptions.want("strategies", names.values())
     house.subscriptions.want("positions", held)
     house.subscriptions.want("canary", [engine.world.canary] if engine.world.canary else [])
+    _record_ticks(house, house.feed)
     house.feed.start()
     logger.info("the day is open: {} with {}", day, ", ".join(f"{run.strategy.name} on {'/'.join(run.instruments)}" for run in runs))
+
+
+def _record_ticks(house: House, feed: Feed) -> None:
+    """Put the feed's frames on the day's tape, where the settings want that; trading does not depend on it."""
+    mode, settings = house.config.settings.feed.record, house.config.settings.feed
+    if mode == "nothing":
+        return
+    if house.spec.tape_columns is None or settings.transport != "native" or not isinstance(feed, Recordable):
+        house.alerts(
+            "warn", "Ticks are not recorded", f"feed.record works with our own socket and not with every broker ({house.spec.name})"
+        )
+        return
+    try:
+        house.tape = Tape(house.run.recordings / "ticks", house.spec.name, mode, house.lookup().path)
+    except OSError as error:
+        house.alerts("warn", "Ticks are not recorded", f"the writer does not start: {error}")
+        return
+    feed.record(house.tape.take)
+
+
+def end_tape(house: House, *, moving: bool) -> None:
+    """Have the day's ticks written out; what could not be recorded is told. `moving`: the pump still moves the process meanwhile."""
+    tape, house.tape = house.tape, None
+    if tape is None:
+        return
+    if moving:
+        waiting(house, tape.close)
+    else:
+        tape.close()
+    if tape.failure or tape.dropped:
+        text = tape.failure or f"{tape.dropped} frames came faster than they were written"
+        house.alerts("warn", "Ticks are missing on the tape", text)
 
 
 def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
@@ -178,6 +213,7 @@ def close_day(house: House, day: date) -> None:
     engine = house.engine
     if house.feed is not None:
         house.feed.stop()
+    end_tape(house, moving=True)
     house.executor.end_of_day(house.clock.now())
     engine.close_day(day)
     house.recorder.swap(None)

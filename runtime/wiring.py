@@ -21,6 +21,7 @@ from data_ingestion.bars import BarBuilder
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.recorder import Recorder
 from data_ingestion.subscriptions import Subscriptions
+from data_ingestion.tape import Tape
 from data_ingestion.tick_filter import TickFilter
 from execution_engine.broker_worker import DATA, BrokerWorker, Worker
 from execution_engine.charges import Charges
@@ -123,6 +124,7 @@ class House:
     tick_filter: TickFilter
     feed: Feed | None = None
     subscriptions: Subscriptions | None = None
+    tape: Tape | None = None
 
     def resolve(self, name: str) -> Instrument:
         """What a name means today; DataError names the nearest."""
@@ -148,6 +150,8 @@ class House:
             "outside_session": self.bars.outside,
             "dropped_ticks": self.inbox.dropped_ticks,
         }
+        if self.tape is not None:
+            counts["unrecorded_frames"] = self.tape.dropped
         return {
             "counts": counts,
             "texts": list(self.feed.texts) if self.feed is not None else [],

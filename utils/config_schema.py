@@ -115,6 +115,7 @@ class Feed(_Section):
 
     `canary` is the instrument whose silence (`canary_stale_s`) says that a connected feed is mute; null: any subscribed instrument.
     Without any tick `first_tick_minutes` after the calendar's open a person is paged: is there a session at all?
+    `record` keeps every tick that comes (or ticks with five levels of depth) in Parquet files, written by a process of its own.
     """
 
     transport: Literal["native", "kiteticker"] = "native"
@@ -122,6 +123,7 @@ class Feed(_Section):
     canary: Text | None = "NIFTY_FUT"
     canary_stale_s: Annotated[Number, Field(ge=1, le=300)]
     first_tick_minutes: Annotated[Number, Field(gt=0, le=60)]
+    record: Literal["nothing", "ticks", "depth"] = "nothing"
 
 
 class Api(_Section):

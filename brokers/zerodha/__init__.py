@@ -1,8 +1,8 @@
 """Zerodha (Kite Connect v3): the SPEC, which loads client, codec and session only when one of them is made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import brokers.zerodha.mapping as mapping
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, InstrumentRows, Lookup, Put, Session, Spec
@@ -77,6 +77,12 @@ def _feed(
     return Shards(stream, put, capacity=SPEC.instruments_per_stream, most=SPEC.streams)
 
 
+def _tape_columns(frames: Sequence[bytes], stamps: Sequence[int], depth: bool) -> Mapping[str, Any]:
+    from brokers.zerodha.wire import tape_columns
+
+    return tape_columns(frames, stamps, depth)
+
+
 def _rows(dump: bytes) -> InstrumentRows:
     return mapping.parse_instruments(dump)
 
@@ -89,6 +95,7 @@ SPEC = Spec(
     limits=LIMITS,
     tag_length=20,
     instruments_per_stream=3000,
+    tape_columns=_tape_columns,
     streams=3,  # Kite Connect v3, WebSocket streaming: 3000 instruments on one connection, 3 connections for one api_key
     modifications_per_order=25,
     historical_caps=mapping.HISTORICAL_CAPS,

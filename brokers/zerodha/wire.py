@@ -317,3 +317,109 @@ class KiteDialect:
 
     def _tokens(self, instruments: Iterable[Instrument]) -> list[int]:
         return tokens_of(instruments, self._lookup(), self._instruments, self.faults)
+
+
+# --- many frames as a recording's columns ---------------------------------------------------------------------------------------------
+
+_TAPED: Mapping[int, Mapping[str, int]] = {  # packet length -> column -> its place in the body
+    8: {"token": 0, "price": 4},
+    28: {"token": 0, "price": 4, "previous_close": 20},
+    32: {"token": 0, "price": 4, "previous_close": 20, "exchange_time": 28},
+    44: {"token": 0, "price": 4, "quantity": 8, "day_volume": 16, "previous_close": 40},
+    184: {
+        "token": 0,
+        "price": 4,
+        "quantity": 8,
+        "day_volume": 16,
+        "previous_close": 40,
+        "oi": 48,
+        "exchange_time": 60,
+        "bid_quantity": 64,
+        "bid": 68,
+        "ask_quantity": 124,
+        "ask": 128,
+    },
+}
+_TAPED_PRICES = ("price", "bid", "ask", "previous_close")
+
+
+@lru_cache(maxsize=8)
+def _taped_dtype(length: int, depth: bool) -> "numpy.dtype[Any]":
+    import numpy
+
+    places = _TAPED[length]
+    names: list[Any] = list(places)
+    formats: list[Any] = [">u4"] * len(places)
+    offsets = [2 + place for place in places.values()]
+    if depth and length == 184:
+        level = numpy.dtype([("quantity", ">u4"), ("price", ">u4"), ("orders", ">u2"), ("pad", ">u2")])
+        names, formats, offsets = [*names, "depth"], [*formats, (level, (10,))], [*offsets, 66]
+    return numpy.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": length + 2})
+
+
+def tape_columns(frames: Sequence[bytes], stamps: Sequence[int], depth: bool) -> "dict[str, numpy.ndarray[Any, Any]]":
+    """Every packet of many frames as plain columns for the tape (data_ingestion/tape_writer.py), in order of arrival.
+
+    `stamps`: each frame's receive time. Columns: stamp, token, price, quantity, day_volume, oi, bid, ask, bid_quantity, ask_quantity,
+    previous_close, exchange_time (0: none), prices in rupees; with `depth` also depth_price, depth_quantity, depth_orders of ten levels
+    (five bids, five asks). What does not read as a packet is left out.
+    """
+    import numpy
+
+    bodies: dict[int, list[bytes]] = {}
+    counts: dict[int, tuple[list[int], list[int]]] = {}
+    for frame, stamp in zip(frames, stamps, strict=True):
+        for length, count, body in _packets(frame):
+            bodies.setdefault(length, []).append(body)
+            stamped, many = counts.setdefault(length, ([], []))
+            stamped.append(stamp)
+            many.append(count)
+    parts = []
+    for length, joined in bodies.items():
+        rows = numpy.frombuffer(b"".join(joined), _taped_dtype(length, depth))
+        by = numpy.asarray(DIVISORS)[rows["token"] & 255]
+        part: dict[str, Any] = {"stamp": numpy.repeat(numpy.array(counts[length][0], numpy.int64), counts[length][1])}
+        for name in _TAPED[184]:
+            if name not in _TAPED[length]:
+                part[name] = numpy.zeros(len(rows), numpy.float64 if name in _TAPED_PRICES else numpy.uint32)
+            else:
+                part[name] = rows[name] / by if name in _TAPED_PRICES else rows[name].astype(numpy.uint32)
+        if depth:
+            part |= _depth_columns(rows, by) if length == 184 else _depth_columns(numpy.zeros(len(rows), _taped_dtype(184, True)), by)
+        parts.append(part)
+    if len(parts) < 2:
+        return parts[0] if parts else {}
+    order = numpy.argsort(numpy.concatenate([part["stamp"] for part in parts]), kind="stable")
+    return {name: numpy.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+
+
+def _depth_columns(rows: Any, by: Any) -> dict[str, Any]:
+    levels = rows["depth"]
+    return {
+        "depth_price": levels["price"] / by[:, None],
+        "depth_quantity": levels["quantity"].astype("u4"),
+        "depth_orders": levels["orders"].astype("u2"),
+    }
+
+
+def _packets(frame: bytes) -> list[tuple[int, int, bytes]]:
+    """(packet length, how many, the packets with their lengths) of a frame, neighbours of one length together."""
+    size = len(frame)
+    count = frame[0] << 8 | frame[1] if size >= 2 else 0
+    if count and size - 2 == count * 186 and frame[2::186] == bytes(count) and frame[3::186] == b"\xb8" * count:
+        return [(184, count, frame[2:])]  # nothing but full packets
+    found: list[tuple[int, int, bytes]] = []
+    start = first = 2
+    running = 0
+    for _ in range(count):
+        length = frame[start] << 8 | frame[start + 1] if start + 2 <= size else size
+        if start + 2 + length > size:
+            break
+        if length != running:
+            if running in _TAPED and start > first:
+                found.append((running, (start - first) // (running + 2), frame[first:start]))
+            first, running = start, length
+        start += 2 + length
+    if running in _TAPED and start > first:
+        found.append((running, (start - first) // (running + 2), frame[first:start]))
+    return found

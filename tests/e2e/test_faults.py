@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from core.types import OrderState
+from data_ingestion.replay import prepare
 from tests.e2e.stage import BUSY, DAY, Daemon, Stage, closed, compare
+from utils.config_loader import load_calendar
 
 Script = Sequence[Mapping[str, Any]]
 PLACE = {"route": "POST /orders/*"}
@@ -130,6 +132,17 @@ def test_what_is_no_evidence_changes_nothing(stage: Stage, undisturbed: str, scr
     assert closed(stage) == [], daemon.said
     assert stage.report()["digest"] == undisturbed
     assert not [title for level, title in stage.alerts() if level == "page"]
+
+
+@pytest.mark.xdist_group("undisturbed")
+def test_recording_every_tick_changes_nothing_and_can_be_played_again(stage: Stage, undisturbed: str) -> None:
+    stage.configure("settings.yaml", "  first_tick_minutes: 3.0", "  record: ticks\n  first_tick_minutes: 3.0")
+    daemon = played(stage, [])
+    assert stage.report()["digest"] == undisturbed, daemon.said
+    [folder] = stage.state.glob("runs/*/recordings/ticks/*")
+    assert sorted(file.name for file in folder.iterdir()) == ["14.parquet", "15.parquet"]
+    made = prepare(folder, stage.folder / "played", load_calendar(assumed_cut_offs=True))
+    assert {"NFO:NIFTY26NOVFUT", "NFO:BANKNIFTY26NOVFUT"} <= set(made.symbols)
 
 
 def test_minutes_missed_in_an_outage_are_filled_from_history_and_nothing_late_is_entered(stage: Stage) -> None:
