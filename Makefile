@@ -7,7 +7,7 @@ SEEDS ?= 20
 FIRST_SEED ?= 1
 N ?= 10
 
-.PHONY: setup run test check test-browser cover bench docs clean crash
+.PHONY: setup run test check test-browser cover bench docs clean crash simulate
 
 setup: $(VENV)/.ready
 
@@ -33,6 +33,9 @@ cover: setup
 
 bench: setup
 	$(PY) -m benchmarks $(ARGS)
+
+simulate: setup
+	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED)
 
 crash: setup
 	$(PY) -m tests.e2e.crash --kills $(N)

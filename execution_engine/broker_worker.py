@@ -51,7 +51,7 @@ class Worker:
         self._count = 0
         self._stopping = False
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread = threading.Thread(target=self.run, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -69,7 +69,8 @@ class Worker:
         self._stopping = True
         self._clock.notify()
 
-    def _loop(self) -> None:
+    def run(self) -> None:
+        """The thread's life, from its first job until `stop`."""
         with self._clock.thread(self.name):
             while True:
                 self._clock.wait_for(lambda: bool(self._jobs) or self._stopping)

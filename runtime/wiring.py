@@ -10,7 +10,6 @@ from loguru import logger
 
 from brokers import registry
 from brokers.spec import Endpoints, Session, Spec
-from core.clock import GrantedClock, SystemClock
 from core.errors import BrokerError, ConfigError, DataError, StoreError
 from core.events import Event, History
 from core.market import Calendar
@@ -102,7 +101,7 @@ class House:
     account: Account
     config: Config
     run: RunFolder
-    clock: SystemClock | GrantedClock
+    clock: Clock
     inbox: Inbox
     pump: Pump
     calendar: Calendar
@@ -187,7 +186,7 @@ def build(
     account: Account,
     config: Config,
     run: RunFolder,
-    clock: SystemClock | GrantedClock,
+    clock: Clock,
     inbox: Inbox,
     pump: Pump,
     credentials: CredentialStore,
@@ -195,9 +194,11 @@ def build(
     ledger_url: str,
     notifier: Notifier,
     answer: Callable[[str, bool, str, Any], None],
+    spec: Spec | None = None,
 ) -> tuple[House, Control]:
-    """Everything for `account`; nothing is connected and no thread runs yet. `endpoints` None = the broker's own."""
-    spec = registry.get(account.broker)
+    """Everything for `account`; nothing is connected and no thread runs yet. `endpoints` None = the broker's own; `spec` is another
+    maker of session, client and feed than the registry's (the simulated days give theirs)."""
+    spec = spec or registry.get(account.broker)
     endpoints = endpoints or spec.endpoints
     calendar = config.calendar(account.kind)
     store = open_store(ledger_url)

@@ -1,0 +1,473 @@
+"""One seed, one trading day: the daemon's loop, engine, desk, gate, reconciliation, square-off, recovery and SQL ledger in virtual time.
+
+Simulated are the clock, the wire and the broker behind it; everything of ours between a price and an order call is what `main.py run`
+builds. A `kill -9` drops the process with all it had not committed, and another one starts on the same folder.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+import time as wall
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from brokers.spec import Announce, Audit, Endpoints, FeedTransport, Lookup, Put, Session, Spec
+from brokers.zerodha import SPEC
+from core.errors import NiyamError
+from core.events import Command
+from core.ports import Broker, Clock, CredentialStore, Feed
+from core.types import Account, AccountKind, Order
+from data_ingestion.instruments import InstrumentStore
+from runtime import daemon as daemon_module
+from runtime.inbox import Inbox
+from runtime.market_doubts import SessionProbe
+from runtime.options import RunOptions
+from runtime.reload import Reload
+from runtime.sources import Sources
+from runtime.state_folder import RunFolder
+from runtime.wiring import House, build
+from simulators.zerodha_rows import instruments_csv
+from storage.store import open_reader, open_store
+from tests.simulation.client import Login, SimBroker, SimFeed, SimSession
+from tests.simulation.faults import Fault, Plan
+from tests.simulation.market import DAY, KEYS, WaveMarket, clock, facts
+from tests.simulation.venue import Venue
+from tests.simulation.virtual import Killed, VirtualClock, VirtualPump
+from tests.simulation.watch import Watch
+from utils import config_loader
+from utils.config_loader import CONFIG_FOLDER, Config
+from utils.config_schema import StrategySettings
+from utils.pacing import Budget
+
+ACCOUNT = Account("simulated", AccountKind.PRACTICE_LIVE, "zerodha", 20_000_000.0)
+LAST = clock("15:55:00")
+EVERY = timedelta(seconds=15)  # the engine's regular reads
+Parts = Mapping[str, type]
+"""Planted bugs: a part (`desk`, `gate`, `portfolio`, `square_off`, `reconciliation`, `store`) -> a subclass that lacks a rule."""
+
+
+@dataclass
+class Result:
+    """How one day went."""
+
+    seed: int
+    violations: list[str]
+    digest: str
+    faults: list[str]
+    journal: list[str] = field(default_factory=list)
+    orders: int = 0
+    starts: int = 0
+    struck: Mapping[str, int] = field(default_factory=dict)
+    cpu_s: float = 0.0
+
+
+class Silent:
+    """A notifier that keeps what a person was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str]] = []
+
+    def send(self, level: str, title: str, text: str) -> None:
+        self.told.append((level, title, text))
+
+
+class SimDaemon(daemon_module.Daemon):
+    """The real daemon's days, without its signals, sockets, screen and housekeeping."""
+
+    def __init__(self, house: House, control: Any, config: Config, look: Callable[[], None]) -> None:
+        self._options = RunOptions(config.folder, house.run.path, days=1)
+        self._config = config
+        self._account = house.account
+        self._folder = house.run
+        self._continues = False
+        self._opened = False
+        self._stopping = ""
+        self._house, self._control = house, control
+        self._sources = Sources(house.clock, house.inbox, house.pump, NoSecrets())  # type: ignore[arg-type]
+        self._reload = Reload(config, house.account.kind, house.calendar)
+        control.reload = self._reload.take
+        self._probe = SessionProbe(house.engine.world, house.alerts, config.settings.feed.first_tick_minutes)
+        self._look = look
+
+    def live(self) -> None:
+        """From recovery to the end of the day."""
+        self._journal_start()
+        self._trade_days()
+
+    def _publish(self, *, force: bool = False) -> None:
+        self._look()
+
+    def _show_report(self, day: object) -> None:
+        return None
+
+
+class NoSecrets:
+    def get_secret(self, name: str) -> str:
+        return name
+
+
+@cache
+def assets() -> tuple[Config, Path]:
+    """The configuration, and a folder with an empty ledger and the day's instruments, made once for each process."""
+    config = config_loader.load(CONFIG_FOLDER)
+    folder = Path(tempfile.mkdtemp(prefix="niyam-simulation-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    store = open_store(f"sqlite:///{folder}/ledger.sqlite")
+    store.put("tags", "ledger", "SEED")  # else drawn by chance
+    store.close()
+    market = WaveMarket(0, facts())
+    calendar = config.calendar(ACCOUNT.kind)
+
+    class Dump:
+        def instruments(self) -> bytes:
+            return instruments_csv(market.listings.values())
+
+    InstrumentStore(folder / "instruments", calendar, "zerodha").update(Dump(), SPEC, DAY, clock("08:45"))
+    return config, folder
+
+
+def strategies_of(chance: random.Random) -> dict[str, StrategySettings]:
+    """The day's strategies: several, of different pace and horizon, two of them on one instrument."""
+
+    def one(
+        class_: str, instrument: str, interval: int, size: Mapping[str, int], horizon: str = "intraday", **params: Any
+    ) -> StrategySettings:
+        risk = {"stop_pct": chance.choice((0.2, 0.4, 1.0))}
+        return StrategySettings.model_validate(
+            {"class": class_, "instruments": [instrument], "interval": f"{interval}m", "params": params, "size": dict(size),
+             "horizon": horizon, "risk": risk}
+        )  # fmt: skip
+
+    def cross(instrument: str, size: Mapping[str, int], horizon: str = "intraday") -> StrategySettings:
+        fast = chance.randint(1, 4)
+        return one(
+            "sma_cross", instrument, chance.choice((1, 3, 5, 5, 15)), size, horizon, fast=fast, slow=fast + chance.randint(2, 9),
+            both_ways=chance.random() < 0.6,
+        )  # fmt: skip
+
+    chosen = {
+        "future": cross("NIFTY_FUT", {"lots": chance.choice((1, 2, 30))}),
+        "share": cross("RELIANCE", {"quantity": chance.choice((50, 400, 1500))}),
+    }
+    if chance.random() < 0.5:
+        chosen["small"] = cross("VSTIND", {"quantity": chance.choice((100, 2000))})
+    if chance.random() < 0.4:
+        chosen["rival"] = cross("NIFTY_FUT", {"lots": 1})
+    if chance.random() < 0.3:
+        chosen["carry"] = cross("RELIANCE", {"quantity": 100}, "carry")
+    return chosen
+
+
+class Day:
+    """One seed's world, in which daemons live and die."""
+
+    def __init__(self, seed: int, *, plant: Parts | None = None, only: Sequence[str] | None = None) -> None:
+        self.seed = seed
+        self.plant = plant or {}
+        self.clock = VirtualClock(clock("08:58"))
+        self.plan = Plan(seed, only)
+        self.chance = random.Random(f"day {seed}")
+        self.venue = Venue(seed, self.clock, self.plan, facts())
+        self.login = Login()
+        self.notifier = Silent()
+        config, shared = assets()
+        caps = config.risk.model_copy(
+            update={"max_daily_loss": self.chance.choice((25_000.0, 200_000.0, 2_000_000.0)), "max_order_value": 1e8 if seed % 2 else 3e6,
+                    "max_instrument_value": 2e8, "max_strategy_exposure": 2e8, "max_gross_exposure": 4e8}
+        )  # fmt: skip
+        self.config = msgspec.structs.replace(config, risk=caps, strategies=strategies_of(self.chance))
+        self.folder = RunFolder(Path(tempfile.mkdtemp(prefix=f"day-{seed}-", dir=shared)))
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                shutil.copy(shared / f"ledger.sqlite{suffix}", self.folder.path)
+        self.folder.instruments.symlink_to(shared / "instruments")
+        self.house: House | None = None
+        self.session: SimSession | None = None
+        self.broker: SimBroker | None = None
+        self.starts = 0
+        self.commits = 0
+        self.watch = Watch(self.clock, self.venue, self.plan, self.notifier)
+        self.venue.logged_in = self._logged_in
+        self.venue.busy = self._busy
+        self._begin_faults()
+
+    # --- the day ------------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Result:
+        began = wall.process_time()
+        try:
+            while self.clock.true < LAST:
+                try:
+                    self._live()
+                    break
+                except Killed:
+                    self._bury("killed")
+                    self._rest(self._downtime())
+                except NiyamError as error:
+                    if self.house is not None and self.house.engine.timers.due("second") is not None:
+                        raise  # the day was open: nothing may end the process then
+                    self._bury(f"did not start: {error}")
+                    self._rest(5.0)
+        except Exception as error:
+            self.watch.violation("CRASH", f"{type(error).__name__}: {error}")
+            if os.environ.get("NIYAM_SIMULATION_TRACE"):
+                raise
+        finally:
+            self._bury("the day is over")
+        digest, journal = self._journal()
+        self.watch.finish(journal)
+        shutil.rmtree(self.folder.path)
+        struck = {fault.kind: fault.struck for fault in self.plan.faults}
+        lines = [_line(entry) for entry in journal]
+        return Result(
+            self.seed, self.watch.violations, digest, [str(fault) for fault in self.plan.faults], lines,
+            orders=sum(1 for order in self.venue.account.orders.values() if order.tag), starts=self.starts, struck=struck,
+            cpu_s=wall.process_time() - began,
+        )  # fmt: skip
+
+    def _live(self) -> None:
+        """One process, from its start to the end of the day or to its death."""
+        self.starts += 1
+        inbox = Inbox()
+        self.house = None
+        pump = VirtualPump(inbox, self.clock, self._lazy)
+        with self._ledger_faults():
+            house, control = build(
+                account=ACCOUNT,
+                config=self.config,
+                run=self.folder,
+                clock=self.clock,
+                inbox=inbox,
+                pump=pump,
+                credentials=NoSecrets(),
+                endpoints=None,
+                ledger_url=self.folder.ledger_url,
+                notifier=self.notifier,
+                answer=lambda *answer: None,
+                spec=self._spec(),
+            )
+            for name, kind in self.plant.items():
+                part = {"store": house.store, "world": house.engine.world}.get(name) or getattr(house.engine, name)
+                part.__class__ = kind
+            self.house = house
+            self.venue.instruments = {key: house_instrument(house, key) for key in KEYS}
+            self.watch.begin(house)
+            assert house.broker_worker is not None
+            for worker in (house.broker_worker.orders, house.broker_worker.reads, house.downloads):
+                self.clock.spawn(worker.run)
+            SimDaemon(house, control, self.config, self.watch.look).live()
+
+    def _bury(self, why: str) -> None:
+        """The process is gone, with everything that was not committed."""
+        house, self.house = self.house, None
+        self.venue.hear = None
+        self.clock.kill()
+        self.session = self.broker = None
+        self.watch.end(why)
+        if house is not None:
+            house.store._drop()
+            house.recorder.swap(None)
+            house.audit.close()
+
+    def _rest(self, seconds: float) -> None:
+        """Nobody has started it again yet."""
+        until = self.clock.true + timedelta(seconds=seconds)
+        while self.clock.true < until:
+            self.clock.step(until)
+
+    def _downtime(self) -> float:
+        if any(fault.kind == "kill_long" and fault.values.pop("fresh", False) for fault in self.plan.faults):
+            return self.chance.uniform(120, 900)
+        return self.chance.uniform(1, 40)
+
+    def _busy(self) -> bool:
+        """Whether orders are under way, something does not agree, or something has just happened at the exchange."""
+        house = self.house
+        if house is None:
+            return False
+        stirred = (self.clock.true - self.venue.stirred).total_seconds() < 30
+        return stirred or bool(house.engine.desk.live()) or self.watch.restless
+
+    def _lazy(self, wake: datetime) -> datetime:
+        """While nothing is under way and no fault is near, the engine's whole seconds and its regular reads may come late."""
+        house = self.house
+        if house is None:
+            return wake
+        timers, now = house.engine.timers, self.clock.now()
+        due = timers.due("books")
+        if self.venue.busy() or self.plan.near(self.clock.true, 70):
+            if due is not None and due > now + EVERY:
+                timers.set("books", now + EVERY)
+            return wake
+        if due is not None and due < now + 2 * EVERY:
+            timers.set("books", now + 4 * EVERY)
+        others = [due for name, due in timers._due.items() if name != "second"]
+        return max(wake, min([*others, wake + timedelta(seconds=60)]))
+
+    # --- what it is built of --------------------------------------------------------------------------------------------------------------
+
+    def _spec(self) -> Spec:
+        day = self
+
+        def make_session(
+            account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
+        ) -> Session:
+            day.session = SimSession(account, day.clock, day.login, announce)
+            return day.session
+
+        def make_broker(
+            session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
+        ) -> Broker:
+            assert day.session is not None
+            day.broker = SimBroker(day.seed, day.session, day.clock, budget, day.venue, day.plan)
+            day.watch.calls = day.broker.calls
+            return day.broker
+
+        def make_feed(
+            account: str, session: Session, clock: Clock, put: Put, endpoints: Endpoints, lookup: Lookup, transport: FeedTransport,
+            in_hours: Callable[[], bool], *, stale_after_s: float = 5.0,
+        ) -> Feed:  # fmt: skip
+            assert day.session is not None
+            return SimFeed(day.seed, account, day.session, day.clock, put, day.venue, day.plan)
+
+        return replace(SPEC, make_session=make_session, make_broker=make_broker, make_feed=make_feed)
+
+    def _logged_in(self) -> None:
+        self.login.token, self.login.refused = self.venue.token, ""
+        if self.session is not None:
+            self.session.state()
+
+    # --- faults of the process, its disk, its clock and its people ------------------------------------------------------------------------
+
+    def _begin_faults(self) -> None:
+        for fault in self.plan.faults:
+            begins, ends = self._doings(fault)
+            if begins is not None:
+                self.clock.at(fault.start, begins)
+            if ends is not None:
+                self.clock.at(fault.end, ends)
+
+    def _doings(self, fault: Fault) -> tuple[Callable[[], None] | None, Callable[[], None] | None]:
+        """What a fault does to the process at its start and at its end."""
+        match fault.kind:
+            case "kill" | "kill_at_square_off" | "kill_long":
+                return lambda: self._kill(fault), None
+            case "suspend":
+                return lambda: self._suspend(fault), None
+            case "clock_ahead" | "clock_back":
+                by = timedelta(seconds=fault.chance.choice((1.0, 2.5, 4.0, 20.0)) * (1 if fault.kind == "clock_ahead" else -1))
+                return lambda: self._skew(by), lambda: self._skew(-by)
+            case "command_square_off":
+                return lambda: self._command(fault, "square-off"), None
+            case "command_kill" | "command_pause":
+                return lambda: self._command(fault, fault.kind.removeprefix("command_")), lambda: self._command(fault, "resume")
+        return None, None
+
+    def _kill(self, fault: Fault) -> None:
+        if self.house is None:
+            return
+        fault.struck += 1
+        fault.values["fresh"] = True
+        raise Killed
+
+    def _suspend(self, fault: Fault) -> None:
+        fault.struck += 1
+        self.clock.stopped_until = fault.end
+
+    def _skew(self, by: timedelta) -> None:
+        self.clock.skew += by
+
+    def _command(self, fault: Fault, name: str) -> None:
+        if self.house is not None:
+            fault.struck += 1
+            self.house.inbox.put([Command(self.clock.now(), f"{name}-{fault.start:%H%M%S}", name, {"confirm": True})], "control")
+
+    @contextmanager
+    def _ledger_faults(self) -> Iterator[None]:
+        """Every statement of a ledger in this process passes the plan's disk."""
+        event.listen(sqlalchemy.Engine, "before_cursor_execute", self._before)
+        event.listen(sqlalchemy.Engine, "after_cursor_execute", self._after)
+        try:
+            yield
+        finally:
+            event.remove(sqlalchemy.Engine, "before_cursor_execute", self._before)
+            event.remove(sqlalchemy.Engine, "after_cursor_execute", self._after)
+
+    def _before(self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        plan, now = self.plan, self.clock.true
+        if statement == "COMMIT":
+            self._maybe_kill("before")
+        if statement.startswith("SELECT"):
+            return
+        for kind, says in (
+            ("store_locked", "database is locked"),
+            ("store_full", "database or disk is full"),
+            ("store_io", "disk I/O error"),
+        ):
+            fault = plan.active(kind, now)
+            if fault is not None and (kind != "store_io" or fault.chance.random() < 0.5):
+                fault.struck += 1
+                raise OperationalError(statement, None, sqlite3.OperationalError(says))
+
+    def _after(self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if statement != "COMMIT":
+            return
+        self.commits += 1
+        self._maybe_kill("after")
+        if self.plan.strike("commit_unsure", self.clock.true):
+            raise OperationalError(statement, None, sqlite3.OperationalError("disk I/O error"))
+
+    def _maybe_kill(self, where: str) -> None:
+        fault = self.plan.active("kill_at_commit", self.clock.true)
+        if fault is None or self.house is None:
+            return
+        if "at" not in fault.values:
+            fault.values.update(at=self.commits + fault.chance.randint(0, 12), where=fault.chance.choice(("before", "after")))
+        if self.commits >= fault.values["at"] and fault.values["where"] == where:
+            self.plan.strike("kill_at_commit", self.clock.true)
+            raise Killed
+
+    # --- the record -----------------------------------------------------------------------------------------------------------------------
+
+    def _journal(self) -> tuple[str, list[dict[str, Any]]]:
+        reader = open_reader(self.folder.ledger_url)
+        try:
+            journal = reader.read_journal()
+            self.watch.replay(journal, reader)
+        finally:
+            reader.close()
+        digest = hashlib.sha256(b"\n".join(msgspec.json.encode(entry) for entry in journal)).hexdigest()
+        return digest, journal
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in entry.items() if name not in ("seq", "at", "kind")}
+    return f"{entry['seq']} {entry['at'][11:23]} {entry['kind']} {rest}"
+
+
+def house_instrument(house: House, key: str) -> Any:
+    snapshot = house.instruments.open(DAY)
+    assert snapshot is not None
+    found = snapshot.by_key(key)
+    assert found is not None, key
+    return found
+
+
+def run_seed(seed: int, *, plant: Parts | None = None, only: Sequence[str] | None = None) -> Result:
+    """Play the day of one seed. `plant`: parts of the engine with a bug; `only`: these faults instead of the drawn ones."""
+    return Day(seed, plant=plant, only=only).run()
+
+
+__all__ = ["Day", "Order", "Result", "run_seed"]

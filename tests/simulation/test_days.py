@@ -1,0 +1,49 @@
+"""Simulated days in the suite: fresh seeds, every seed that ever failed, the same journal for the same seed, and a catalogue that bites."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from tests.simulation.day import run_seed
+from tests.simulation.faults import CATALOGUE
+
+HERE = Path(__file__).parent
+SEEDS = 24
+DIGEST = "from loguru import logger; logger.remove(); from tests.simulation.day import run_seed; print(run_seed({seed}).digest)"
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logger.disable("")
+    yield
+    logger.enable("")
+
+
+def failed_seeds() -> list[int]:
+    """The number that begins each line of failed_seeds.txt."""
+    lines = (HERE / "failed_seeds.txt").read_text(encoding="utf-8").splitlines()
+    return [int(line.split()[0]) for line in lines if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("seed", [*range(1, SEEDS + 1), *failed_seeds()])
+def test_a_day_of_faults_breaks_no_invariant(seed: int) -> None:
+    assert run_seed(seed).violations == []
+
+
+def test_the_same_seed_writes_the_same_journal_in_another_process() -> None:
+    """Another hash seed orders every set and dict of strings anew: nothing that is journalled may depend on it."""
+    told = []
+    for one in ("1", "2"):
+        command, there = [sys.executable, "-c", DIGEST.format(seed=8)], {**os.environ, "PYTHONHASHSEED": one}
+        told.append(subprocess.run(command, capture_output=True, text=True, check=True, env=there).stdout.strip())
+    assert told[0] == told[1] == run_seed(8).digest
+
+
+def test_the_catalogue_is_large_and_a_day_draws_at_least_five() -> None:
+    assert len(CATALOGUE) >= 40
+    assert len(run_seed(3).faults) >= 5

@@ -1,0 +1,343 @@
+"""The invariants I1-I10, looked at throughout a simulated day, against what truly happened at the exchange.
+
+I1 at most one broker order for each tag        I2 ledger net = broker net within 20 s of connectivity
+I3 sum of fills = filled <= quantity            I4 no entry while stale, unknown, frozen or halted
+I5 flat by the page's time, or paged            I6 an exit never turns a position round
+I7 no end of an order without evidence          I8 what the ledger holds is what was in memory
+I9 no cap is exceeded                           I10 each schedule fires once
+and: after the faults are over everything agrees within 60 s; nothing crashes.
+"""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from core.events import Outcome, Reply
+from core.ports import Ledger
+from core.types import Horizon, Order, OrderState, Purpose, SessionState, TradingState
+from execution_engine.order_state import TERMINAL
+from execution_engine.portfolio import EXTERNAL
+from runtime.wiring import House
+from simulators.orders import TERMINAL as ENDED
+from simulators.orders import SimOrder, SimTrade, Status
+from tests.simulation.faults import Plan
+from tests.simulation.market import clock
+from tests.simulation.venue import Venue
+from tests.simulation.virtual import VirtualClock
+
+AGREE_S = 20.0
+CALM_S = 60.0
+WIRE_PER_SECOND = 10  # what the broker allows
+SKEW = timedelta(seconds=1)
+SAME = {
+    OrderState.FILLED: Status.COMPLETE,
+    OrderState.CANCELLED: Status.CANCELLED,
+    OrderState.REJECTED: Status.REJECTED,
+}
+
+
+class Told(Protocol):
+    told: list[tuple[str, str, str]]
+
+
+class Spy:
+    """The executor with a look at each order that is handed to it."""
+
+    def __init__(self, executor: Any, watch: "Watch") -> None:
+        self._executor = executor
+        self._watch = watch
+
+    def place(self, order: Order) -> None:
+        self._watch.submitted(order)
+        self._executor.place(order)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
+
+
+class Watch:
+    """Sees the daemon after each of its batches, and the exchange at each booking and trade."""
+
+    def __init__(self, clock: VirtualClock, venue: Venue, plan: Plan, notifier: Told) -> None:
+        self.violations: list[str] = []
+        self.calls: list[datetime] = []
+        self.restless = False  # something does not agree yet: look each second
+        self._clock = clock
+        self._venue = venue
+        self._plan = plan
+        self._notifier = notifier
+        self._house: House | None = None
+        self._began = clock.true
+        self._healthy_since: datetime | None = None
+        self._differs_since: dict[tuple[str, str], datetime] = {}
+        self._unsettled_since: datetime | None = None
+        self._submitted: dict[str, Order] = {}
+        self._by_tag: Counter[str] = Counter()
+        self._ours: Counter[tuple[str, str]] = Counter()
+        self._horizons: dict[str, Horizon] = {}
+        self._foreign_at: dict[str, datetime] = {}
+        self._refused: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
+        self._checked: set[str] = set()
+        self._said: set[str] = set()
+        venue.placed = self._placed
+        venue.traded = self._traded
+
+    def violation(self, invariant: str, text: str) -> None:
+        if (invariant, text) not in self._seen and len(self.violations) < 20:
+            self._seen.add((invariant, text))
+            self.violations.append(f"{invariant}: {self._clock.true:%H:%M:%S.%f}: {text}")
+
+    # --- the process ------------------------------------------------------------------------------------------------------------------
+
+    def begin(self, house: House) -> None:
+        self._house = house
+        self._began = self._clock.true
+        self._healthy_since = None
+        self._checked.clear()
+        desk = house.engine.desk
+        desk._executor = Spy(desk._executor, self)
+        house.engine._record = self._hear
+
+    def end(self, why: str) -> None:
+        self._house = None
+        self.restless = False
+        self._healthy_since = None
+        self._differs_since.clear()
+        self._unsettled_since = None
+
+    def _hear(self, event: Any) -> None:
+        if isinstance(event, Reply) and event.outcome is Outcome.REJECT:
+            self._refused.add(event.order_id)
+
+    # --- orders on their way ------------------------------------------------------------------------------------------------------------
+
+    def submitted(self, order: Order) -> None:
+        """An order leaves the engine (I4, I6, I9, P1)."""
+        assert self._house is not None
+        self._submitted[order.tag] = order
+        self._horizons[order.strategy] = order.horizon
+        engine = self._house.engine
+        world, desk = engine.world, engine.desk
+        held = engine.portfolio.position(order.strategy, order.instrument)
+        if order.purpose is Purpose.ENTRY:
+            if self._house.store.waiting:
+                self.violation("P1", f"{order.tag} leaves before its intent is on disk")
+            if world.state is not TradingState.ACTIVE or world.session is SessionState.LOGIN_REQUIRED:
+                self.violation("I4", f"an entry while {world.state}, {world.session}")
+            why = world.blind or world.frozen(order.instrument) or world.feed_stale
+            if why:
+                self.violation("I4", f"an entry in {order.instrument.key} while {why}")
+            ticked = self._venue.ticked.get(order.instrument.key)
+            age = (self._clock.true - ticked).total_seconds() if ticked is not None else 9999.0
+            if age > engine.gate.settings.stale_after + 1:
+                self.violation("I4", f"an entry in {order.instrument.key} whose last good tick is {age:.1f} s old")
+            key = (order.strategy, order.name)
+            if any(o.state is OrderState.UNKNOWN for o in desk.live() if (o.strategy, o.name) == key and o.id != order.id):
+                self.violation("I4", f"an entry beside an order of unknown fate of {key}")
+            self._caps(order)
+        else:
+            closing = sum(
+                o.remaining for o in desk.live()
+                if (o.strategy, o.instrument.key) == (order.strategy, order.instrument.key) and o.purpose is not Purpose.ENTRY
+            )  # fmt: skip
+            if held * order.side.sign >= 0 or closing > abs(held):
+                self.violation("I6", f"{order.side} {closing} may turn a position of {held} {order.instrument.key} round")
+
+    def _caps(self, order: Order) -> None:
+        assert self._house is not None
+        engine = self._house.engine
+        caps, desk = engine.gate.settings, engine.desk
+        price = order.limit_price
+        if order.quantity * price > caps.max_order_value * 1.000001 or order.quantity > caps.max_order_quantity:
+            self.violation("I9", f"one order of {order.quantity} at {price}")
+        working = [o for o in desk.live() if o.purpose is Purpose.ENTRY]
+        value = {p.instrument.key: 0.0 for p in engine.portfolio.positions()}
+        by_strategy: Counter[str] = Counter()
+        for position in engine.portfolio.positions():
+            last = engine.world.last_price(position.instrument) or position.average_price
+            by_strategy[position.strategy] += int(abs(position.quantity) * last)
+            value[position.instrument.key] += abs(position.quantity) * last
+        for one in working:
+            by_strategy[one.strategy] += int(one.remaining * one.limit_price)
+        gross = sum(value.values()) + sum(one.remaining * one.limit_price for one in working)
+        if by_strategy[order.strategy] > caps.max_strategy_exposure * 1.01 or gross > caps.max_gross_exposure * 1.01:
+            self.violation("I9", f"exposure {by_strategy[order.strategy]} of {order.strategy}, {gross:.0f} gross")
+        now = engine.clock.now()
+        if sum(1 for at in desk.sent if (now - at).total_seconds() < 1.0) > caps.orders_per_second:
+            self.violation("I9", "more order calls within one second than the cap")
+
+    def _placed(self, order: Order, booked: SimOrder) -> None:
+        """An order is booked at the broker (I1)."""
+        self._by_tag[order.tag] += 1
+        if self._by_tag[order.tag] > 1:
+            self.violation("I1", f"{order.tag} is booked {self._by_tag[order.tag]} times")
+        if order.tag not in self._submitted:
+            self.violation("I1", f"{order.tag} was never submitted")
+
+    def _traded(self, booked: SimOrder, trade: SimTrade) -> None:
+        """Something fills (I6). Whoever else trades on the account closes ours first."""
+        sign = 1 if trade.side == "BUY" else -1
+        if booked.tag is None:
+            self._foreign_at[trade.key] = self._clock.true
+            return
+        order = self._submitted[booked.tag]
+        key = (order.strategy, trade.key)
+        before = self._ours[key]
+        after = self._ours[key] = before + sign * trade.quantity
+        if order.purpose is not Purpose.ENTRY and before * after < 0 and trade.key not in self._foreign_at:
+            self.violation("I6", f"{order.purpose} {booked.tag} of {order.strategy} turned {before} {trade.key} into {after}")
+
+    # --- after each batch -----------------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """The daemon has finished a batch."""
+        house = self._house
+        if house is None:
+            return
+        engine, now = house.engine, self._clock.true
+        if engine.timers.due("second") is None:
+            return  # the day is not open
+        healthy = not self._plan.blind(now) and engine.world.session is not SessionState.LOGIN_REQUIRED and now >= self._clock.stopped_until
+        if not healthy:
+            self._healthy_since = None
+        elif self._healthy_since is None:
+            self._healthy_since = now
+        self._agree(house, now)
+        self._orders(house)
+        self._flat(house, now)
+        self._rate(now)
+
+    def _agree(self, house: House, now: datetime) -> None:
+        """I2, and the liveness of everything once the faults are over."""
+        truth = self._venue.net()
+        ledger: Counter[tuple[str, str]] = Counter()
+        for (_, held, product), holding in house.engine.portfolio._holdings.items():
+            if holding.life.quantity:
+                ledger[held, product] += holding.life.quantity
+        for key in {*truth, *ledger, *self._differs_since}:
+            if truth.get(key, 0) == ledger.get(key, 0):
+                self._differs_since.pop(key, None)
+                continue
+            since = self._differs_since.setdefault(key, now)
+            if self._healthy_since is not None and (now - max(since, self._healthy_since)).total_seconds() > AGREE_S:
+                self.violation("I2", f"{key}: the ledger holds {ledger.get(key, 0)}, the broker {truth.get(key, 0)} since {since:%H:%M:%S}")
+        world, desk = house.engine.world, house.engine.desk
+        unknown = [o for o in desk.unknown() if self._by_tag[o.tag]]
+        unsettled = bool(self._differs_since or unknown or world.blinded or world.frozen_by_books)
+        self.restless = unsettled or bool(desk.unbooked())
+        if not unsettled or now < self._plan.over:
+            self._unsettled_since = None
+            return
+        since = self._unsettled_since = self._unsettled_since or now
+        late = (now - max(since, self._plan.over, self._healthy_since or now)).total_seconds()
+        if late > CALM_S:
+            what = f"differences {list(self._differs_since)}, unknown {[o.tag for o in unknown]}, "
+            what += f"blind {dict(world.blinded)}, frozen {dict(world.frozen_by_books)}"
+            self.violation("LIVENESS", f"{CALM_S:.0f} s after the faults: {what}")
+
+    def _orders(self, house: House) -> None:
+        """I3 and I7, for each order that changed."""
+        engine = house.engine
+        desk, portfolio = engine.desk, engine.portfolio
+        for order in desk._orders.values():
+            if order.id in self._checked:
+                continue
+            booked = portfolio.booked(order.id)
+            if booked > order.filled or order.filled > order.quantity:
+                self.violation("I3", f"{order.tag}: {booked} booked, {order.filled} filled of {order.quantity}")
+            if order.state in TERMINAL:
+                if booked == order.filled:
+                    self._checked.add(order.id)
+                self._evidence(order)
+
+    def _evidence(self, order: Order) -> None:
+        """I7: an order has ended in our books; did it?"""
+        booked = next((one for one in self._venue.account.orders.values() if one.tag == order.tag), None)
+        if booked is None:
+            never = order.state is OrderState.NOT_FOUND or (
+                order.broker_order_id is None
+                and (order.id in self._refused or order.reason.startswith(("never sent", "the process ended before")))
+            )
+            if not never and order.state is not OrderState.REJECTED:
+                self.violation("I7", f"{order.tag} is {order.state}, the broker never had it")
+            elif not never and order.id not in self._refused and "refus" not in order.reason and not order.reason:
+                self.violation("I7", f"{order.tag} is {order.state} on nobody's word")
+            return
+        if order.state is OrderState.NOT_FOUND:
+            self.violation("I7", f"{order.tag} is NOT_FOUND, the broker has it as {booked.status}")
+        elif booked.status not in ENDED or SAME.get(order.state) is not booked.status:
+            self.violation("I7", f"{order.tag} is {order.state}, the broker has it as {booked.status}")
+        elif order.filled > booked.filled:
+            self.violation("I3", f"{order.tag}: {order.filled} filled in the ledger, {booked.filled} at the broker")
+
+    def _flat(self, house: House, now: datetime) -> None:
+        """I5: two seconds after the page's time everything intraday of ours is flat, or a person was told."""
+        engine = house.engine
+        for this in engine.square_off._rounds.values():
+            due = this.page_at + timedelta(seconds=5)
+            if this.name in self._said or engine.clock.now() < due or (now - self._began).total_seconds() < 15:
+                continue
+            self._said.add(this.name)
+            held = [
+                p for p in engine.portfolio.positions()
+                if p.quantity and p.strategy != EXTERNAL and p.horizon is Horizon.INTRADAY and p.instrument.key in this.keys
+            ]  # fmt: skip
+            alive = [o for o in engine.desk.live() if o.instrument.key in this.keys and o.horizon is Horizon.INTRADAY]
+            truly = {
+                key: left for key, left in self._ours.items()
+                if left and key[1] in this.keys and key[1] not in self._foreign_at and self._horizons[key[0]] is Horizon.INTRADAY
+            }  # fmt: skip
+            if (held or alive or truly) and not any(title == "Not flat" for _, title, _ in self._notifier.told):
+                self.violation(
+                    "I5", f"round {this.name}: held {[p.quantity for p in held]}, alive {len(alive)}, truly {truly}, nobody paged"
+                )
+
+    def _rate(self, now: datetime) -> None:
+        """I9: what the broker sees within one second."""
+        recent = [at for at in self.calls[-WIRE_PER_SECOND - 1 :] if (now - at).total_seconds() < 1.0]
+        if len(recent) > WIRE_PER_SECOND:
+            self.violation("I9", f"{len(recent)} order calls within one second on the wire")
+
+    # --- at the end -----------------------------------------------------------------------------------------------------------------------
+
+    def replay(self, journal: list[dict[str, Any]], ledger: Ledger) -> None:
+        """I8: the journal tells the same story as the tables; its numbers have no gap."""
+        if [entry["seq"] for entry in journal] != list(range(1, len(journal) + 1)):
+            self.violation("I8", "the journal's numbers have a gap")
+        last = {entry["order"]: entry for entry in journal if entry["kind"] in ("intent", "order")}
+        booked: Counter[str] = Counter()
+        net: Counter[tuple[str, str]] = Counter()
+        for fill in ledger.fills():
+            booked[fill.order_id] += fill.quantity
+            net[fill.strategy, fill.instrument.key] += fill.side.sign * fill.quantity
+        for order in ledger.orders():
+            told = last.get(order.id, {"state": None, "filled": 0})
+            if order.state in TERMINAL and (told["state"], told["filled"]) != (order.state, order.filled):
+                self.violation(
+                    "I8", f"{order.tag} is {order.state} {order.filled}, the journal's last word {told['state']} {told['filled']}"
+                )
+            if booked[order.id] > order.filled:
+                self.violation("I3", f"{order.tag}: {booked[order.id]} in fills, {order.filled} filled")
+        for entry in journal:
+            if entry["kind"] == "adopted":
+                net[entry["strategy"], entry["instrument"]] += entry["quantity"]
+        for position in ledger.positions():
+            net[position.strategy, position.instrument.key] -= position.quantity
+        if any(net.values()):
+            self.violation("I8", f"fills and positions differ by { {key: by for key, by in net.items() if by} }")
+
+    def finish(self, journal: list[dict[str, Any]]) -> None:
+        """I10, and the truth of the day's end."""
+        started = Counter(entry["scheduled"] for entry in journal if entry["kind"] == "square_off_started")
+        for scheduled, count in started.items():
+            if count > 1:
+                self.violation("I10", f"the square-off of {scheduled} started {count} times")
+        fresh = [entry for entry in journal if entry["kind"] == "day_opened" and not entry["resumed"]]
+        if len(fresh) != 1:
+            self.violation("I10", f"the day was opened anew {len(fresh)} times")
+        closed = [entry for entry in journal if entry["kind"] == "day_closed"]
+        if len(closed) > 1:
+            self.violation("I10", f"the day was closed {len(closed)} times")
+        if not closed and self._clock.true < clock("15:50"):
+            self.violation("I10", "the day was never closed")
