@@ -397,9 +397,16 @@ class Dialect(Protocol):
 
     @property
     def faults(self) -> Faults: ...
-    def address(self, token: str) -> tuple[str, Mapping[str, str]]: ...
-    def subscribe(self, instruments: Sequence[Instrument]) -> list[str]: ...
-    def unsubscribe(self, instruments: Sequence[Instrument]) -> list[str]: ...
+    def address(self, token: str) -> tuple[str, Mapping[str, str]]:
+        """(URL, headers) of a new connection; may ask the broker for it, and raise Refused or Closed."""
+        ...
+
+    def dead_token(self, status: int, body: str) -> bool:
+        """Whether this refusal of a handshake means that only a new login helps."""
+        ...
+
+    def subscribe(self, instruments: Sequence[Instrument]) -> Sequence[str | bytes]: ...
+    def unsubscribe(self, instruments: Sequence[Instrument]) -> Sequence[str | bytes]: ...
     def take(self, payload: bytes | str, at: datetime) -> Sequence[Event]: ...
 
 
@@ -428,7 +435,7 @@ class SocketTransport:
                 header = [f"{name}: {value}" for name, value in {**headers, **grant}.items()]
                 socket.connect(url, header=header, timeout=_GUARD if grant else _CONNECT_SECONDS)
         except websocket.WebSocketBadStatusException as error:
-            raise _refusal(error) from None
+            raise _refusal(error, self._dialect) from None
         except (OSError, websocket.WebSocketException) as error:
             raise Closed(f"no connection: {type(error).__name__}: {error}") from None
         socket.settimeout(None)
@@ -438,12 +445,12 @@ class SocketTransport:
         return self._dialect.take(message, at)
 
 
-def _refusal(error: websocket.WebSocketBadStatusException) -> Refused | Closed:
+def _refusal(error: websocket.WebSocketBadStatusException, dialect: Dialect) -> Refused | Closed:
     body = (error.resp_body or b"").decode("utf-8", "replace")[:200]
     reason = f"the stream answered the handshake with HTTP {error.status_code} {body}".strip()
     if error.status_code not in (401, 403):
         return Closed(reason)
-    if any(word in body.lower() for word in ("permission", "connection")):
+    if not dialect.dead_token(error.status_code, body):
         return Refused(f"{reason} - the app's plan or its number of connections is to blame; a new login does not help", dead_token=False)
     return Refused(reason, dead_token=True)
 
@@ -498,13 +505,13 @@ class SocketLink:
             self._over = True
             self._socket.shutdown()
 
-    def _send(self, texts: Sequence[str]) -> None:
+    def _send(self, texts: Sequence[str | bytes]) -> None:
         with self._lock:
             for text in texts:
                 if self._over:
                     return  # the reader tells why
                 self._clock.sent(self._connection)
                 try:
-                    self._socket.send(text)
+                    self._socket.send(text, websocket.ABNF.OPCODE_TEXT if isinstance(text, str) else websocket.ABNF.OPCODE_BINARY)
                 except (OSError, websocket.WebSocketException) as error:
                     raise Closed(f"sending failed: {type(error).__name__}: {error}") from None

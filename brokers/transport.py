@@ -23,7 +23,7 @@ _GUARD = 3600.0  # seconds of wall time; under granted time the simulator ends a
 _FULL_BODY = 65_536  # characters of an order-related reply kept in the audit; downloads are cut to _DOWNLOAD_BODY
 _DOWNLOAD_BODY = 512
 _MASKED = re.compile(r'("(?:access_token|public_token|refresh_token|enctoken|request_token|api_secret|checksum)"\s*:\s*")[^"]*(")')
-_SECRET_PARAMS = frozenset({"access_token", "request_token", "refresh_token", "checksum", "api_secret"})
+_SECRET_PARAMS = frozenset({"access_token", "request_token", "refresh_token", "checksum", "api_secret", "client_secret", "code"})
 
 Allow = Callable[[str, str], bool]
 

@@ -297,6 +297,10 @@ class KiteDialect:
         self._instruments.clear()  # tokens are resolved again: they roll with the day's snapshot
         return f"{self._root}?{urlencode({'api_key': self._api_key(), 'access_token': token})}", {"X-Kite-Version": "3"}
 
+    def dead_token(self, status: int, body: str) -> bool:
+        """A refusal for another reason names the permission or the number of connections."""
+        return not any(word in body.lower() for word in ("permission", "connection"))
+
     def subscribe(self, instruments: Sequence[Instrument]) -> list[str]:
         """The messages that subscribe `instruments` in full mode."""
         tokens = self._tokens(instruments)

@@ -1,0 +1,100 @@
+"""Upstox (API v2/v3): the SPEC, which loads client, codec and session only when one of them is made."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import brokers.upstox.mapping as mapping
+from brokers.spec import Announce, Audit, Endpoints, FeedTransport, InstrumentRows, Lookup, Put, Session, Spec
+from core.ports import Broker, Clock, CredentialStore, DataSession, Feed
+from utils.pacing import Budget, Limit
+
+_ORDER_CALLS = frozenset({"place", "modify", "cancel"})
+_READS = frozenset({"quote", "historical", "other"})
+
+LIMITS = (
+    # below what upstox.com/developer/api-documentation/rate-limiting gives an algo without registration (read 2026-09-02), exits reserved;
+    # a limit per second is kept over 1.25 s, since requests that leave a second apart may arrive closer together
+    Limit("orders/s", _ORDER_CALLS, 8, 1.25, reserve=0.3),  # of 10
+    Limit("orders/min", _ORDER_CALLS, 450, 60.0, reserve=0.3),  # of 500
+    Limit("orders/30min", _ORDER_CALLS, 1900, 1800.0, reserve=0.3),  # of 2000
+    Limit("reads/s", _READS, 40, 1.25),  # of 50; said to be of each API, seen to be shared
+    Limit("reads/min", _READS, 450, 60.0),  # of 500
+    Limit("reads/30min", _READS, 1900, 1800.0),  # of 2000
+)
+
+
+def _session(
+    account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
+) -> Session:
+    from brokers.upstox.session import UpstoxSession
+
+    return UpstoxSession(account, credentials, clock, token_file, endpoints, announce)
+
+
+def _data(session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> DataSession:
+    from brokers.upstox.client import UpstoxData
+
+    return UpstoxData(session, clock, budget, audit, endpoints, lookup)
+
+
+def _broker(session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> Broker:
+    from brokers.upstox.client import UpstoxBroker
+
+    return UpstoxBroker(session, clock, budget, audit, endpoints, lookup)
+
+
+def _feed(
+    account: str,
+    session: Session,
+    clock: Clock,
+    put: Put,
+    endpoints: Endpoints,
+    lookup: Lookup,
+    transport: FeedTransport,
+    in_hours: Callable[[], bool],
+    *,
+    stale_after_s: float = 5.0,
+) -> Feed:
+    """`transport` names Kite's own client; there is one way only here."""
+    from brokers.upstox import feed
+
+    return feed.make(
+        account,
+        session,
+        clock,
+        put,
+        endpoints,
+        lookup,
+        in_hours,
+        capacity=SPEC.instruments_per_stream,
+        streams=SPEC.streams,
+        stale_after_s=stale_after_s,
+    )
+
+
+def _rows(dump: bytes) -> InstrumentRows:
+    from brokers.upstox.dump import parse_instruments
+
+    return parse_instruments(dump)
+
+
+SPEC = Spec(
+    name="upstox",
+    title="Upstox",
+    secrets=("UPSTOX_API_KEY", "UPSTOX_API_SECRET"),
+    endpoints=Endpoints("https://api.upstox.com", "wss://api.upstox.com", "https://api.upstox.com/v2/login/authorization/dialog"),
+    limits=LIMITS,
+    tag_length=40,
+    instruments_per_stream=2000,  # in full mode alone; V3 feed's page
+    streams=2,  # connections of one user (Plus: 5)
+    modifications_per_order=25,  # nothing is documented; the exchange's own habit, and what our other brokers allow
+    historical_caps=mapping.HISTORICAL_CAPS,
+    make_session=_session,
+    make_data=_data,
+    make_broker=_broker,
+    make_feed=_feed,
+    product=mapping.product,
+    horizon_of=mapping.horizon_of,
+    parse_instruments=_rows,
+    objection=mapping.objection,
+)

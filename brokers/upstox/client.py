@@ -1,0 +1,290 @@
+"""Upstox over plain HTTP (docs/adr: its SDK repeats modifications and cancels by itself and knows no time-out): our words in and out.
+
+An order call ends in an order id, a certain refusal (Rejected, RateLimited, SessionExpired), or Unknown; a read in its data or
+Transient and those three.
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import urllib3
+
+import brokers.upstox.mapping as mapping
+from brokers.spec import Audit, Endpoints, Lookup, Session
+from brokers.transport import Allow, PooledSession, Response, ServerFault
+from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.ports import Clock
+from core.types import IST, Bar, Instrument, Order, Purpose
+from utils.pacing import Budget, Lane
+
+T = TypeVar("T")
+
+ORDER_SECONDS = 3.0  # an order call that has no answer by then is Unknown; the look-up for it must not wait longer
+_READ_SECONDS = 7.0
+_DOWNLOAD_SECONDS = 60.0
+_ENTRY_PATIENCE = 2.0  # an entry that waits longer for its place in the budget is stale: refused, nothing sent
+_LTP_KEYS = 500  # instruments in one request for last prices
+_PAUSE = 5.0  # seconds after a 429
+_DAY = 1440
+_READABLE = re.compile(
+    r"/v2/user/profile|/v3/historical-candle/.*|/v3/market-quote/(ltp|ohlc)|/market-quote/instruments/exchange/[a-z]+\.json\.gz"
+)
+_HOSTS = {  # of the production API: what does not live beside the rest
+    "https://api.upstox.com": ("https://api-hft.upstox.com", "https://assets.upstox.com"),
+}
+
+
+def may_read(method: str, path: str) -> bool:
+    """The allow-list of an account that may not trade: market data and its own profile, by GET alone."""
+    return method == "GET" and _READABLE.fullmatch(path) is not None
+
+
+class UpstoxData:
+    """Market data of one login; see core.ports.DataSession. Blocking; safe to use from several threads."""
+
+    def __init__(
+        self,
+        session: Session,
+        clock: Clock,
+        budget: Budget,
+        audit: Audit | None,
+        endpoints: Endpoints,
+        lookup: Lookup,
+        *,
+        allow: Allow | None = may_read,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._budget = budget
+        self._lookup = lookup
+        self._rest = endpoints.rest.rstrip("/")
+        self._orders, self._assets = _HOSTS.get(self._rest, (self._rest, self._rest))
+        self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
+
+    def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
+        """Today's minutes come from a route of their own; there is no series over several contracts (`continuous`)."""
+        if continuous:
+            raise Rejected("Upstox has no continuous candles of futures; stitch the contracts, or fetch from a broker that has")
+        if interval != _DAY and not 1 <= interval <= 300:
+            raise Rejected(f"Upstox has no candles of {interval} minutes; it has 1 to 300 and 1440")
+        key = quote(str(self._lookup().token(instrument)), safe="")
+        unit, width = ("days", 1) if interval == _DAY else ("minutes", interval)
+        begin, finish = start.astimezone(IST), end.astimezone(IST)
+        today = self._clock.now().astimezone(IST).date()
+        rows: list[Any] = []
+        if begin.date() < today or interval == _DAY:
+            last = min(finish.date(), today) if interval == _DAY else min(finish.date(), today - timedelta(days=1))
+            rows += self._rows_of(f"/v3/historical-candle/{key}/{unit}/{width}/{last}/{begin.date()}")
+        if finish.date() >= today and interval != _DAY:
+            rows += self._rows_of(f"/v3/historical-candle/intraday/{key}/{unit}/{width}")
+        try:
+            bars = {bar.start: bar for bar in (_bar(instrument, row, interval) for row in rows)}
+        except (IndexError, ValueError, TypeError) as error:
+            raise Transient(f"Upstox's candles of {instrument.key} hold a row that does not read ({error}); ask again") from error
+        return [bars[at] for at in sorted(bars) if begin <= at <= finish]
+
+    def instruments(self) -> bytes:
+        """The file is public; its name has no date, so that today's is whatever is there after 06:00."""
+        url = f"{self._assets}/market-quote/instruments/exchange/complete.json.gz"
+        self._budget.acquire(Lane.DATA, "other")
+        reply = self._exchange("GET", url, None, None, _DOWNLOAD_SECONDS, is_order=False, headers={"User-Agent": mapping.USER_AGENT})
+        dump = reply.content
+        try:
+            return gzip.decompress(dump) if dump[:2] == b"\x1f\x8b" else dump
+        except (OSError, EOFError) as error:
+            raise Transient(f"Upstox's instrument file is a broken archive ({error}); ask again") from error
+
+    def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
+        prices: dict[str, float] = {}
+        lookup = self._lookup()
+        keys = {token: one.key for one in instruments if (token := _token(lookup, one))}
+        tokens = list(keys)
+        for first in range(0, len(tokens), _LTP_KEYS):
+            asked = ",".join(tokens[first : first + _LTP_KEYS])
+            answer = self._mapping("last prices", "quote", "/v3/market-quote/ltp", {"instrument_key": asked}, Lane.DATA)
+            try:
+                found = {str(row["instrument_token"]): float(row["last_price"]) for row in answer.values()}
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                raise Transient(f"Upstox's last prices hold a row that does not read ({error}); ask again") from error
+            prices.update((keys[token], price) for token, price in found.items() if token in keys)
+        return prices
+
+    def profile(self) -> Mapping[str, Any]:
+        return self._mapping("profile", "other", "/v2/user/profile", None, Lane.PORTFOLIO)
+
+    def close(self) -> None:
+        """Give the pooled connections back."""
+        self._http.close()
+
+    # --- one call -----------------------------------------------------------------------------------------------------------------------
+
+    def _rows_of(self, path: str) -> list[Any]:
+        answer = self._mapping("candles", "historical", path, None, Lane.DATA)
+        return _list("candles", answer.get("candles"))
+
+    def _mapping(self, what: str, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Mapping[str, Any]:
+        answer = self._read(kind, path, params, lane)
+        if not isinstance(answer, dict):
+            raise Transient(f"Upstox's {what} came as {type(answer).__name__} where an object was due; this read proves nothing, ask again")
+        return answer
+
+    def _read(self, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Any:
+        self._budget.acquire(lane, kind)
+        return self._call(kind, "GET", self._rest + path, params, None, _READ_SECONDS, is_order=False)
+
+    def _call(
+        self, kind: str, method: str, url: str, params: Mapping[str, Any] | None, body: Any, seconds: float, *, is_order: bool
+    ) -> Any:
+        """The `data` of one authenticated exchange."""
+        token = self._session.token()
+        headers = {"Authorization": f"Bearer {token}", "User-Agent": mapping.USER_AGENT}
+        try:
+            reply = self._exchange(method, url, params, body, seconds, is_order=is_order, headers=headers)
+            return _data(reply, is_order=is_order)
+        except SessionExpired as error:
+            self._session.invalidate(token, str(error))
+            raise
+        except RateLimited:
+            self._budget.pause(_PAUSE, kind)
+            raise
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, Any] | None,
+        body: Any,
+        seconds: float,
+        *,
+        is_order: bool,
+        headers: Mapping[str, str],
+    ) -> Response:
+        try:
+            return self._http.request(method, url, params=params, json=body, headers=headers, timeout=seconds)
+        except (urllib3.exceptions.HTTPError, OSError, ServerFault) as error:
+            failed = _transit(error, is_order=is_order)
+        raise failed
+
+
+class UpstoxBroker(UpstoxData):
+    """A trading login; see core.ports.Broker."""
+
+    def __init__(self, session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> None:
+        super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
+
+    def place(self, order: Order) -> str:
+        try:
+            token = self._lookup().token(order.instrument)
+        except DataError as error:
+            raise Rejected(f"order {order.id}: {error}; nothing was sent") from error
+        data = self._order(_lane(order), "place", "POST", "/v3/order/place", None, mapping.place_body(order, token))
+        ids = data.get("order_ids") if isinstance(data, dict) else None
+        if not isinstance(ids, list) or len(ids) != 1 or not str(ids[0]).strip():
+            raise Unknown(f"Upstox's reply carries no single order id ({ids!r}); look for the order by its tag in the order book")
+        return str(ids[0])
+
+    def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
+        body = mapping.modify_body(order, quantity, limit_price, trigger_price)
+        _confirmed("modify", self._order(_lane(order), "modify", "PUT", "/v3/order/modify", None, body))
+
+    def cancel(self, order: Order) -> None:
+        params = {"order_id": mapping.broker_id(order)}
+        _confirmed("cancel", self._order(Lane.CANCEL, "cancel", "DELETE", "/v3/order/cancel", params, None))
+
+    def orders(self) -> tuple[OrderUpdate, ...]:
+        rows, at, lookup = self._book("orders", "/v2/order/retrieve-all"), self._clock.now(), self._lookup()
+        return tuple(_complete(lambda row: mapping.order_update(row, at, "book", lookup), rows))
+
+    def trades(self) -> tuple[Trade, ...]:
+        rows, lookup = self._book("trades", "/v2/order/trades/get-trades-for-day"), self._lookup()
+        return tuple(_complete(lambda row: mapping.trade(row, lookup), rows))
+
+    def positions(self) -> tuple[BrokerPosition, ...]:
+        rows, lookup = self._book("positions", "/v2/portfolio/short-term-positions"), self._lookup()
+        return tuple(_complete(lambda row: mapping.position(row, lookup), rows))
+
+    def funds(self) -> Funds:
+        """Transient between 00:00 and 05:30, when the service is closed (HTTP 423): that is no empty account."""
+        answer = self._mapping("funds", "other", "/v2/user/get-funds-and-margin", None, Lane.PORTFOLIO)
+        try:
+            return mapping.funds(answer)
+        except DataError as error:
+            raise Transient(str(error)) from error
+
+    def _order(self, lane: Lane, kind: str, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
+        patience = _ENTRY_PATIENCE if lane is Lane.ENTRY else 60.0
+        self._budget.acquire(lane, kind, patience=patience)
+        return self._call(kind, method, self._orders + path, params, body, ORDER_SECONDS, is_order=True)
+
+    def _book(self, what: str, path: str) -> list[Any]:
+        return _list(what, self._read("other", path, None, Lane.PORTFOLIO))
+
+
+def _lane(order: Order) -> Lane:
+    return Lane.ENTRY if order.purpose is Purpose.ENTRY else Lane.EXIT
+
+
+def _token(lookup: Any, instrument: Instrument) -> str:
+    try:
+        return str(lookup.token(instrument))
+    except DataError:
+        return ""  # a key the broker does not know is absent from the answer
+
+
+def _confirmed(kind: str, data: Any) -> None:
+    if not isinstance(data, dict) or not data.get("order_id"):
+        raise Unknown(f"Upstox's {kind} reply carries no order id ({data!r}); look at the order in the order book")
+
+
+def _data(reply: Response, *, is_order: bool) -> Any:
+    """The `data` of a success; raises what the reply means otherwise."""
+    try:
+        envelope = json.loads(reply.content)
+    except ValueError:
+        envelope = None
+    if not isinstance(envelope, dict):
+        shown = f"body {reply.content[:120]!r}"
+        raise mapping.failure(reply.status_code if reply.status_code == 429 else 0, "", shown, is_order=is_order)
+    if reply.status_code == 200 and envelope.get("status") == "success":
+        return envelope.get("data")
+    code, message = mapping.error_of(envelope)
+    raise mapping.failure(reply.status_code, code, message, is_order=is_order)
+
+
+def _transit(error: Exception, *, is_order: bool) -> BrokerError:
+    """A call that got no answer, or a 5xx."""
+    if isinstance(error, ServerFault):
+        return mapping.failure(error.status, "", str(error), is_order=is_order)
+    text = f"no answer from Upstox ({type(error).__name__}: {error})"
+    return Unknown(f"{text}; the order may have been taken, look for it by its tag") if is_order else Transient(text)
+
+
+def _list(what: str, rows: Any) -> list[Any]:
+    if not isinstance(rows, list):
+        raise Transient(f"Upstox's {what} came without a list ({type(rows).__name__}); this read proves nothing, ask again")
+    return rows
+
+
+def _complete(make: Callable[[Any], T], rows: list[Any]) -> list[T]:
+    """All rows or none: a book that misses a row would be evidence of absence."""
+    try:
+        return [make(row) for row in rows]
+    except (DataError, AttributeError, TypeError) as error:
+        raise Transient(f"{error}; the whole read is dropped") from error
+
+
+def _bar(instrument: Instrument, row: Sequence[Any], interval: int) -> Bar:
+    start = datetime.fromisoformat(row[0]).astimezone(IST)
+    oi = int(row[6]) if len(row) > 6 else 0
+    close_at = start + timedelta(minutes=interval)
+    return Bar(instrument, start, close_at, interval, float(row[1]), float(row[2]), float(row[3]), float(row[4]), int(row[5]), oi)
+
+
+def _is_download(path: str) -> bool:
+    return path.startswith(("/market-quote/instruments", "/v3/historical-candle", "/v3/market-quote"))

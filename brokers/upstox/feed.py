@@ -1,0 +1,133 @@
+"""Upstox's feed: market data over up to two connections, and order updates over a third that comes and goes without the engine's notice."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import urllib3
+
+import brokers.upstox.mapping as mapping
+from brokers.shards import Shards
+from brokers.spec import Endpoints, Lookup, Put, Session
+from brokers.stream import Closed, Patience, Refused, SocketTransport, Stream
+from brokers.transport import PooledSession, ServerFault
+from brokers.upstox.wire import MarketDialect, PortfolioDialect
+from core.events import Event, FeedStatus
+from core.ports import Clock
+from core.types import Instrument
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_SILENCE = 15.0  # seconds: messages are driven by events, and between them the server only pings
+_WHOLE_DAY = 86_400.0  # an account without orders hears nothing of them
+
+
+class Authorizer:
+    """Asks for the address of a connection: it holds a one-time code, so that every connection needs its own."""
+
+    def __init__(self, clock: Clock, rest: str) -> None:
+        self._rest = rest.rstrip("/")
+        self._http = PooledSession(clock)
+
+    def __call__(self, token: str, path: str) -> str:
+        headers = {"Authorization": f"Bearer {token}", "User-Agent": mapping.USER_AGENT}
+        try:
+            reply = self._http.request("GET", self._rest + path, headers=headers)
+            body = reply.json()
+        except (urllib3.exceptions.HTTPError, OSError, ServerFault, ValueError) as error:
+            raise Closed(f"the stream's address could not be had ({type(error).__name__}: {error})") from None
+        data = body.get("data") if isinstance(body, dict) else None
+        address = (data.get("authorized_redirect_uri") or data.get("authorizedRedirectUri")) if isinstance(data, dict) else None
+        if reply.status_code == 200 and isinstance(address, str) and address.startswith(("wss://", "ws://")):
+            return address
+        code, message = mapping.error_of(body) if isinstance(body, dict) else ("", "no JSON object")
+        reason = f"the stream's address was refused with HTTP {reply.status_code} {code}: {message}"
+        if reply.status_code == 401 or code == mapping.DEAD_TOKEN:
+            raise Refused(reason, dead_token=True)
+        raise Closed(reason)
+
+
+class UpstoxFeed:
+    """A Feed: market data as Shards carry it, with the portfolio stream beside them. What that one misses, the polled books bring."""
+
+    def __init__(self, market: Shards, orders: Stream) -> None:
+        self._market = market
+        self._orders = orders
+
+    def start(self) -> None:
+        self._market.start()
+        self._orders.start()
+
+    def stop(self) -> None:
+        self._market.stop()
+        self._orders.stop()
+
+    def join(self, seconds: float) -> bool:
+        """Wait up to `seconds` of wall time for each connection's threads to end; True if they have."""
+        ended = [self._market.join(seconds), self._orders.join(seconds)]
+        return all(ended)
+
+    def subscribe(self, instruments: Iterable[Instrument]) -> None:
+        self._market.subscribe(instruments)
+
+    def unsubscribe(self, instruments: Iterable[Instrument]) -> None:
+        self._market.unsubscribe(instruments)
+
+    def reconnect(self, reason: str) -> None:
+        self._market.reconnect(reason)
+
+    @property
+    def silent_for(self) -> float:
+        return self._market.silent_for
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        orders = {f"orders: {reason}": count for reason, count in self._orders.counts.items()}
+        return {**self._market.counts, **orders}
+
+    @property
+    def texts(self) -> Sequence[str]:
+        return (*self._market.texts, *self._orders.texts)
+
+    @property
+    def desired(self) -> frozenset[str]:
+        return self._market.desired
+
+    @property
+    def confirmed(self) -> frozenset[str]:
+        return self._market.confirmed
+
+
+def make(
+    account: str,
+    session: Session,
+    clock: Clock,
+    put: Put,
+    endpoints: Endpoints,
+    lookup: Lookup,
+    in_hours: Callable[[], bool],
+    *,
+    capacity: int,
+    streams: int,
+    stale_after_s: float,
+) -> UpstoxFeed:
+    """The feed of one account; see brokers.spec.FeedFactory."""
+    patience = Patience(silence=max(stale_after_s, _SHORTEST_SILENCE))
+
+    def market(place: int, put: Put) -> Stream:
+        name = f"{account}/feed" if place == 0 else f"{account}/feed-{place + 1}"
+        way = SocketTransport(clock, name, MarketDialect(Authorizer(clock, endpoints.rest), lookup))
+        return Stream(account, session, clock, put, in_hours, way, capacity=capacity, patience=patience, name=name)
+
+    def updates_alone(events: Sequence[Event], name: str) -> None:
+        heard = [event for event in events if not isinstance(event, FeedStatus)]
+        for event in events:
+            if isinstance(event, FeedStatus) and not event.connected and event.reason != "stopped":
+                log.warning("feed %s: no order updates (%s); the order book is polled meanwhile", name, event.reason)
+        if heard:
+            put(heard, name)
+
+    name = f"{account}/feed-orders"
+    way = SocketTransport(clock, name, PortfolioDialect(Authorizer(clock, endpoints.rest), lookup))
+    quiet = Patience(silence=_WHOLE_DAY)
+    orders = Stream(account, session, clock, updates_alone, in_hours, way, capacity=0, patience=quiet, name=name)
+    return UpstoxFeed(Shards(market, put, capacity=capacity, most=streams), orders)

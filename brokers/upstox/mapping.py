@@ -1,0 +1,347 @@
+"""Upstox's words and ours, as pure functions: order states, products, rows of the books, bodies of orders, and what a refusal means."""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.ports import InstrumentLookup, Token
+from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
+
+STATES: Mapping[str, OrderState] = {
+    "validation pending": OrderState.PENDING_NEW,
+    "put order req received": OrderState.PENDING_NEW,
+    "open pending": OrderState.PENDING_NEW,
+    "after market order req received": OrderState.AMO_QUEUED,
+    "modify after market order req received": OrderState.AMO_QUEUED,
+    "open": OrderState.WORKING,
+    "trigger pending": OrderState.TRIGGER_PENDING,
+    "modify validation pending": OrderState.PENDING_MODIFY,
+    "modify pending": OrderState.PENDING_MODIFY,
+    "modified": OrderState.WORKING,
+    "not modified": OrderState.WORKING,
+    "not cancelled": OrderState.WORKING,
+    "cancel pending": OrderState.PENDING_CANCEL,
+    "cancelled after market order": OrderState.CANCELLED,
+    "cancelled": OrderState.CANCELLED,
+    "complete": OrderState.FILLED,
+    "rejected": OrderState.REJECTED,
+}
+"""Upstox's appendix of order statuses (lower case, with spaces); a label that is not here has state None and is quarantined."""
+
+USER_AGENT = "Mozilla/5.0 (compatible; Niyam)"
+"""Upstox's front turns down requests without a User-Agent, or with an odd one, by an HTML page."""
+
+_AMBIGUOUS = frozenset({"modified", "not modified", "not cancelled"})  # for a stop that has not filled they also occur before the trigger
+
+HISTORICAL_CAPS: Mapping[int, int] = {
+    **dict.fromkeys((1, 2, 3, 5, 10, 15), 28),  # "1 month" for 1 to 15 minutes: a February's
+    **dict.fromkeys((20, 30, 45, 60, 75, 120, 180, 240), 88),  # "1 quarter": the shortest, less the edges
+    1440: 3650,  # "1 decade"
+}
+"""Days in one request by interval in minutes (V3 historical candles, 2026-09); other minutes up to 300 are served as well."""
+
+SEGMENTS: Mapping[str, str] = {
+    "NSE_EQ": "NSE",
+    "BSE_EQ": "BSE",
+    "NSE_INDEX": "NSE",
+    "BSE_INDEX": "BSE",
+    "NSE_FO": "NFO",
+    "BSE_FO": "BFO",
+    "NCD_FO": "CDS",
+    "BCD_FO": "BCD",
+    "MCX_FO": "MCX",
+    "NSE_COM": "NCO",
+}
+"""The segment before the `|` of an instrument key -> our exchange."""
+
+_DERIVATIVES = frozenset({"NFO", "BFO", "CDS", "BCD", "MCX", "NCO"})
+_SEGMENT_OF = {exchange: segment for segment, exchange in SEGMENTS.items() if not segment.endswith("INDEX")}
+_TRADE_TO_TRADE = re.compile(r"-(BE|BZ|ST|SZ)$")
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+
+
+# --- products ---------------------------------------------------------------------------------------------------------------------------
+
+
+def product(horizon: Horizon, instrument: Instrument) -> str:
+    """I for what must be flat today; D for what may be carried, in cash and in derivatives alike (there is no NRML)."""
+    return "I" if horizon is Horizon.INTRADAY else "D"
+
+
+def horizon_of(product: str) -> Horizon:
+    """I and CO end with the day; D, MTF and whatever comes later may be carried."""
+    return Horizon.INTRADAY if product in ("I", "CO") else Horizon.CARRY
+
+
+def objection(horizon: Horizon, instrument: Instrument) -> str:
+    """What Upstox's API cannot be asked for, with the alternative; "" for everything else."""
+    if not instrument.tradable:
+        return f"{instrument.key} is an index; trade its future"
+    if instrument.exchange == "MCX":
+        return f"Upstox takes no MCX orders by API (UDAPI1161, last seen 2026-09-23), so not {instrument.key}; trade the NSE contract (NCO)"
+    if horizon is Horizon.INTRADAY and instrument.kind is Kind.EQUITY and _TRADE_TO_TRADE.search(instrument.symbol):
+        return f"{instrument.key} is a trade-to-trade series, which Upstox takes for delivery alone; give its strategy the horizon carry"
+    return ""
+
+
+# --- names ------------------------------------------------------------------------------------------------------------------------------
+
+
+def contract_symbol(root: str, expiry: date, kind: Kind, strike: float | None, *, weekly: bool) -> str:
+    """The exchange-style symbol that all brokers share: NIFTY26NOVFUT, NIFTY26DEC25000CE, of a week NIFTY26D0125000CE."""
+    stem = f"{expiry:%y}{'123456789OND'[expiry.month - 1]}{expiry:%d}" if weekly else f"{expiry:%y}{_MONTHS[expiry.month - 1]}"
+    return f"{root}{stem}FUT" if kind is Kind.FUTURE else f"{root}{stem}{strike:.10g}{kind.value}"
+
+
+# --- rows of the books ------------------------------------------------------------------------------------------------------------------
+
+
+def moment(text: Any) -> datetime | None:
+    """`2026-11-20 10:02:11` (IST) as an aware time; None for anything else."""
+    if not isinstance(text, str) or len(text) != 19:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=IST)
+    except ValueError:
+        return None
+
+
+def instrument_of(row: Mapping[str, Any], lookup: InstrumentLookup) -> Instrument:
+    """The instrument of a book row; one that the snapshot does not hold becomes a minimal one, so that no row is lost."""
+    token, exchange = str(row.get("instrument_token") or row.get("instrument_key") or ""), str(row["exchange"])
+    if "|" not in token and token:  # some rows carry the exchange's number alone
+        token = f"{_SEGMENT_OF.get(exchange, exchange)}|{token}"
+    segment = token.partition("|")[0]
+    known = lookup.by_token(token) if token else None
+    if known is not None:
+        return known
+    exchange = SEGMENTS.get(segment, exchange)
+    symbol = str(row.get("trading_symbol") or row.get("tradingsymbol") or token)
+    kind = Kind.EQUITY
+    if exchange in _DERIVATIVES:
+        words = symbol.split()
+        kind = Kind.CALL if "CE" in words else Kind.PUT if "PE" in words else Kind.FUTURE
+    return Instrument(f"{exchange}:{symbol}", exchange, symbol, kind, symbol.split()[0] if symbol.split() else symbol)
+
+
+def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: InstrumentLookup) -> OrderUpdate:
+    """An order book row, or the same payload of the portfolio stream; raises DataError where its essential fields are missing."""
+    try:
+        label = str(row["status"]).strip().lower()
+        order_type, quantity, filled = _order_type(row.get("order_type")), int(row["quantity"]), int(row.get("filled_quantity") or 0)
+        return OrderUpdate(
+            at=at,
+            source=source,
+            broker_order_id=str(row["order_id"]),
+            instrument=instrument_of(row, lookup),
+            side=Side(row["transaction_type"]),
+            quantity=quantity,
+            state=_state(label, order_type, filled, quantity),
+            filled=filled,
+            average_price=float(row.get("average_price") or 0.0),
+            tag=row.get("tag") or None,
+            label=label,
+            product=str(row.get("product") or ""),
+            order_type=order_type,
+            limit_price=float(row.get("price") or 0.0),
+            trigger_price=float(row["trigger_price"]) if row.get("trigger_price") else None,
+            reason=str(row.get("status_message") or row.get("status_message_raw") or ""),
+            exchange_at=moment(row.get("exchange_timestamp")) or moment(row.get("order_timestamp")),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"an order row of Upstox misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+
+
+def _state(label: str, order_type: OrderType, filled: int, quantity: int) -> OrderState | None:
+    if label in _AMBIGUOUS and filled == 0 and order_type in (OrderType.SL, OrderType.SL_M):
+        return OrderState.TRIGGER_PENDING
+    if label == "complete" and filled < quantity:  # said too early, as reported of BSE: still at the exchange
+        return OrderState.WORKING
+    return STATES.get(label)
+
+
+def _order_type(text: Any) -> OrderType:
+    return OrderType(text) if text in ("LIMIT", "SL", "MARKET", "SL-M") else OrderType.LIMIT
+
+
+def trade(row: Mapping[str, Any], lookup: InstrumentLookup) -> Trade:
+    """A row of the trade book; raises DataError where a field is missing."""
+    try:
+        at = moment(row.get("exchange_timestamp")) or moment(row.get("order_timestamp"))
+        if at is None:
+            raise ValueError(f"exchange_timestamp {row.get('exchange_timestamp')!r} is no time")
+        return Trade(
+            id=str(row["trade_id"]),
+            broker_order_id=str(row["order_id"]),
+            instrument=instrument_of(row, lookup),
+            side=Side(row["transaction_type"]),
+            quantity=int(row["quantity"]),
+            price=float(row["average_price"]),
+            at=at,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"a trade row of Upstox misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+
+
+def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition:
+    """A row of the short-term positions; quantity 0 (closed today) is kept: it is evidence that there is none."""
+    try:
+        return BrokerPosition(
+            instrument=instrument_of(row, lookup),
+            product=str(row["product"]),
+            quantity=int(row["quantity"]),
+            average_price=float(row.get("average_price") or 0.0),
+            last_price=float(row.get("last_price") or 0.0),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"a position row of Upstox misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+
+
+def funds(data: Mapping[str, Any]) -> Funds:
+    """The combined funds under `equity` (since 2025-07-19 the commodity segment is part of them)."""
+    try:
+        equity = data["equity"]
+        return Funds(available=float(equity["available_margin"]), used=float(equity["used_margin"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"Upstox's funds miss the available or used margin ({type(error).__name__}: {error})") from error
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    return str({key: row.get(key) for key in ("order_id", "trade_id", "instrument_token", "status") if key in row})
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------------------------
+
+
+def place_body(order: Order, token: Token) -> dict[str, Any]:
+    """The JSON of an order; raises Rejected for one that may not be sent as it is."""
+    if len(order.tag) > 40:
+        raise Rejected(f"order {order.id}: tag {order.tag!r} is longer than 40 characters; nothing was sent")
+    reason = objection(order.horizon, order.instrument)
+    if reason:
+        raise Rejected(f"order {order.id}: {reason}. Nothing was sent")
+    return {
+        "instrument_token": str(token),
+        "transaction_type": order.side.value,
+        "quantity": order.quantity,
+        "product": order.product or product(order.horizon, order.instrument),
+        "order_type": _sendable(order),
+        "price": round(order.limit_price, 4),
+        "trigger_price": round(order.trigger_price or 0.0, 4),
+        "validity": order.validity.value,
+        "disclosed_quantity": 0,
+        "is_amo": False,
+        "slice": False,  # cut at the freeze quantity by us: each part is an order that we know of
+        "tag": order.tag,
+    }
+
+
+def modify_body(order: Order, quantity: int, limit_price: float, trigger_price: float | None) -> dict[str, Any]:
+    """The JSON of a modification; `quantity` is the new total, what is filled included."""
+    return {
+        "order_id": broker_id(order),
+        "quantity": quantity,
+        "price": round(limit_price, 4),
+        "order_type": _sendable(order),
+        "trigger_price": round(trigger_price or 0.0, 4),
+        "validity": order.validity.value,
+        "disclosed_quantity": 0,
+    }
+
+
+def broker_id(order: Order) -> str:
+    if not order.broker_order_id:
+        raise Rejected(f"order {order.id} has no broker order id yet; look for its tag {order.tag} in the order book first")
+    return order.broker_order_id
+
+
+def _sendable(order: Order) -> str:
+    if order.order_type not in (OrderType.LIMIT, OrderType.SL):
+        raise Rejected(
+            f"order {order.id}: a bare {order.order_type.value} is never sent; translate it into a capped LIMIT or SL. Nothing was sent"
+        )
+    if order.order_type is OrderType.SL and order.trigger_price is None:
+        raise Rejected(f"order {order.id}: SL without a trigger price; nothing was sent")
+    return order.order_type.value
+
+
+# --- what a refusal means ---------------------------------------------------------------------------------------------------------------
+
+DEAD_TOKEN = "UDAPI100050"  # noqa: S105 - an error code
+_READ_ONLY_TOKEN = "UDAPI100067"  # noqa: S105 - an error code
+_THROTTLED = "UDAPI10005"
+_STATIC_IP = "UDAPI1154"
+_OMS = "UDAPI100500"
+_UNDECIDED = ("something went wrong", "timed out", "timeout", "try again", "unable to", "not available")
+"""What UDAPI100500 also says when nobody knows: its other texts are the order system's own refusals."""
+REFUSALS: Mapping[str, str] = {
+    "UDAPI10000": "no such request; a fault of ours",
+    "UDAPI100015": "the request lacks its API version; a fault of ours",
+    "UDAPI100016": "client id, client secret or code are wrong; compare them with the app at account.upstox.com/developer/apps",
+    "UDAPI100068": "client id and redirect URI do not belong together; set UPSTOX_REDIRECT_URI to the app's registered one",
+    "UDAPI100073": "the app is inactive; its owner must ask Upstox's support",
+    "UDAPI100036": "an input is malformed",
+    "UDAPI100038": "an input is malformed",
+    "UDAPI100010": "no such order",
+    "UDAPI100011": "no such instrument; update the instruments",
+    "UDAPI100060": "no such instrument among those asked for; update the instruments",
+    "UDAPI100039": "no after-market order while the market is open",
+    "UDAPI100040": "the order is complete, cancelled or rejected already",
+    "UDAPI100041": "the order is complete, cancelled or rejected already",
+    "UDAPI100049": "the account may not use this API",
+    "UDAPI100057": "the market is closed",
+    "UDAPI100058": "no segment of the account is active; reactivate it in Upstox's app",
+    "UDAPI100074": "orders are taken by API from 05:30 to 24:00 only",
+    "UDAPI100076": "too many instruments in one request",
+    "UDAPI1004": "the order type is missing",
+    "UDAPI1007": "the validity is missing",
+    "UDAPI1010": "the order id is malformed",
+    "UDAPI1023": "the order id is missing",
+    "UDAPI1026": "the instrument key is missing",
+    "UDAPI1043": "the price is missing",
+    "UDAPI1052": "the quantity is zero",
+    "UDAPI1055": "the validity is unknown",
+    "UDAPI1056": "the order type is unknown",
+    "UDAPI1118": "more than 25 slices",
+    "UDAPI1119": "the tag is longer than 40 characters",
+    "UDAPI1156": "the algo's name is not registered",
+    "UDAPI1158": "a market order without protection",
+    "UDAPI1159": "a market protection above 25 percent",
+    "UDAPI1160": "an invalid market protection",
+    "UDAPI1161": "MCX orders by API are disabled; trade the NSE contract (NCO)",
+}
+"""Codes after which it is certain that nothing happened, with what they mean (Upstox's pages of each call, and of common errors)."""
+
+
+def error_of(body: Mapping[str, Any]) -> tuple[str, str]:
+    """(code, message) of an error envelope; the first error counts, empty where there is none."""
+    errors = body.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
+    code = first.get("errorCode") or first.get("error_code") or ""
+    return str(code), str(first.get("message") or "no message")
+
+
+def failure(status: int, code: str, message: str, *, is_order: bool) -> BrokerError:
+    """The typed meaning of an error reply; what the table does not name is Unknown for an order and Transient for a read."""
+    text = f"Upstox answered {status or 'nothing'} {code}: {message}".replace("  ", " ").strip()
+    code = code or str(status or "")
+    if status == 429 or code == _THROTTLED:
+        return RateLimited(f"{text} - the budget pauses", code=code)
+    if code == DEAD_TOKEN or (status == 401 and code not in REFUSALS):
+        step = "log in again: main.py login upstox (another login, or a new static IP, ends the older token)"
+        return SessionExpired(f"{text} - {step}", code=code)
+    if code == _STATIC_IP:
+        step = "register this machine's static IPv4 address with the app at account.upstox.com/developer/apps, then log in again"
+        return Rejected(f"{text} - {step}", code=code)
+    if code == _READ_ONLY_TOKEN:
+        return Rejected(f"{text} - this token may only read; log in with main.py login upstox", code=code)
+    if code == _OMS and is_order and status == 400 and message and not any(words in message.lower() for words in _UNDECIDED):
+        return Rejected(text, code=code)
+    if code in REFUSALS and 400 <= status < 500:
+        return Rejected(f"{text} - {REFUSALS[code]}", code=code)
+    if is_order:
+        return Unknown(f"{text} - it may have been taken; look for it in the order book by its tag", code=code)
+    return Transient(text, code=code)
