@@ -25,6 +25,7 @@ from core.ports import InstrumentSource, Token
 from core.types import Instrument, Kind
 from data_ingestion import logical_names
 from data_ingestion.contracts import INDEX_KEYS, future_by_rules, parse_contract
+from data_ingestion.instrument_drift import Drift, compare
 from data_ingestion.logical_names import FutureName, OptionName, PriceOf
 
 LARGEST_DROP = 0.20
@@ -41,7 +42,7 @@ CREATE TABLE instruments ({_COLUMNS}, token NOT NULL);
 _INDEXES = """
 CREATE UNIQUE INDEX by_key ON instruments (key);
 CREATE UNIQUE INDEX by_token ON instruments (token);
-CREATE INDEX by_underlying ON instruments (underlying, kind, expiry, strike);
+CREATE INDEX by_identity ON instruments (underlying, kind, expiry, strike, exchange);
 """
 
 
@@ -74,13 +75,15 @@ class DumpParser(Protocol):
 class InstrumentUpdate(msgspec.Struct, frozen=True):
     """How an update ended. `accepted` False: today's dump was refused for `reason` (raise an alert) and `snapshot` is an older day's.
 
-    `counts`: rows by exchange, and what was left out, by reason.
+    `counts`: rows by exchange, and what was left out, by reason. `drift`: what changed since the snapshot before, and what of it
+    is alarming (data_ingestion/instrument_drift.py); empty for a snapshot that was there already.
     """
 
     snapshot: "InstrumentSnapshot"
     accepted: bool
     reason: str = ""
     counts: Mapping[str, int] = {}
+    drift: Drift = Drift()
 
 
 class InstrumentSnapshot:
@@ -135,6 +138,22 @@ class InstrumentSnapshot:
             raise DataError(self._unknown(instrument.key, self._day))
         return self._tokens[instrument.key]
 
+    def same(self, instrument: Instrument) -> Instrument | None:
+        """What this broker calls the contract, share or index that another broker's snapshot (or yesterday's) knows as `instrument`.
+
+        They are joined by identity (exchange, underlying, expiry, strike, kind), never by symbol or token; in cash the symbol is the
+        identity. Raises DataError where one identity has several rows.
+        """
+        if instrument.expiry is None:
+            return self.by_key(instrument.key)
+        found = self._rows(
+            "SELECT key FROM instruments WHERE exchange = ? AND underlying = ? AND expiry = ? AND strike IS ? AND kind = ?",
+            (instrument.exchange, instrument.underlying, instrument.expiry.isoformat(), instrument.strike, instrument.kind.value),
+        )
+        if len(found) > 1:
+            raise DataError(f"{instrument.key} is {', '.join(row[0] for row in found)} in {self.path}: one contract has one row")
+        return self.by_key(found[0][0]) if found else None
+
     def futures(self, root: str) -> list[Instrument]:
         """Futures of one underlying that live on the snapshot's day, nearest expiry first."""
         found = self._rows(f"SELECT {_COLUMNS} FROM instruments WHERE underlying = ? AND kind = 'FUT' ORDER BY expiry, key", (root,))  # noqa: S608
@@ -168,6 +187,15 @@ class InstrumentSnapshot:
                     raise DataError(self._expired(found.key, found.underlying, found.expiry, on))
                 return found
         raise DataError(self._unknown(name, on))
+
+    def segments(self) -> list[dict[str, Any]]:
+        """What it holds by exchange and kind: rows, underlyings, lots and ticks (least to most), expiries (first to last)."""
+        rows = self._rows(
+            "SELECT exchange, kind, count(*), count(DISTINCT underlying), min(lot), max(lot), min(tick_size), max(tick_size), "
+            "count(DISTINCT expiry), min(expiry), max(expiry) FROM instruments GROUP BY exchange, kind ORDER BY exchange, kind"
+        )
+        names = ("exchange", "kind", "rows", "underlyings", "lot_min", "lot_max", "tick_min", "tick_max", "expiries", "first", "last")
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def near(self, name: str) -> list[str]:
         """Up to three keys that look most like `name`."""
@@ -283,7 +311,7 @@ class InstrumentStore:
             return InstrumentUpdate(snapshot, True, "", snapshot.counts)
         previous = self.open(day)
         try:
-            path = self._build(source.instruments(), spec, day, now, previous, known)
+            path, drift = self._build(source.instruments(), spec, day, now, previous, known)
         except (DataError, Transient, RateLimited, Unknown, OSError, sqlite3.Error) as error:
             if previous is None:
                 if isinstance(error, OSError | sqlite3.Error):
@@ -293,24 +321,27 @@ class InstrumentStore:
                 raise
             return InstrumentUpdate(previous, False, f"{error}; the instruments of {previous.day} stay in use", previous.counts)
         snapshot = InstrumentSnapshot(path, self._calendar)
-        return InstrumentUpdate(snapshot, True, "", snapshot.counts)
+        return InstrumentUpdate(snapshot, True, "", snapshot.counts, drift)
 
     def _path(self, day: date) -> Path:
         return self._folder / f"{self._broker}-{day.isoformat()}.sqlite"
 
     def _build(
         self, dump: bytes, spec: DumpParser, day: date, now: datetime, previous: InstrumentSnapshot | None, known: Sequence[str]
-    ) -> Path:
+    ) -> tuple[Path, Drift]:
         self._folder.mkdir(parents=True, exist_ok=True)
         final = self._path(day)
         draft = final.with_suffix(f".{os.getpid()}.draft")
         draft.unlink(missing_ok=True)
         try:
-            database = sqlite3.connect(draft)
+            database = sqlite3.connect(f"{draft.resolve().as_uri()}", uri=True)
             try:
                 database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_SCHEMA}")
                 counts = self._load(database, spec.parse_instruments(dump), day)
                 self._compare(database, day, previous, known)
+                database.commit()
+                earlier = previous.path if previous is not None and previous.path != final else None
+                drift = compare(database, day, earlier, self._calendar)
                 facts = {
                     "broker": self._broker,
                     "day": day.isoformat(),
@@ -327,7 +358,7 @@ class InstrumentStore:
             _make_durable(self._folder)
         finally:
             draft.unlink(missing_ok=True)
-        return final
+        return final, drift
 
     def _load(self, database: sqlite3.Connection, rows: Rows, day: date) -> dict[str, int]:
         """Stream the dump into the draft; returns what to tell about it. Raises DataError where too much of it is wrong."""

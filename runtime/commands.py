@@ -121,9 +121,18 @@ def instruments(options: argparse.Namespace) -> int:
         raise ConfigError("`instruments resolve NAME` and `roll-table NAME` need a name; `update` and `show` take none")
     state = _state(options)
     data: Any
-    if options.action == "update":
+    if options.action == "report":
+        if options.file is None:
+            raise ConfigError("`instruments report` needs --file DUMP, and takes --on DATE (its day), --broker B and --before DUMP")
+        here, before = venue.find(options.broker), Path(options.before) if options.before else None
+        data = doing.report(Path(options.config), here, Path(options.file), options.on or here.clock.now().date(), before)
+    elif options.action == "update":
         config, account, here = _config_and_account(options, options.broker)
-        data = doing.update(config, account, state, here)
+        if options.file is not None:
+            day = options.on or here.clock.now().date()
+            data = doing.update_from_file(Path(options.config), state, here, account, Path(options.file), day)
+        else:
+            data = doing.update(config, account, state, here)
     elif options.action == "show":
         data = doing.show(Path(options.config), state, options.broker)
     elif options.action == "roll-table":
@@ -139,7 +148,7 @@ def instruments(options: argparse.Namespace) -> int:
         on = options.on or venue.find(options.broker).clock.now().date()
         data = doing.resolve(Path(options.config), state, options.broker, options.name, on, options.price)
     _show("instruments", data, options.json)
-    return 0
+    return 0 if not isinstance(data, dict) or data.get("accepted", True) else 1
 
 
 def fetch(options: argparse.Namespace) -> int:

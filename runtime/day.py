@@ -54,6 +54,8 @@ def load_instruments(house: House, day: date, known: tuple[str, ...]) -> None:
     update = waiting(house, lambda: house.instruments.update(house.data, house.spec, day, house.clock.now(), known=known))
     if not update.accepted:
         house.alerts("page", "Instrument dump refused", f"{update.reason}; yesterday's snapshot ({update.snapshot.day}) stays in use")
+    for alarm in update.drift.alarms:
+        house.alerts("warn", "Instruments changed", alarm)
     house.lookup.set(update.snapshot)
 
 

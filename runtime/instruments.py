@@ -1,7 +1,9 @@
 """The `instruments` command: fetch today's snapshot, list what is kept, resolve a name on a date, the table of a future's rolls."""
 
 import contextlib
-from datetime import date
+import gzip
+import tempfile
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from core.ports import InstrumentLookup
 from core.types import Account, Instrument
 from data_ingestion import logical_names, rollover
 from data_ingestion.candle_store import CandleStore
-from data_ingestion.instruments import InstrumentStore
+from data_ingestion.instruments import InstrumentStore, InstrumentUpdate
 from data_ingestion.intervals import interval_word
 from data_ingestion.logical_names import PriceOf
 from runtime import state_folder
@@ -33,6 +35,63 @@ def update(config: Config, account: Account, state: Path, here: Venue) -> dict[s
     if not done.accepted:
         raise NiyamError(f"today's instruments were refused: {done.reason}; the snapshot of {done.snapshot.day} stays in use")
     return {"day": done.snapshot.day.isoformat(), "broker": account.broker, "instruments": len(done.snapshot), "counts": dict(done.counts)}
+
+
+def update_from_file(config: Path, state: Path, here: Venue, account: Account, file: Path, day: date) -> dict[str, Any]:
+    """Take a dump that was downloaded by other means as the snapshot of `day`; no login is needed."""
+    calendar, now = load_calendar(config), here.clock.now()
+    store = InstrumentStore(here.folder(state, account).instruments, calendar, account.broker)
+    done = store.update(_File(file), here.spec, day, now, again=True)
+    if not done.accepted:
+        raise NiyamError(f"{file} was refused: {done.reason}")
+    return _told(account.broker, file, done)
+
+
+def report(config: Path, here: Venue, file: Path, day: date, before: Path | None) -> dict[str, Any]:
+    """What a dump holds and what of it can be used, without keeping anything: by exchange and kind, what is left out and why, what differs
+    from another day's file (`before`), and what is alarming."""
+    calendar, spec, now = load_calendar(config), here.spec, here.clock.now()
+    with tempfile.TemporaryDirectory() as folder:
+        store = InstrumentStore(Path(folder), calendar, spec.name)
+        if before is not None:
+            with contextlib.closing(store.update(_File(before), spec, day - timedelta(days=1), now).snapshot):
+                pass
+        done = store.update(_File(file), spec, day, now)
+        with contextlib.closing(done.snapshot):
+            if not done.accepted:
+                return {"file": str(file), "broker": spec.name, "day": day.isoformat(), "accepted": False, "reason": done.reason}
+            return _told(spec.name, file, done)
+
+
+class _File:
+    """A dump on disk, as the broker sent it (packed with gzip or not)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def instruments(self) -> bytes:
+        try:
+            dump = self._path.read_bytes()
+            return gzip.decompress(dump) if dump[:2] == b"\x1f\x8b" else dump
+        except (OSError, EOFError) as error:
+            raise DataError(f"{self._path} does not read: {error}") from error
+
+
+def _told(broker: str, file: Path, done: InstrumentUpdate) -> dict[str, Any]:
+    snapshot = done.snapshot
+    segments = snapshot.segments()
+    left_out = {reason: count for reason, count in done.counts.items() if reason not in {row["exchange"] for row in segments}}
+    return {
+        "file": str(file),
+        "broker": broker,
+        "day": snapshot.day.isoformat(),
+        "accepted": True,
+        "instruments": len(snapshot),
+        "left_out": left_out,
+        "segments": segments,
+        "changes": {what: {"count": count, "examples": list(examples)} for what, (count, examples) in done.drift.changes.items()},
+        "alarms": list(done.drift.alarms),
+    }
 
 
 def show(config: Path, state: Path, broker: str) -> list[dict[str, Any]]:

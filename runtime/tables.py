@@ -253,7 +253,23 @@ def _candles(data: Row) -> RenderableType:
 
 def instruments_table(data: Row | Sequence[Row]) -> RenderableType:
     """Snapshots, one instrument, or a future's rolls."""
+    if isinstance(data, Mapping) and "segments" in data:
+        return dump_table(data)
     return rolls_table(data) if isinstance(data, Mapping) and "rolls" in data else plain_table(data)
+
+
+def dump_table(data: Row) -> RenderableType:
+    """A broker's dump: what it holds by exchange and kind, what is left out, what changed."""
+    left_out = ", ".join(f"{count} {reason}" for reason, count in data["left_out"].items()) or "nothing"
+    head = {"dump": f"{data['file']} ({data['broker']}, {data['day']})", "taken": f"{data['instruments']:,} rows", "left out": left_out}
+    head |= {what: f"{one['count']:,}: {', '.join(one['examples'])}" for what, one in data["changes"].items()}
+    head |= {f"alarm {number}": text for number, text in enumerate(data["alarms"], 1)}
+    table = _table("exchange", "kind", "rows", "underlyings", "lots", "ticks", "expiries", "first", "last")
+    for row in data["segments"]:
+        lots, ticks = f"{row['lot_min']}-{row['lot_max']}", f"{row['tick_min']:g}-{row['tick_max']:g}"
+        span = (str(row["expiries"] or "-"), row["first"] or "-", row["last"] or "-")
+        table.add_row(row["exchange"], row["kind"], f"{row['rows']:,}", str(row["underlyings"]), lots, ticks, *span)
+    return Group(plain_table(head), table)
 
 
 def rolls_table(data: Row) -> RenderableType:

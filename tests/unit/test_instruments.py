@@ -15,9 +15,11 @@ from brokers.spec import InstrumentRow
 from brokers.zerodha.mapping import DumpReader, parse_instruments
 from core.errors import DataError, SessionExpired, Transient
 from core.market import Calendar
-from core.types import IST, Kind
+from core.types import IST, Account, AccountKind, Instrument, Kind
 from data_ingestion.contracts import Contract, continuous, instrument_of, parse_contract, symbol_of
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore, InstrumentUpdate
+from runtime import instruments as reporting
+from runtime import venue
 
 MARKET = Path(__file__).parents[2] / "config" / "market"
 MASTERS = Path(os.environ.get("NIYAM_MARKET_DATA", Path(__file__).parents[3] / "shared" / "data")) / "masters"  # not ours to publish
@@ -214,6 +216,79 @@ def test_a_bad_first_dump_leaves_nothing(store: InstrumentStore) -> None:
     assert store.open(DAY) is None
 
 
+def changed(**fields: tuple[str, str]) -> list[str]:
+    """The small dump with one text for another in the lines of these symbols."""
+    made = rows()
+    for symbol, (old, new) in fields.items():
+        made = [line.replace(old, new) if f",{symbol}," in line else line for line in made]
+    return made
+
+
+def test_what_changed_since_yesterday_is_told_and_what_should_not_have_is_alarmed(store: InstrumentStore) -> None:
+    first = update(store, dump(rows(drop=["STOCK1"])))
+    assert first.drift.changes == {}
+    made = changed(
+        NIFTY26DECFUT=(",65,FUT", ",75,FUT"),
+        BANKNIFTY26JANFUT=("2027-01-25", "2027-01-28"),
+        STOCK2=(f"{8002 * 256 + 1},", f"{9002 * 256 + 1},"),
+        STOCK3=(",STOCK3,", ",STOCK3X,"),
+    )
+    done = update(store, dump(made), DAY + timedelta(days=1))
+    assert done.accepted
+    told = {what: (count, examples) for what, (count, examples) in done.drift.changes.items()}
+    assert told["new"] == (2, ("NSE:STOCK1", "NSE:STOCK3X"))
+    assert told["gone"] == (1, ("NSE:STOCK3",))
+    assert told["tokens given to others"] == (1, ("NSE:STOCK3 -> NSE:STOCK3X",))
+    assert told["lot changed"] == (1, ("NFO:NIFTY26DECFUT 65 -> 75",))
+    assert told["expiry changed"] == (1, ("NFO:BANKNIFTY26JANFUT 2027-01-25 -> 2027-01-28",))
+    assert told["token changed"][0] == 1
+    alarms = "\n".join(done.drift.alarms)
+    assert "lot changed in 1 live instruments: NFO:NIFTY26DECFUT 65 -> 75" in alarms
+    assert "NFO:NIFTY26DECFUT has lot 75, config/market/contracts.yaml says 65" in alarms
+    assert "NFO:BANKNIFTY26JANFUT expires on 2027-01-28, the calendar says 2027-01-25" in alarms
+
+
+def test_a_dump_whose_lots_are_all_different_is_refused(store: InstrumentStore) -> None:
+    taken(store)
+    done = update(store, dump([line.replace(",65,", ",1,") for line in rows()]), DAY + timedelta(days=1))
+    assert not done.accepted
+    assert "live contracts of NFO have another lot, expiry or strike" in done.reason
+    assert done.snapshot.day == DAY
+
+
+def test_a_token_that_is_used_again_after_an_expiry_means_the_new_contract_from_that_day_on(store: InstrumentStore) -> None:
+    token = 1000 * 256 + 2
+    before = taken(store)
+    later = [
+        line.replace("2026-11-23,0,0.1,65,FUT", "2027-02-23,0,0.1,65,FUT").replace("NIFTY26NOVFUT", "NIFTY27FEBFUT") for line in rows()
+    ]
+    later = [line for line in later if "2026-11-23" not in line]
+    done = update(store, dump(later), date(2026, 11, 24))
+    assert done.accepted, done.reason
+    old, new = before.by_token(token), done.snapshot.by_token(token)
+    assert old is not None
+    assert new is not None
+    assert (old.key, new.key) == ("NFO:NIFTY26NOVFUT", "NFO:NIFTY27FEBFUT")
+    assert done.snapshot.by_key("NFO:NIFTY26NOVFUT") is None
+    assert done.drift.changes["tokens given to others"] == (1, ("NFO:NIFTY26NOVFUT -> NFO:NIFTY27FEBFUT",))
+    assert not [alarm for alarm in done.drift.alarms if "token" in alarm]
+
+
+def test_contracts_of_another_broker_are_found_by_what_they_are_and_not_by_their_names(store: InstrumentStore) -> None:
+    snapshot = taken(store)
+    theirs = Instrument(
+        "NFO:NIFTY 23NOV2026 25000 CE", "NFO", "NIFTY 23NOV2026 25000 CE", Kind.CALL, "NIFTY", 65, 0.05, date(2026, 11, 23), 25000.0
+    )
+    ours = snapshot.same(theirs)
+    assert ours is not None
+    assert ours.key == "NFO:NIFTY26NOV25000CE"
+    future = snapshot.same(Instrument("NFO:NIFTYX", "NFO", "NIFTYX", Kind.FUTURE, "NIFTY", 65, 0.1, date(2026, 12, 29)))
+    assert future is not None
+    assert future.key == "NFO:NIFTY26DECFUT"
+    assert snapshot.same(msgspec.structs.replace(theirs, strike=25001.0)) is None
+    assert snapshot.same(Instrument("NSE:RELIANCE", "NSE", "RELIANCE", Kind.EQUITY, "RELIANCE")) is not None
+
+
 def test_known_names_must_be_there(store: InstrumentStore) -> None:
     with pytest.raises(DataError, match="lacks NSE:INFY"):
         update(store, dump(), known=["NSE:RELIANCE", "NSE:INFY"])
@@ -377,3 +452,31 @@ def test_real_dumps_are_taken_whole(store: InstrumentStore, name: str, day: date
     read = parse_instruments(gzip.decompress(path.read_bytes()))
     sample = list(read)[::997]
     assert [snapshot.token(found) for row in sample if (found := snapshot.by_key(row.key))] == [row.token for row in sample]
+
+
+@pytest.mark.skipif(not MASTERS.is_dir(), reason="the real masters are not on this machine")
+def test_a_real_dump_is_reported_and_taken_from_its_file_without_a_login(tmp_path: Path) -> None:
+    file = MASTERS / "kite_instruments_NSE_NFO_2026-01-31_rebuilt.csv.gz"
+    here, config = venue.find("zerodha"), MARKET.parent
+    told = reporting.report(config, here, file, date(2026, 1, 31), None)
+    assert (told["accepted"], told["instruments"], told["left_out"], told["alarms"]) == (True, 47_997, {}, [])
+    assert {(row["exchange"], row["kind"]): row["rows"] for row in told["segments"]} == {
+        ("NFO", "CE"): 19_137,
+        ("NFO", "FUT"): 633,
+        ("NFO", "PE"): 19_025,
+        ("NSE", "EQ"): 9_068,
+        ("NSE", "INDEX"): 134,
+    }
+    account = Account("mine", AccountKind.PAPER, "zerodha")
+    assert reporting.update_from_file(config, tmp_path, here, account, file, date(2026, 1, 31))["instruments"] == 47_997
+    found = reporting.resolve(config, tmp_path, "zerodha", "NIFTY_FUT", date(2026, 2, 2))
+    assert (found["key"], found["lot"], found["by"]) == ("NFO:NIFTY26FEBFUT", 65, "snapshot of 2026-01-31")
+    old = reporting.report(config, here, MASTERS / "kite_instruments_NFO_2017-01.csv.gz", date(2017, 1, 16), None)
+    assert (old["instruments"], old["left_out"]) == (47_850, {})
+
+
+def test_a_file_that_is_no_dump_is_refused_with_its_reason(tmp_path: Path) -> None:
+    file = tmp_path / "dump.csv"
+    file.write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(DataError, match="header lacks instrument_token"):
+        reporting.report(MARKET.parent, venue.find("zerodha"), file, DAY, None)
