@@ -41,9 +41,13 @@ class Session(TokenSource, Protocol):
 
 
 class Audit(Protocol):
-    """The append-only record of requests and replies; `request` returns once an order request is on disk."""
+    """The append-only record of requests and replies; `request` returns once an order request is on disk.
 
-    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int: ...
+    `later`: its intent is on disk before it leaves, so its line is only written, and `sync` puts it on disk while the broker answers.
+    """
+
+    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any], *, later: bool = False) -> int: ...
+    def sync(self, lane: str) -> None: ...
     def reply(self, number: int, status: int, masked_body: str) -> None: ...
 
 
@@ -149,6 +153,8 @@ class Spec:
     instead, "" where it can. Its client refuses such an order before it is sent, and `check` tells beforehand.
     `tape_columns` turns many frames into a recording's columns (None: this broker's stream cannot be recorded).
     `instruments_per_stream` is what one connection of the feed takes, `streams` how many connections one login may have.
+    `holds_at_wire`: its order calls go through brokers.transport.PooledSession alone, so that they may be prepared while their intent is
+    written (utils/departure.py).
     """
 
     name: str
@@ -170,3 +176,4 @@ class Spec:
     horizon_of: Callable[[str], Horizon]
     parse_instruments: Callable[[bytes], InstrumentRows]
     objection: Callable[[Horizon, Instrument], str] = no_objection
+    holds_at_wire: bool = False

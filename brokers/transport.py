@@ -1,7 +1,8 @@
-"""The pooled HTTP session behind the SDKs: a small object with the `request` of requests.Session over urllib3's connection pool.
+"""The pooled HTTP session behind the SDKs: a small object with the `request` of requests.Session over kept connections.
 
-Each request passes the clock (granted time counts it), the allow-list of a paper account, and the audit, in that order. Nothing is
-ever sent twice, no redirect is followed, TLS is always verified, and IPv4 is used because brokers whitelist one address.
+Each request passes the clock (granted time counts it), the allow-list of a paper account, and the audit, in that order; at the wire it
+waits for its departure (utils/departure.py). Nothing is ever sent twice, no redirect is followed, TLS is always verified, and IPv4 is
+used because brokers whitelist one address.
 """
 
 import json as json_codec
@@ -10,14 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
-import certifi
-import urllib3
-
+from brokers.http_wire import Origin
 from brokers.spec import Audit
 from core.errors import Rejected
 from core.ports import Clock
+from utils.departure import NeverSent, mine
 
 _GUARD = 3600.0  # seconds of wall time; under granted time the simulator ends a request that should time out
 _FULL_BODY = 65_536  # characters of an order-related reply kept in the audit; downloads are cut to _DOWNLOAD_BODY
@@ -75,13 +75,7 @@ class PooledSession:
         self._allow = allow
         self._downloads = downloads
         self._timeout = timeout
-        self._pool = urllib3.PoolManager(
-            num_pools=4,
-            maxsize=4,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=certifi.where(),
-            source_address=("0.0.0.0", 0),  # noqa: S104 - the source of an outgoing connection: it makes IPv6 attempts fail over to IPv4
-        )
+        self._origins: dict[str, Origin] = {}  # by "scheme://host:port": a broker has two or three
         self._local = threading.local()
 
     @property
@@ -107,40 +101,65 @@ class PooledSession:
         Raises Rejected (not on the allow-list, nothing sent), ServerFault (5xx), and urllib3's HTTPError for everything in transit.
         """
         self._local.last = None
-        path = urlsplit(url).path
+        parts = urlsplit(url)
+        path = parts.path
         if self._allow is not None and not self._allow(method, path):
             raise Rejected(f"this account may only read: {method} {path} is not on its allow-list, nothing was sent; use a live account")
         body, kind = _encode(data, json)
+        target = f"{path}?{parts.query}" if parts.query else path
         if params:
             query = urlencode(list(_pairs(params)))
-            url = f"{url}?{query}" if query else url
-        sent = {"accept": "application/json", "accept-encoding": "gzip", **kind, **(headers or {})}
+            target = f"{path}?{query}" if query else path
+        sent = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "niyam", **kind}
+        for name, value in (headers or {}).items():
+            sent.pop(name.lower(), None)
+            sent[name] = value
         # only the house's edge threads (`ACCOUNT/orders`) take part in granted time; a login from a plain thread does not
         lane = threading.current_thread().name
         call: AbstractContextManager[Mapping[str, str]] = self._clock.call(lane) if "/" in lane else nullcontext({})
-        number = self._audit.request(lane, method, path, _masked(params, data, json)) if self._audit else 0
+        departure, audit, number, unsynced = mine(), self._audit, 0, False
+        if audit is not None:
+            unsynced = departure is not None
+            number = audit.request(lane, method, path, _masked(params, data, json), later=unsynced)
+
+        def leave() -> None:
+            if departure is not None and not departure.allowed():
+                raise NeverSent("called off before its first byte left")
+
+        def sync() -> None:
+            nonlocal unsynced
+            if unsynced and audit is not None:
+                unsynced = False
+                audit.sync(lane)
+
         status, text = 0, ""
         try:
             with call as grant:
                 limit = _GUARD if grant else (timeout or self._timeout)
-                raw = self._pool.request(
-                    method, url, body=body, headers={**sent, **grant}, timeout=limit, retries=False, redirect=False, preload_content=True
-                )
-            reply = Response(raw.status, raw.headers, raw.data)
+                came = self._origin(parts).exchange(method, target, {**sent, **grant}, body, limit, before=leave, after=sync)
+            reply = Response(*came)
             status, text = reply.status_code, _audited(reply, self._downloads(path))
             self._local.last = reply
         except BaseException as error:
             text = f"{type(error).__name__}: {error}"
             raise
         finally:
-            if self._audit:
-                self._audit.reply(number, status, text)
+            sync()
+            if audit is not None:
+                audit.reply(number, status, text)
         if reply.status_code >= 500:
             raise ServerFault(reply.status_code, reply.text[:200])
         return reply
 
     def close(self) -> None:
-        self._pool.clear()
+        for origin in self._origins.values():
+            origin.close()
+
+    def _origin(self, parts: SplitResult) -> Origin:
+        key = f"{parts.scheme}://{parts.netloc}"
+        if key not in self._origins:
+            self._origins[key] = Origin(parts.scheme, parts.hostname or "", parts.port)
+        return self._origins[key]
 
 
 def _encode(data: Mapping[str, Any] | None, json: Any) -> tuple[bytes | None, dict[str, str]]:

@@ -10,6 +10,7 @@ from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
 from core.events import Action, Books, Event, Funds, Outcome, Reply
 from core.ports import Broker, Clock
 from core.types import Fill, Order, Position, Purpose
+from utils.departure import Departure, awaited
 
 Put = Callable[[Sequence[Event], str], None]
 
@@ -84,11 +85,20 @@ class Worker:
                 self._wake()
 
 
+def _priority(order: Order) -> int:
+    return ENTRIES if order.purpose is Purpose.ENTRY else EXITS
+
+
 class BrokerWorker:
     """The Executor of a real broker account: turns orders into blocking calls on its threads, and their ends into Reply events."""
 
-    def __init__(self, account: str, broker: Broker, clock: Clock, put: Put, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, account: str, broker: Broker, clock: Clock, put: Put, wake: Callable[[], None], *, holds_at_wire: bool = False
+    ) -> None:
+        """`holds_at_wire`: the broker's requests ask utils.departure before their first byte, so that an order may be prepared."""
         self._broker = broker
+        self._holds_at_wire = holds_at_wire
+        self._prepared: dict[str, Departure] = {}
         self._clock = clock
         self._put = put
         self.orders = Worker(f"{account}/orders", clock, wake)
@@ -103,17 +113,28 @@ class BrokerWorker:
         self.orders.stop()
         self.reads.stop()
 
+    def prepare(self, order: Order) -> None:
+        if self._holds_at_wire:
+            departure = self._prepared[order.id] = Departure()
+            self.orders.submit(_priority(order), lambda: self._place(order, departure))
+
     def place(self, order: Order) -> None:
-        priority = ENTRIES if order.purpose is Purpose.ENTRY else EXITS
-        self.orders.submit(priority, lambda: self._call(Action.PLACE, order, lambda: self._broker.place(order)))
+        departure = self._prepared.pop(order.id, None)
+        if departure is not None:
+            departure.allow()
+        else:
+            self.orders.submit(_priority(order), lambda: self._call(Action.PLACE, order, lambda: self._broker.place(order)))
+
+    def forget(self, order: Order) -> None:
+        departure = self._prepared.pop(order.id, None)
+        if departure is not None:
+            departure.forbid()
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
-        priority = ENTRIES if order.purpose is Purpose.ENTRY else EXITS
-
         def change() -> None:
             self._broker.modify(order, quantity=quantity, limit_price=limit_price, trigger_price=trigger_price)
 
-        self.orders.submit(priority, lambda: self._call(Action.MODIFY, order, change))
+        self.orders.submit(_priority(order), lambda: self._call(Action.MODIFY, order, change))
 
     def cancel(self, order: Order) -> None:
         self.orders.submit(CANCELS, lambda: self._call(Action.CANCEL, order, lambda: self._broker.cancel(order)))
@@ -136,7 +157,19 @@ class BrokerWorker:
     def end_of_day(self, now: datetime) -> None:
         self.read_books(positions=True, urgent=True)
 
+    def _place(self, order: Order, departure: Departure) -> None:
+        """Send a prepared order when it may leave. One that is forgotten gets no reply: nobody waits for one."""
+        if departure.forbidden:
+            return
+        with awaited(departure):
+            reply = self._reply(Action.PLACE, order, lambda: self._broker.place(order))
+        if departure.allowed():
+            self._put([reply], threading.current_thread().name)
+
     def _call(self, action: Action, order: Order, run: Callable[[], str | None]) -> None:
+        self._put([self._reply(action, order, run)], threading.current_thread().name)
+
+    def _reply(self, action: Action, order: Order, run: Callable[[], str | None]) -> Reply:
         outcome, broker_order_id, reason, code, name = Outcome.ACK, order.broker_order_id, "", "", ""
         try:
             answer = run()
@@ -147,7 +180,7 @@ class BrokerWorker:
             code = error.code if isinstance(error, BrokerError) else ""
             outcome, reason, name = Outcome.UNKNOWN, str(error) or type(error).__name__, type(error).__name__
         at = self._clock.now()
-        self._put([Reply(at, action, order.id, outcome, broker_order_id, name, reason, code)], threading.current_thread().name)
+        return Reply(at, action, order.id, outcome, broker_order_id, name, reason, code)
 
     def _read(self, positions: bool) -> None:
         asked_at = self._clock.now()

@@ -1,7 +1,8 @@
 """The life of our orders: an intent is on disk before it leaves, three outcomes come back, and only evidence closes what is unknown.
 
 Rules kept here (promises P1, P2, P11):
-1. `submit` gives the tag, writes the order as SENDING and commits (synchronous) before the executor hears of it.
+1. `submit` gives the tag, writes the order as SENDING and commits (synchronous) before the executor may send it; meanwhile the executor
+   gets the request ready, and forgets it if the commit fails.
 2. Nothing here ever submits an order again. A new try is a new decision with a new tag, made elsewhere on evidence.
 3. A reply is ACK, REJECT or UNKNOWN. ACK means received. Fills come from order rows and trade rows alone.
 4. Every row, whatever its source, goes through order_state.merge; what is illegal is journalled, alerted and freezes its instrument.
@@ -182,12 +183,16 @@ class OrderDesk:
         self._store.save_order(order)
         self._store.journal(now, "intent", _facts(order))
         try:
-            self._store.commit()  # P1: on disk before it leaves
+            self._store.commit(lambda: self._executor.prepare(order))  # P1: on disk before it leaves; its request is built meanwhile
         except StoreError:
+            self._executor.forget(order)  # what was prepared leans on an intent that is not on disk
             if request.purpose is Purpose.ENTRY:  # an exit goes on without the ledger: being flat outweighs being written down
                 never = move(order, OrderState.CANCELLED, now, reason="never sent: the ledger could not be written")
                 self._changed(order, never, (), "the ledger")  # joins what the next commit writes, after the intent
                 raise
+        except BaseException:
+            self._executor.forget(order)
+            raise
         self.sent.append(now)
         self.orders_today += 1
         self._executor.place(order)

@@ -126,6 +126,12 @@ class PaperBroker:
 
     # --- the Executor port -------------------------------------------------------------------------------------------------------------
 
+    def prepare(self, order: Order) -> None:
+        return None
+
+    def forget(self, order: Order) -> None:
+        return None
+
     def place(self, order: Order) -> None:
         """Take the order or refuse it; the Reply and the first row are in the next drain."""
         now = self._clock.now()

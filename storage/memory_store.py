@@ -1,6 +1,6 @@
 """core.ports.Store that keeps what it is given in memory and writes nothing: the ledger of a backtest."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -41,7 +41,9 @@ class MemoryStore:
     def save_snapshot(self, snapshot: Snapshot) -> None:
         self.shot = snapshot
 
-    def commit(self) -> None:
+    def commit(self, meanwhile: Callable[[], None] | None = None) -> None:
+        if meanwhile is not None:
+            meanwhile()
         self.commits += 1
 
     def orders(self, day: date | None = None) -> list[Order]:

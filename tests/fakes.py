@@ -1,7 +1,7 @@
 """Honest fakes for unit tests: they do what the real thing promises, in memory, and can be told to fail as it may fail."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -65,7 +65,9 @@ class MemoryStore:
     def save_snapshot(self, snapshot: Snapshot) -> None:
         self.shot = snapshot
 
-    def commit(self) -> None:
+    def commit(self, meanwhile: Callable[[], None] | None = None) -> None:
+        if meanwhile is not None:
+            meanwhile()
         if self.fail_commits:
             self.fail_commits -= 1
             raise StoreError("the disk is full (planted by the test)")
@@ -109,14 +111,22 @@ class SilentExecutor:
     """core.ports.Executor that takes every order and answers nothing until the test says what the broker did."""
 
     def __init__(self) -> None:
+        self.prepared: list[Order] = []
         self.placed: list[Order] = []
+        self.forgotten: list[Order] = []
         self.cancelled: list[Order] = []
         self.modified: list[tuple[Order, float]] = []
         self.reads = 0
         self.events: list[Event] = []
 
+    def prepare(self, order: Order) -> None:
+        self.prepared.append(order)
+
     def place(self, order: Order) -> None:
         self.placed.append(order)
+
+    def forget(self, order: Order) -> None:
+        self.forgotten.append(order)
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
         self.modified.append((order, limit_price))

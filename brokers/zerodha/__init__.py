@@ -106,4 +106,5 @@ SPEC = Spec(
     product=mapping.product,
     horizon_of=mapping.horizon_of,
     parse_instruments=_rows,
+    holds_at_wire=True,
 )

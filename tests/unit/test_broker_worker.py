@@ -121,6 +121,17 @@ def test_an_acknowledged_place_carries_the_brokers_id(desk: Desk) -> None:
     assert (origin, reply.outcome, reply.broker_order_id, reply.order_id) == ("acc/orders", Outcome.ACK, f"B-{order.id}", order.id)
 
 
+def test_a_broker_that_does_not_hold_at_the_wire_hears_of_an_order_when_it_may_leave(desk: Desk) -> None:
+    order = make_order()
+    desk.worker.prepare(order)
+    desk.worker.forget(order)
+    desk.worker.prepare(order)
+    assert not desk.broker.began.wait(0.1)
+    desk.worker.place(order)
+    desk.wait(1)
+    assert desk.broker.calls == ["place entry"]
+
+
 @pytest.mark.parametrize("action", ["place", "modify", "cancel"])
 @pytest.mark.parametrize(
     ("failure", "outcome"),

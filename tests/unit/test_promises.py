@@ -436,12 +436,24 @@ def test_an_entry_that_could_not_be_written_was_never_sent_and_goes_at_the_next_
     it.store.fail_commits = 1
     it.want(1)
     assert not it.executor.placed
+    assert it.executor.forgotten == it.executor.prepared != []  # what was got ready meanwhile never leaves
     assert it.target.pending
     it.tick(25000.0, 3)
     (never,) = it.store.crashed().saved_orders.values()
     assert never.state is OrderState.CANCELLED  # a restart must not look for it at the broker
     it.want(1)
     assert len(it.executor.placed) == 1
+
+
+def test_an_exit_that_could_not_be_written_leaves_anew_without_leaning_on_its_intent() -> None:
+    it = watched()
+    it.say(1)
+    it.complete()
+    it.tick(25000.0, 5)
+    it.store.fail_commits = 1
+    it.want(0)
+    assert [order.purpose for order in it.executor.forgotten] == [Purpose.EXIT]
+    assert it.executor.placed[-1] == it.executor.forgotten[-1]
 
 
 @pytest.mark.parametrize("failing", range(1, 12))

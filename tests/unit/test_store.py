@@ -388,13 +388,29 @@ def test_a_commit_that_happened_though_its_answer_was_lost_is_not_repeated(store
             lost.append(statement)
             raise OperationalError(statement, None, ConnectionResetError("connection reset"))
 
-    event.listen(store._engine, "after_cursor_execute", lose_the_answer)
+    class Losing(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            done = super().execute(sql, *values)
+            if sql == "COMMIT" and not lost:
+                lost.append(sql)
+                raise sqlite3.OperationalError("connection reset")
+            return done
+
+    def connect_losing(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
+        options["factory"] = Losing
+
+    if store._engine.dialect.name == "sqlite":
+        event.listen(store._engine, "do_connect", connect_losing)
+        store._drop()
+    else:
+        event.listen(store._engine, "after_cursor_execute", lose_the_answer)
     store.save_fill(make_fill())
     store.journal(T0, "first", {})
     with pytest.raises(StoreError, match="connection reset"):
         store.commit()
     store.journal(T0, "second", {})
     store.commit()
+    assert lost
     assert ([entry["kind"] for entry in store.read_journal()], len(store.fills())) == (["first", "second"], 1)
 
 
