@@ -108,6 +108,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
             _fetch,
         ),
         "charges": ("what a trade costs at a broker on a date, line by line with each rate's source", _charges_flags, _charges),
+        "backtest": ("one strategy over recorded data, on the engine that trades live", _backtest_flags, _backtest),
         "simulate": (
             "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given",
             _simulate_flags,
@@ -246,6 +247,35 @@ def _charges_flags(charges: argparse.ArgumentParser) -> None:
     charges.add_argument("--multiplier", metavar="N", type=_count, default=1, help="rupees a point of price is worth a unit (default 1)")
     charges.add_argument("--on", metavar="DATE", type=_date, help="by the rates of this day (default: today)")
     _json_flag(charges)
+
+
+def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
+    backtest.epilog = (
+        "For example `main.py backtest config/strategies/nifty_trend.yaml --data bars.parquet --fill bar-path --slippage-ticks 1`. "
+        "The data's form is in docs/market-data.md; what each fill rule flatters or hurts is in docs/backtesting.md."
+    )
+    backtest.add_argument("strategy", metavar="STRATEGY.yaml", help="the strategy's file")
+    backtest.add_argument("--data", metavar="PATH", required=True, help="bars or ticks: a Parquet or CSV file, or a folder of them")
+    backtest.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on (earlier days warm up)")
+    backtest.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
+    backtest.add_argument("--instrument", metavar="SYM", help="trade this instead of the file's instruments")
+    backtest.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key")
+    backtest.add_argument("--repair", action="store_true", help="drop bad rows of the data and say which")
+    backtest.add_argument("--broker", metavar="B", help="whose charges and hours (default: the account's in settings.yaml)")
+    backtest.add_argument("--capital", metavar="RUPEES", type=_price, help="the account's money (default: the account's)")
+    backtest.add_argument("--fill", choices=("next-open", "bar-path"), default="next-open", help="how orders meet bars (default next-open)")
+    backtest.add_argument("--slippage-ticks", metavar="N", type=float, default=0.0, help="paid on each fill, within the order's limit")
+    backtest.add_argument("--slippage-bps", metavar="N", type=float, default=0.0, help="the same in hundredths of a per cent")
+    backtest.add_argument("--spread-ticks", metavar="N", type=int, default=0, help="the whole spread where the data has no book")
+    backtest.add_argument("--volume-share", metavar="F", type=float, help="most of a bar's volume one order gets, e.g. 0.1")
+    backtest.add_argument("--latency", metavar="S", type=float, default=0.0, help="seconds until an order is in the book")
+    _json_flag(backtest)
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    from runtime import backtest
+
+    return backtest.command(options)
 
 
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:

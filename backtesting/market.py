@@ -27,8 +27,10 @@ _MINUTE = timedelta(minutes=1)
 class BacktestMarket:
     """A prepared folder. It is also the history that strategies warm up on (core.ports.HistoricalSource)."""
 
-    def __init__(self, manifest: Manifest, calendar: Calendar) -> None:
+    def __init__(self, manifest: Manifest, calendar: Calendar, *, label: str = "") -> None:
+        """`label` is what results call the data."""
         self.manifest = manifest
+        self.label = f"recorded data, {label or manifest.folder.name}"
         self._calendar = calendar
         self._instruments = {one.key: one for one in manifest.instruments}
         self._tables: OrderedDict[date, Any] = OrderedDict()

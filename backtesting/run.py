@@ -68,6 +68,8 @@ class Outcome:
     refusals: dict[str, int] = field(default_factory=dict)  # rule -> how often the gate refused
     assumed: list[str] = field(default_factory=list)
     capital: float = 0.0
+    exposure: float = 0.0  # the share of events at which something was held
+    data: str = ""
     held: dict[str, int] = field(default_factory=dict)  # what is still open at the end, by instrument key
 
 
@@ -88,6 +90,7 @@ class Backtest:
         self._runs: dict[str, list[Run]] = {}  # strategy -> its objects
         self._contracts: dict[str, dict[str, str]] = {}  # strategy -> what its names meant when they were made
         self._volumes: dict[str, int] = {}
+        self._moments = self._held_moments = 0
         self._refuse_other_intervals()
         first = market.days[0]
         self.clock = ManualClock(datetime.combine(first, time(), IST))
@@ -101,7 +104,7 @@ class Backtest:
         )
         caps = risk_settings(config)
         self.world = World(account, self._calendar, config.square_off, self.portfolio, self.desk, self.clock.now, self._margin(caps))
-        self.world.data = f"recorded data, {market.manifest.folder.name}"
+        self.world.data = market.label
         self.bars: PlayedBars | BarBuilder = PlayedBars(self._calendar, market.interval) if market.interval else BarBuilder(self._calendar)
         chase = config.settings.orders
         self.engine = Engine(
@@ -191,6 +194,7 @@ class Backtest:
                 if last is not None:
                     run_timers()
                     settle()
+                    self._count()
                 while start is not None and start < bar.at:
                     move_to(max(start, self.clock.now()))
                     run_timers()
@@ -202,6 +206,11 @@ class Backtest:
             process(bar)
         run_timers()
         settle()
+        self._count()
+
+    def _count(self) -> None:
+        self._moments += 1
+        self._held_moments += not self.portfolio.flat
 
     def _play_paths(self, bars: Sequence[Bar]) -> None:
         """Bars of one span together: their prices by time, each asked for when the one before has been acted on."""
@@ -248,6 +257,7 @@ class Backtest:
         self.engine.process(tick)
         self.engine.run_timers()
         self.engine.settle()
+        self._count()
 
     def _pass(self, moment: datetime) -> None:
         """Let time jump to `moment`, by way of the square-off and of bars that end before it. What is due at `moment` itself comes after
@@ -364,6 +374,8 @@ class Backtest:
             refusals=refusals,
             assumed=list(assumed),
             capital=self._account.capital,
+            data=self._market.label,
+            exposure=self._held_moments / max(1, self._moments),
             held=held,
         )
 

@@ -1,5 +1,6 @@
 """Backtests on data made here: what fills where, that nothing looks ahead, and that days, contracts and names are the data's own."""
 
+import json
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 
 from backtesting.bar_path import path
 from backtesting.market import BacktestMarket
+from backtesting.metrics import drawdown
 from backtesting.run import Backtest, Outcome
 from core.errors import ConfigError, DataError
 from core.types import IST, Account, AccountKind, Bar, Instrument, Kind
 from data_ingestion.replay import prepare
 from execution_engine.paper_rules import FillRules
+from main import main
 from utils.config_loader import Config, load
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 2))
@@ -195,3 +198,46 @@ def test_a_stop_inside_a_bar_fills_a_tick_beyond_it(config: Config, tmp_path: Pa
     first = outcome.trips[0]
     assert (first.side, first.entry_price, first.exit_price) == ("SELL", 99.0, 100.08)  # its stop is 100.066: met at 100.07, and a tick on
     assert first.exit_at < datetime(2026, 6, 1, 12, 15, tzinfo=IST)  # within the bar that rose
+
+
+# --- the command ----------------------------------------------------------------------------------------------------------------------
+
+
+def told(capsys: pytest.CaptureFixture[str], file: Path, state: Path, *more: str) -> str:
+    strategy = state / "cross.yaml"
+    strategy.write_text(YAML.format(interval=5))
+    assert main(["backtest", str(strategy), "--data", str(file), "--state", str(state), *more]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_command_gives_the_contracts_fields(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(told(capsys, file, tmp_path, "--json"))
+    assert {"strategy", "params", "bars", "trades", "metrics", "digest", "bars_per_second"} <= set(found)
+    fields = ("instrument", "side", "quantity", "entry_at", "entry_price", "exit_at", "exit_price", "gross", "charges", "net")
+    assert set(fields) <= set(found["trades"][0])
+    assert found["params"] == {"fast": 2, "slow": 4}
+    assert found["metrics"]["net"] == round(sum(trade["net"] for trade in found["trades"]), 2)
+    assert found["metrics"]["by_month"]["2026-06"]["trades"] == len(found["trades"])
+
+
+def test_the_table_says_the_rule_and_promises_nothing(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, file, tmp_path, "--fill", "bar-path", "--from", "2026-06-02")
+    assert "bar path: the prices inside a bar are played" in text
+    assert "2026-06-02 to 2026-06-02" in text
+    assert "says nothing of what will be" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_wrong_requests_say_what_there_is(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", str(tmp_path / "none.yaml"), "--data", str(file), "--state", str(tmp_path)]) == 2
+    assert "there is no strategy file" in capsys.readouterr().err
+    (tmp_path / "cross.yaml").write_text(YAML.format(interval=5))
+    late = ["backtest", str(tmp_path / "cross.yaml"), "--data", str(file), "--state", str(tmp_path), "--from", "2027-01-01"]
+    assert main(late) == 2
+    assert "it runs from 2026-06-01 to 2026-06-02" in capsys.readouterr().err
+
+
+def test_drawdown_is_the_deepest_fall_and_the_longest() -> None:
+    day = datetime(2026, 6, 1, 15, 30, tzinfo=IST)
+    curve = [(day + timedelta(days=number), worth) for number, worth in enumerate([100.0, 90.0, 95.0, 101.0, 70.0, 80.0])]
+    assert drawdown(curve) == (31.0, 2)

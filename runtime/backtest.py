@@ -1,0 +1,131 @@
+"""The `backtest` command: one strategy file over recorded data, told as tables or as one JSON document."""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from backtesting.document import document_of
+from backtesting.market import BacktestMarket
+from backtesting.run import Backtest
+from core.clock import SystemClock
+from core.errors import ConfigError, DataError
+from core.types import Account, AccountKind
+from data_ingestion.replay import Manifest, prepare
+from execution_engine.paper_rules import FillRules
+from runtime.tables import WIDTH, rupees
+from strategies import registry as strategies
+from utils import config_loader
+from utils.config_loader import Config, environment
+from utils.config_schema import StrategySettings
+
+TRADES_SHOWN = 15
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run it and tell it; exit 0."""
+    found = document(options, quiet=options.json or not sys.stderr.isatty())
+    if options.json:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        show(found)
+    return 0
+
+
+def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, Any]:
+    """The run as `backtest --json` gives it; ConfigError and DataError for what cannot be run."""
+    config, account, settings = settings_of(options)
+    manifest = prepared(options, config)
+    days = [day for day in manifest.days if (options.start_day or day) <= day <= (options.end_day or day)]
+    if not days:
+        raise DataError(
+            f"no day of the data lies from {options.start_day or 'its start'} to {options.end_day or 'its end'}; "
+            f"it runs from {manifest.days[0]} to {manifest.days[-1]}"
+        )
+    fills = _fills(options)
+    market = BacktestMarket(manifest, config.calendar(account.kind), label=Path(options.data).name)
+    clock = SystemClock()
+    began = clock.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        task = progress.add_task(", ".join(settings), total=len(days))
+        outcome = Backtest(config, account, market, settings, fills).run(days, lambda day, events: progress.advance(task))
+    return document_of(settings, outcome, fills, broker=account.broker, ticks=market.interval == 0, seconds=clock.monotonic() - began)
+
+
+def settings_of(options: argparse.Namespace) -> tuple[Config, Account, dict[str, StrategySettings]]:
+    """The judged configuration, the paper account that trades, and the strategy as this run wants it."""
+    strategy = Path(options.strategy)
+    if not strategy.exists():
+        raise ConfigError(
+            f"there is no strategy file at {strategy}; those of this configuration are in {Path(options.config) / 'strategies'}"
+        )
+    config = config_loader.load(
+        Path(options.config), strategy=strategy, check_strategy=lambda name, params: strategies.params_of(name).parse(params)
+    )
+    used = config.settings.accounts[config.settings.account]
+    account = Account("backtest", AccountKind.PRACTICE, options.broker or used.broker, options.capital or used.capital)
+    change = {"instruments": (options.instrument,)} if options.instrument else {}
+    return config, account, {name: one.model_copy(update=change) for name, one in config.strategies.items()}
+
+
+def prepared(options: argparse.Namespace, config: Config) -> Manifest:
+    """The data, checked and made one market; in a folder of its own for each content, so that several runs may share it."""
+    path = Path(options.data)
+    if not path.exists():
+        raise DataError(f"there is no data at {path}; give a Parquet or CSV file, or a folder of them (docs/market-data.md)")
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    facts = [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in files]
+    market = sorted((name, digest) for name, digest in config.files.items() if "market" in name)
+    told = json.dumps([facts, market, options.symbols, options.repair])
+    folder = Path(options.state or environment("NIYAM_STATE") or "var") / "backtests" / hashlib.sha256(told.encode()).hexdigest()[:16]
+    symbols = Path(options.symbols) if options.symbols else None
+    return prepare(path, folder, config.calendar(AccountKind.PRACTICE), symbols=symbols, repair=options.repair)
+
+
+def show(found: dict[str, Any]) -> None:
+    """What a person wants to see first."""
+    metrics = found["metrics"]
+    head = Table(title=f"{found['strategy']}  {found['from']} to {found['to']}  on {found['data']}", width=WIDTH, show_header=False)
+    for name, value in (
+        ("trades", f"{metrics['trades']}, {metrics['won']} won"),
+        ("gross", rupees(metrics["gross"])),
+        ("charges", rupees(metrics["charges"])),
+        ("net", f"{rupees(metrics['net'])}  ({metrics['return_pct']} % of {rupees(found['capital'])})"),
+        ("expectancy a trade", rupees(metrics["expectancy"])),
+        ("deepest drawdown", f"{rupees(metrics['max_drawdown'])}, longest {metrics['max_drawdown_days']} days"),
+        ("Sharpe, Sortino", f"{metrics['sharpe']}, {metrics['sortino']}  ({metrics['conventions']})"),
+        ("time in the market", f"{100 * metrics['exposure']:.1f} %"),
+        ("fill rule", found["fill_rule"]),
+        ("digest", found["digest"]),
+    ):
+        head.add_row(name, str(value))
+    trades = Table("in", "out", "side", "instrument", "quantity", "entry", "exit", "net", width=WIDTH)
+    for trade in found["trades"][-TRADES_SHOWN:]:
+        trades.add_row(
+            trade["entry_at"][:16].replace("T", " "), trade["exit_at"][11:16], trade["side"], trade["instrument"], str(trade["quantity"]),
+            f"{trade['entry_price']:.2f}", f"{trade['exit_price']:.2f}", rupees(trade["net"]),
+        )  # fmt: skip
+    trades.title = f"the last {min(TRADES_SHOWN, len(found['trades']))} of {len(found['trades'])} trades"
+    notes = [f"assumed: {one}" for one in found["assumed"]] + [f"note: {one}" for one in found["notes"]]
+    notes += [f"refused by {rule}: {count} times" for rule, count in found["refusals"].items()]
+    notes += [f"still held: {quantity} {key}" for key, quantity in found["open"].items()]
+    notes.append("What was, on recorded data, says nothing of what will be.")
+    Console(width=WIDTH).print(Group(head, trades, *notes))
+
+
+def _fills(options: argparse.Namespace) -> FillRules:
+    return FillRules(
+        inside_bars=options.fill == "bar-path",
+        slippage_ticks=options.slippage_ticks,
+        slippage_bps=options.slippage_bps,
+        spread_ticks=options.spread_ticks,
+        volume_share=options.volume_share,
+        latency_s=options.latency,
+    )
