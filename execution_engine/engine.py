@@ -32,6 +32,7 @@ from core.types import (
 )
 from execution_engine.buy_sell_logic import SizingError, Target, plan, protection_hit, settled
 from execution_engine.exits import Exits
+from execution_engine.expiry import DeliverySettings, Expiry
 from execution_engine.feed_watch import FeedWatch
 from execution_engine.hearing import Hearing
 from execution_engine.order_manager import Alert, Change, OrderDesk
@@ -74,6 +75,7 @@ class Engine:
         commands: Callable[["Engine", Command], None],
         on_history: Callable[[History], None] = lambda history: None,
         rolls: RollSettings | None = None,
+        delivery: DeliverySettings | None = None,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -123,6 +125,17 @@ class Engine:
             world=world,
             alert=alert,
             engine=self,
+        )
+        self.expiry = Expiry(
+            delivery or DeliverySettings(),
+            clock=clock,
+            timers=self.timers,
+            store=store,
+            portfolio=portfolio,
+            targets=self.targets,
+            world=world,
+            alert=alert,
+            flatten=self.flatten,
         )
         self.hearing = Hearing(
             clock=clock,
@@ -184,6 +197,7 @@ class Engine:
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
         self.rolls.open_day(day, switches or {})
+        self.expiry.open_day(day)
         for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
             self.exits.look_again(target)
         self.hearing.stop_failed()
@@ -194,7 +208,7 @@ class Engine:
 
     def close_day(self, day: date) -> None:
         """The last session of the day is over: nothing fires any more until the next `open_day`."""
-        for name in ("second", "books", "ladder", "bars", "evidence"):
+        for name in ("second", "books", "ladder", "bars", "evidence", "delivery"):
             self.timers.cancel(name)
         self.rolls.close_day(day)
         now = self.clock.now()
@@ -562,6 +576,8 @@ class Engine:
             self.square_off.fire(rest, now)
         elif kind == "roll":
             self.rolls.look(now)
+        elif kind == "delivery":
+            self.expiry.fire(now)
 
     def _each_second(self, now: datetime) -> None:
         whole = now.replace(microsecond=0) if now.microsecond else now

@@ -233,6 +233,8 @@ class PaperBroker:
         now = self._clock.now()
         self._day = now.date()
         for stored in positions:
+            if stored.instrument.expiry is not None and stored.instrument.expiry < self._day:
+                continue  # settled, or to be settled, by the portfolio
             held = self._hold(stored.instrument, stored.product, stored.horizon)
             held.cost.add(stored.quantity, stored.cost)
             held.cost.realised += stored.realised
@@ -430,6 +432,7 @@ class PaperBroker:
         if day != self._day:
             self._day = day
             self._book = {key: each for key, each in self._book.items() if each.resting}
+            self._held = {key: each for key, each in self._held.items() if each.instrument.expiry is None or each.instrument.expiry >= day}
             self._trades.clear()
 
     def _take_up(self, order: Order, now: datetime) -> None:

@@ -170,6 +170,19 @@ class Portfolio:
         self.trades.agree(self.positions())
         return tuple(adjustments)
 
+    def open_in(self, instrument: Instrument) -> list[tuple[str, str, int]]:
+        """(sub-account, product, signed change to flat) of each that holds something of it, EXTERNAL included, by name."""
+        held = sorted(self._by_instrument.get(instrument.key, ()), key=lambda one: (one.strategy, one.product))
+        return [(one.strategy, one.product, -one.life.quantity) for one in held if one.life.quantity]
+
+    def settle(self, strategy: str, instrument: Instrument, product: str, price: float, charges: int) -> None:
+        """The contract expired: the sub-account is flat at `price`, `charges` (paise) are owed for it. A typed adjustment, never a fill."""
+        holding = self._holdings[strategy, instrument.key, product]
+        holding.charges += charges
+        holding.day_charges += charges
+        self._touch()
+        self._move(holding, -holding.life.quantity, price)
+
     def booked(self, order_id: str) -> int:
         """Units booked for this order in this session."""
         line = self._lines.get(order_id)

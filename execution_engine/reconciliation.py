@@ -200,6 +200,8 @@ class Reconciliation:
         ours = {(held.instrument.key, held.product): held.instrument for held in self._portfolio.positions()}
         instruments = {key: row.instrument for key, row in shown.items()} | ours
         for key, instrument in sorted(instruments.items()):
+            if self._world.expired(instrument):
+                continue  # the broker settles it when it does; expiry.py books ours
             row = shown.get(key)
             believed, real = self._portfolio.net(instrument, key[1]), row.quantity if row is not None else 0
             if believed == real:

@@ -199,7 +199,8 @@ class Rolls:
         if roll is None or roll.step == WAITING:
             return signal
         if roll.step in OPEN:
-            if roll.waiting_signal is None or roll.waiting_signal.target != signal.target:
+            said = roll.waiting_signal.target if roll.waiting_signal is not None else roll.raw
+            if signal.target != said:
                 self._store.journal(self._clock.now(), "signal_waits", roll.facts() | {"target": signal.target, "why": signal.why})
             roll.waiting_signal = signal
             self._keep(roll)

@@ -68,6 +68,7 @@ class World:
         self.blinded: dict[str, str] = {}  # cause (recovery, ledger, books) -> why entries are off
         self.frozen_by_books: dict[str, str] = {}
         self.restrictions: Callable[[Instrument], str | None] = lambda instrument: None  # the day's lists; the day's start reads them
+        self.flat_from: Callable[[Instrument], datetime | None] = lambda instrument: None  # expiry.py knows what is settled in shares
         self._plans: dict[str, SquareOffPlan | None] = {}
 
     # --- View -------------------------------------------------------------------------------------------------------------------
@@ -124,6 +125,14 @@ class World:
         segments = {instrument.segment for instrument in self.names.values()}
         others = {"EQ", "FO", "CDS", "MCX"} - segments
         return [note for note in self.calendar.notes(day) if not any(f"the {other} " in note for other in others)]
+
+    def expired(self, instrument: Instrument) -> bool:
+        """Whether it trades no more: its expiry is past, or is today and its last session is over."""
+        today = self.now.date()
+        if instrument.expiry is None or instrument.expiry > today:
+            return False
+        windows = self.calendar.continuous(instrument, today) if instrument.expiry == today else ()
+        return not windows or self.now >= windows[-1][1]
 
     def quote(self, instrument: Instrument) -> Quote:
         """What an order is priced against; zeros before the first tick."""

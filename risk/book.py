@@ -44,6 +44,10 @@ class RiskBook(Protocol):
         """Why no new position may be opened in it (a derivatives ban, a surveillance list); None: it may."""
         ...
 
+    def flat_from(self, instrument: Instrument) -> datetime | None:
+        """From when on nobody may carry it, because it is settled in shares; None: it never is."""
+        ...
+
     @property
     def feed_stale(self) -> str | None:
         """Why the feed as a whole is stale (disconnected, mute, canary silent); None: it is fresh."""

@@ -75,6 +75,21 @@ class NotRestricted(Rule):
         return None
 
 
+class NoDelivery(Rule):
+    """A stock's contract is not carried into the days in which it is settled in shares."""
+
+    name = "delivery"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        flat_from = book.flat_from(request.instrument) if request.horizon == Horizon.CARRY else None
+        if flat_from is not None and book.now >= flat_from:
+            expiry = request.instrument.expiry
+            return Reason(
+                f"{request.instrument.key} is settled in shares on {expiry}; nothing is carried in it from {flat_from:%Y-%m-%d %H:%M}"
+            )
+        return None
+
+
 class WithinWindow(Rule):
     """Between the opening of entries and their stop; an unknown broker cut-off refuses live intraday entries altogether."""
 
@@ -306,6 +321,7 @@ ENTRY_RULES: tuple[Callable[[RiskSettings], Rule], ...] = (
     BooksTrusted,
     NotExpired,
     NotRestricted,
+    NoDelivery,
     WithinWindow,
     FreshData,
     TradesToday,

@@ -18,6 +18,7 @@ from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tape import Recordable, Tape
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.world import Window
+from runtime import rolls
 from runtime.rebuild import build_runs, waiting
 from runtime.wiring import House
 from utils import restricted
@@ -127,6 +128,8 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     load_instruments(house, day, () if house.account.kind in PRACTICE_KINDS else KNOWN)
     for gone in engine.targets.restore(house.lookup().by_key):
         house.alerts("warn", "Instrument gone", f"{gone} is not in today's instruments; its target is dropped, a position in it is shown")
+    rolls.settle(house)  # what expired while nobody was looking
+    rolls.choose_days(house, day, {name for one in enabled.values() for name in one.instruments})
     names, notes = resolve(house, day, enabled)
     for note in notes:
         house.alerts("warn", "Instrument not available", note)
@@ -145,12 +148,14 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     restrict(house, day)
     engine.world.open_day(names)  # before the warm-up: strategies over several instruments resolve their names in it
     runs = build_runs(house, day, enabled, names)
-    held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
-    engine.open_day(day, runs, names, resumed=resumed)
+    changes = rolls.switches(house, day, names)
+    engine.open_day(day, runs, names, resumed=resumed, switches=changes)
     house.feed = house.make_feed()
     house.subscriptions = Subscriptions(house.feed)
     house.subscriptions.want("strategies", names.values())
-    house.subscriptions.want("positions", held)
+    house.subscriptions.want("positions", _held(house))
+    due = [change for change in changes.values() if change.due is not None]
+    house.subscriptions.want("rolls", [one for change in due for one in (change.today, change.after) if one is not None])
     house.subscriptions.want("canary", [engine.world.canary] if engine.world.canary else [])
     _record_ticks(house, house.feed)
     house.feed.start()
@@ -189,6 +194,17 @@ def end_tape(house: House, *, moving: bool) -> None:
         house.alerts("warn", "Ticks are missing on the tape", text)
 
 
+def _held(house: House) -> list[Instrument]:
+    """What our strategies hold and today's instruments know: a token of yesterday may be another contract's today."""
+    held = [position.instrument for position in house.engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
+    gone = sorted({one.key for one in held if house.lookup().by_key(one.key) is None})
+    if gone:
+        house.alerts(
+            "page", "No prices of a position", f"{', '.join(gone)}: not in today's instruments, so nothing of it is quoted or sent"
+        )
+    return [one for one in held if one.key not in gone]
+
+
 def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
     wanted = house.config.settings.feed.canary
     snapshot = house.instruments.open(house.clock.now().date())
@@ -217,5 +233,6 @@ def close_day(house: House, day: date) -> None:
         house.feed.stop()
     end_tape(house, moving=True)
     house.executor.end_of_day(house.clock.now())
+    rolls.settle(house)
     engine.close_day(day)
     house.recorder.swap(None)

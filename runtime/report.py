@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
+
 from core.ports import Ledger
 from core.types import IST, Fill
+from execution_engine.expiry import SETTLEMENT, Settlement
+from execution_engine.expiry import SPACE as SETTLED
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.round_trips import RoundTrip, Walk, digest_of, walk
 
@@ -21,7 +25,7 @@ GATE_DAYS = 5
 def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
     """The report of one day, as CONTRACT's `report --json` has it (rupees), with the day's round trips beside it."""
     fills = [fill for fill in store.fills() if _day(fill) <= day]
-    walked = walk(fill for fill in fills if fill.strategy != EXTERNAL)
+    walked = walk(fill for fill in _with_settlements(store, fills, account, day) if fill.strategy != EXTERNAL)
     today = [(fill, gross) for fill, gross in walked.realised if _day(fill) == day]
     trips = [trip for trip in walked.trips if trip.exit_at.date() == day]
     seen: Mapping[str, Any] = store.get("day", day.isoformat()) or {}
@@ -60,6 +64,12 @@ def build_period(store: Ledger, *, account: str, start: date, end: date) -> dict
         "days": reports,
         "go_live_gate": _gate(store, reports),
     }
+
+
+def _with_settlements(store: Ledger, fills: Sequence[Fill], account: str, day: date) -> list[Fill]:
+    """The fills, and after each day's the ends of contracts that expired on it."""
+    settled = [msgspec.convert(value, Settlement).as_fill(account) for value in store.items(SETTLED).values()]
+    return sorted([*fills, *(one for one in settled if _day(one) <= day)], key=lambda one: (_day(one), one.order_id == SETTLEMENT))
 
 
 def _gate(store: Ledger, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from execution_engine.broker_worker import DATA, BrokerWorker, Worker
 from execution_engine.charges import Charges
 from execution_engine.control import Control
 from execution_engine.engine import Engine
+from execution_engine.expiry import DeliverySettings
 from execution_engine.limits import risk_settings
 from execution_engine.manual_orders import ManualOrders
 from execution_engine.order_manager import OrderDesk
@@ -286,6 +287,7 @@ def build(
         tick_gate=tick_filter,
         alert=alerts,
         ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s, rolling.max_slippage_pct),
+        delivery=DeliverySettings(rolling.physical_days, rolling.time),
         rolls=RollSettings(rolling.attempts, config.settings.feed.canary_stale_s),
         books_every_s=15.0,
         record=recorder.append,

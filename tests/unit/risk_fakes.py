@@ -32,6 +32,7 @@ class FakeBook:
     positions: dict[tuple[str, str], int] = field(default_factory=dict)
     nets: dict[str, int] = field(default_factory=dict)
     closings: dict[tuple[str, str], int] = field(default_factory=dict)
+    delivered: dict[str, datetime] = field(default_factory=dict)
     exposures: dict[str, float] = field(default_factory=dict)
     gross: float = 0.0
     pnl: float = 0.0
@@ -49,6 +50,9 @@ class FakeBook:
 
     def restricted(self, instrument: Instrument) -> str | None:
         return self.banned.get(instrument.underlying)
+
+    def flat_from(self, instrument: Instrument) -> datetime | None:
+        return self.delivered.get(instrument.underlying)
 
     def received_age(self, instrument: Instrument) -> float | None:
         return self.received
