@@ -121,7 +121,7 @@ class Backtest:
             alert=self._alert,
             ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s),
             books_every_s=_NEVER,
-            record=lambda event: None,
+            record=None,
             horizon_of=self._spec.horizon_of,
             commands=lambda engine, command: None,
         )

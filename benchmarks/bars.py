@@ -183,7 +183,7 @@ class EngineSide:
             alert=self._alert,
             ladder=Ladder(),
             books_every_s=365 * 86_400.0,
-            record=lambda event: None,
+            record=None,
             horizon_of=lambda product: Horizon.CARRY,
             commands=lambda engine, command: None,
         )

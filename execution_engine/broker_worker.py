@@ -145,8 +145,8 @@ class BrokerWorker:
             return
         self._reading = self.reads.submit(BOOKS, lambda: self._read(positions))
 
-    def on_market(self, event: Event) -> None:
-        return None
+    def on_market(self, event: Event) -> bool:
+        return False
 
     def drain(self) -> list[Event]:
         return []

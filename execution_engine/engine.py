@@ -70,7 +70,7 @@ class Engine:
         alert: Alert,
         ladder: Ladder,
         books_every_s: float,
-        record: Callable[[Event], None],
+        record: Callable[[Event], None] | None,
         horizon_of: Callable[[str], Horizon],
         commands: Callable[["Engine", Command], None],
         on_history: Callable[[History], None] = lambda history: None,
@@ -231,7 +231,8 @@ class Engine:
 
     def process(self, event: Event) -> None:
         """Handle one outside event, and what the executor answers to it, before the next."""
-        self._record(event)
+        if self._record is not None:
+            self._record(event)
         self._handlers[type(event)](event)
         if events := self._answers():
             self._hear_answers(events)
@@ -241,13 +242,14 @@ class Engine:
         pop, clock = self.timers.pop, self.clock.now
         while (timer := pop(now := clock())) is not None:
             name, due = timer
-            self._record(Timer(now, name, due))
+            if self._record is not None:
+                self._record(Timer(now, name, due))
             if now - due > SECOND:
                 self.late_events += 1
-            if name == "second":
-                self._each_second(now)
-            else:
+            if name != "second":
                 self._fire(name, now)
+            elif not self._each_second(now):
+                continue
             if events := self._answers():
                 self._hear_answers(events)
 
@@ -276,9 +278,8 @@ class Engine:
             return  # quarantined and counted there
         instrument = tick.instrument
         self.world.see(tick)
-        self.executor.on_market(tick)
-        if events := self._answers():
-            self._hear_answers(events)
+        if self.executor.on_market(tick):
+            self._hear_answers(self._answers())
         self.portfolio.mark(instrument, tick.price)
         self.bars.add(tick)
         if self.targets.watched(instrument.key) and self.world.calendar.is_open(instrument, tick.exchange_at or tick.at):
@@ -292,9 +293,8 @@ class Engine:
         tick = self.world.ticks.get(key)
         if tick is None or tick.at < bar.at:
             self.world.see(Tick(instrument, bar.at, bar.close, exchange_at=bar.at))
-        self.executor.on_market(bar)
-        if events := self._answers():
-            self._hear_answers(events)
+        if self.executor.on_market(bar):
+            self._hear_answers(self._answers())
         self.portfolio.mark(instrument, bar.close)
         if self.targets.watched(key):
             self._watch_protection(instrument, bar.close)
@@ -579,16 +579,20 @@ class Engine:
         elif kind == "delivery":
             self.expiry.fire(now)
 
-    def _each_second(self, now: datetime) -> None:
+    def _each_second(self, now: datetime) -> bool:
+        """Watch the result and the feed; whether a limit was reached, and so orders may have gone out."""
+        breached = False
         whole = now.replace(microsecond=0) if now.microsecond else now
         self.timers.set("second", whole + SECOND)  # whole seconds: a granted market steps on them too
         if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
-            if self.gate.watch(self.world):
+            breached = self.gate.watch(self.world)
+            if breached:
                 self._take_breaches()
             if self.gate.changed:
                 self.store.put("engine", "gate", self.gate.state())
             self.portfolio.sample(now)
-        self.feed_watch.each_second()
+        self.feed_watch.each_second(now)
+        return breached
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""

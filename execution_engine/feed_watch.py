@@ -1,5 +1,7 @@
 """Watches the feed: one that broke is told when it did, one that is connected and brings no prices once that has lasted."""
 
+from datetime import datetime
+
 from core.events import FeedStatus
 from core.ports import Bars, Executor, Store
 from execution_engine.order_manager import Alert
@@ -32,9 +34,9 @@ class FeedWatch:
             elif self._timers.due("second") is not None:  # in the evening it is closed on purpose
                 self._alert("warn", "Feed lost", status.reason)
 
-    def each_second(self) -> None:
+    def each_second(self, now: datetime) -> None:
         world = self._world
-        stale = world.feed_stale if world.feed_connected and not world.canary_fresh else None
+        stale = world.feed_stale if world.feed_connected and not world.canary_fresh(now) else None
         if stale is None:
             self._priceless = 0
             return

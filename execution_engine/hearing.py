@@ -88,7 +88,8 @@ class Hearing:
             if self._targets.some_pending and not late:
                 for target in self._targets.pending(run.strategy.name, bar.instrument):
                     self._act(target)
-            self._save_state(run)
+            if run.strategy.keeps_state or run.strategy.day is not run.saved_day:
+                self._save_state(run)
 
     def on_fill(self, fill: Fill, name: str) -> None:
         """`name`: the logical name under which its order was sent."""

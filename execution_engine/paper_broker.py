@@ -210,12 +210,13 @@ class PaperBroker:
         rows = tuple(resting.row(now, resting.since) for resting in self._book.values())
         self._events.append(Books(now, now, rows, tuple(self._trades), held if positions else None))
 
-    def on_market(self, event: Event) -> None:
+    def on_market(self, event: Event) -> bool:
         """Let a tick or a bar meet the orders that were there before it."""
         if isinstance(event, Tick):
             self._on_tick(event)
         elif isinstance(event, Bar):
             self._on_bar(event)
+        return bool(self._events)
 
     def drain(self) -> list[Event]:
         """What happened since the last call, in order."""

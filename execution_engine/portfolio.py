@@ -369,7 +369,7 @@ class Portfolio:
 
     def net_result(self, strategy: str | None = None) -> int:
         """The day's realised + unrealised - charges in paise, of ours or of one strategy."""
-        realised, unrealised, charges = self._result(strategy)
+        realised, unrealised, charges = self._results.get(strategy) or self._result(strategy)
         return realised + unrealised - charges
 
     def _result(self, strategy: str | None) -> tuple[int, int, int]:

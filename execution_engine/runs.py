@@ -39,6 +39,7 @@ class Run(msgspec.Struct):
     stop_pct: float | None = None  # protection for a signal that carries none of its own, in per cent of the price
     take_profit_pct: float | None = None
     kept: tuple[date | None, dict[str, Any]] | None = None  # the strategy's state as last stored
+    saved_day: date | None = date.min  # the day that `kept` has
     stopped: str = ""  # why nobody listens to it any more
 
     def hear(self, speak: Callable[[Any, View], Iterable[Signal]], event: object, view: View) -> list[Signal]:
@@ -64,12 +65,11 @@ class Run(msgspec.Struct):
 
     def save(self, store: Store) -> None:
         """Into the same commit as the signals that came out; only what changed since it was last put. Raises StrategyError."""
-        if self.kept is not None and not self.strategy.keeps_state and self.kept[0] == self.strategy.day:
-            return
         try:
             now_is = (self.strategy.day, self.strategy.state())
             if now_is != self.kept:
                 self.kept = copy.deepcopy(now_is)  # the strategy goes on changing what it gave
+                self.saved_day = self.strategy.day
                 store.put("strategy", f"{self.strategy.name}|{self.strategy.logical or '*'}", self.saved())
         except Exception as error:
             raise StrategyError(f"its state cannot be stored: {_where(error)}") from error

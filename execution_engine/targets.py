@@ -18,6 +18,7 @@ class Targets:
         self._store = store
         self._targets: dict[tuple[str, str], Target] = {}
         self._pending: dict[tuple[str, str], Target] = {}
+        self.some_pending = False  # whether `pending` could have an answer at all
         self._watched: dict[str, list[Target]] = {}  # by instrument key
 
     def get(self, strategy: str, name: str) -> Target | None:
@@ -26,11 +27,6 @@ class Targets:
     def holding(self, strategy: str, instrument: Instrument) -> Target | None:
         """The key through which `strategy` holds this instrument."""
         return next((t for t in self._targets.values() if t.strategy == strategy and t.instrument.key == instrument.key), None)
-
-    @property
-    def some_pending(self) -> bool:
-        """Whether `pending` could have an answer at all."""
-        return bool(self._pending)
 
     def pending(self, strategy: str, instrument: Instrument) -> list[Target]:
         """Keys of `strategy` in the instrument that a temporary refusal left to be tried again."""
@@ -72,6 +68,7 @@ class Targets:
             self._pending[key] = target
         else:
             self._pending.pop(key, None)
+        self.some_pending = bool(self._pending)
 
     def _rewatch(self, key: str) -> None:
         watched = [one for one in self._targets.values() if one.instrument.key == key and (one.stop, one.take_profit) != (None, None)]

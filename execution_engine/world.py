@@ -167,19 +167,18 @@ class World:
     def feed_stale(self) -> str | None:
         if not self.feed_connected:
             return self.feed_reason or "the feed is not connected"
-        if self.canary is None or self.canary_fresh or not self.calendar.is_open(self.canary, self.now):
+        if self.canary is None or self.canary_fresh(self.now) or not self.calendar.is_open(self.canary, self.now):
             return None
         age = self.received_age(self.canary)
         seen = "has not ticked yet" if age is None else f"last ticked {age:.1f} s ago"
         return f"the canary {self.canary.key} {seen}"
 
-    @property
-    def canary_fresh(self) -> bool:
+    def canary_fresh(self, now: datetime) -> bool:
         """Whether the canary's last tick is young enough."""
         if self.canary is None:
             return False
         tick = self._ticks.get(self.canary.key)
-        return tick is not None and (self._now() - tick.at).total_seconds() <= self.stale_after
+        return tick is not None and (now - tick.at).total_seconds() <= self.stale_after
 
     def received_age(self, instrument: Instrument) -> float | None:
         tick = self._ticks.get(instrument.key)

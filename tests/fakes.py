@@ -137,8 +137,8 @@ class SilentExecutor:
     def read_books(self, *, positions: bool, urgent: bool = False) -> None:
         self.reads += 1
 
-    def on_market(self, event: Event) -> None:
-        return None
+    def on_market(self, event: Event) -> bool:
+        return bool(self.events)
 
     def drain(self) -> list[Event]:
         taken, self.events = self.events, []

@@ -119,7 +119,7 @@ class Harness:
             alert=self._alert,
             ladder=Ladder(),
             books_every_s=15.0,
-            record=lambda event: None,
+            record=None,
             horizon_of=lambda product: Horizon.INTRADAY if product == "MIS" else Horizon.CARRY,
             commands=lambda engine, command: self.control.handle(engine, command),
         )
