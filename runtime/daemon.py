@@ -393,7 +393,7 @@ class Daemon:
     def _journal_start(self) -> None:
         house = self._house
         facts = {"account": self._account.name, "kind": str(self._account.kind), "config": self._config.hash,
-                 "build": config_loader.build_hash(), "continues": self._continues}  # fmt: skip
+                 "build": config_loader.running_build(), "continues": self._continues}  # fmt: skip
         house.store.journal(house.clock.now(), "started", facts)
         house.store.commit()
         logger.info("build {}, config {}", str(facts["build"])[:12], self._config.hash[:12])

@@ -22,7 +22,7 @@ from runtime import rolls
 from runtime.rebuild import build_runs, waiting
 from runtime.wiring import House
 from utils import restricted
-from utils.config_loader import build_hash
+from utils.config_loader import running_build
 from utils.config_schema import StrategySettings
 
 KNOWN = ("NSE:NIFTY 50", "NSE:RELIANCE")  # keys whose absence says that a dump is not the real one
@@ -137,7 +137,7 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
         raise NothingToTrade("no enabled strategy has an instrument today: " + "; ".join(notes))
     house.recorder.swap(
         Recorder(
-            house.run.recordings, day, house.account.name, {"config": house.config.hash, "build": build_hash(), "resumed": str(resumed)}
+            house.run.recordings, day, house.account.name, {"config": house.config.hash, "build": running_build(), "resumed": str(resumed)}
         )
     )
     if not resumed:

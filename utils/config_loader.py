@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,12 @@ def build_hash(root: Path = ROOT) -> str:
     skipped = {".venv", "var", "tests", "docs", ".git"}
     files = [path for path in root.rglob("*.py") if not skipped & set(path.relative_to(root).parts[:1])]
     return _digest_of({_relative(path, root): _digest(path) for path in sorted([*files, root / "requirements.txt"]) if path.exists()})
+
+
+@cache
+def running_build() -> str:
+    """`build_hash` of this process: read once, at its first use, whatever becomes of the files later."""
+    return build_hash()
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------------------

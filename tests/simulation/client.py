@@ -15,7 +15,7 @@ from tests.simulation.venue import Venue, is_entry
 from tests.simulation.virtual import Killed, VirtualClock, sleep
 from utils.pacing import Budget, Lane
 
-ORDER_S, READ_S = 3.0, 7.0
+ORDER_S, READ_S, SILENCE_S = 3.0, 7.0, 5.0
 T = TypeVar("T")
 
 
@@ -258,6 +258,7 @@ class SimFeed:
         self._chance = random.Random(f"feed {seed} {clock.true}")
         self._stopped = False
         self._broken = ""
+        self._connections = 0
         self._desired: set[str] = set()
         self._ticked: set[str] = set()  # since the present connection
 
@@ -320,19 +321,27 @@ class SimFeed:
         """One connection; how long it lived."""
         clock, began = self._clock, self._clock.monotonic()
         self._broken = ""
+        self._connections += 1
         self._ticked.clear()
         self._venue.hear = self._hear
+        self._venue.struck = self._look
+        self._look()
         self._tell(True, "", 0)
-        while not self._broken:
-            next_look = clock.monotonic() + 2.0
-            clock.wait_for(lambda: bool(self._broken), next_look)
-            mute = self._plan.active("feed_mute", clock.true)
-            if self._cut():
-                self._broken = "connection reset"
-            elif mute is not None and clock.monotonic() - began > 5 and (clock.true - mute.start).total_seconds() > 5:
-                self._broken = "silent for 5 s in market hours"
-        self._venue.hear = None
+        clock.wait_for(lambda: bool(self._broken))
+        self._venue.hear = self._venue.struck = None
         return clock.monotonic() - began
+
+    def _look(self) -> None:
+        """Some fault has begun, or the connection."""
+        if self._cut():
+            self._broken = "connection reset"
+        elif self._plan.active("feed_mute", self._clock.true):
+            connection = self._connections
+            self._clock.after(SILENCE_S, lambda: self._silent(connection))
+
+    def _silent(self, connection: int) -> None:
+        if connection == self._connections and self._plan.active("feed_mute", self._clock.true):
+            self._broken = f"silent for {SILENCE_S:g} s in market hours"
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Tick):

@@ -28,6 +28,7 @@ from brokers.spec import Announce, Audit, Endpoints, FeedTransport, Lookup, Put,
 from brokers.zerodha import SPEC
 from core.errors import NiyamError
 from core.events import Command
+from core.market import Calendar
 from core.ports import Broker, Clock, CredentialStore, Feed
 from core.types import Account, AccountKind, Order
 from data_ingestion.instruments import InstrumentStore
@@ -46,7 +47,7 @@ from tests.simulation.faults import Fault, Plan
 from tests.simulation.market import DAY, KEYS, WaveMarket, clock, facts
 from tests.simulation.venue import Venue
 from tests.simulation.virtual import Killed, VirtualClock, VirtualPump
-from tests.simulation.watch import Watch
+from tests.simulation.watch import Enough, Watch
 from utils import config_loader
 from utils.config_loader import CONFIG_FOLDER, Config
 from utils.config_schema import StrategySettings
@@ -114,6 +115,18 @@ class SimDaemon(daemon_module.Daemon):
         return None
 
 
+class Loaded(Config, frozen=True):
+    """A configuration that reads its calendar once for all days of a process."""
+
+    def calendar(self, kind: AccountKind) -> Calendar:
+        return _calendar(kind)
+
+
+@cache
+def _calendar(kind: AccountKind) -> Calendar:
+    return config_loader.load(CONFIG_FOLDER).calendar(kind)
+
+
 class NoSecrets:
     def get_secret(self, name: str) -> str:
         return name
@@ -122,7 +135,7 @@ class NoSecrets:
 @cache
 def assets() -> tuple[Config, Path]:
     """The configuration, and a folder with an empty ledger and the day's instruments, made once for each process."""
-    config = config_loader.load(CONFIG_FOLDER)
+    config = Loaded(**msgspec.structs.asdict(config_loader.load(CONFIG_FOLDER)))
     folder = Path(tempfile.mkdtemp(prefix="niyam-simulation-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     store = open_store(f"sqlite:///{folder}/ledger.sqlite")
     store.put("tags", "ledger", "SEED")  # else drawn by chance
@@ -220,14 +233,17 @@ class Day:
                         raise  # the day was open: nothing may end the process then
                     self._bury(f"did not start: {error}")
                     self._rest(5.0)
+        except Enough:
+            pass
         except Exception as error:
+            self.watch.enough = ""
             self.watch.violation("CRASH", f"{type(error).__name__}: {error}")
             if os.environ.get("NIYAM_SIMULATION_TRACE"):
                 raise
         finally:
             self._bury("the day is over")
-        digest, journal = self._journal()
-        self.watch.finish(journal)
+        journal = self._journal()
+        digest = hashlib.sha256(b"\n".join(msgspec.json.encode(entry) for entry in journal)).hexdigest()
         shutil.rmtree(self.folder.path)
         struck = {fault.kind: fault.struck for fault in self.plan.faults}
         lines = [_line(entry) for entry in journal]
@@ -272,7 +288,7 @@ class Day:
     def _bury(self, why: str) -> None:
         """The process is gone, with everything that was not committed."""
         house, self.house = self.house, None
-        self.venue.hear = None
+        self.venue.hear = self.venue.struck = None
         self.clock.kill()
         self.session = self.broker = None
         self.watch.end(why)
@@ -441,15 +457,17 @@ class Day:
 
     # --- the record -----------------------------------------------------------------------------------------------------------------------
 
-    def _journal(self) -> tuple[str, list[dict[str, Any]]]:
+    def _journal(self) -> list[dict[str, Any]]:
+        """The day's journal, judged against the tables beside it."""
         reader = open_reader(self.folder.ledger_url)
         try:
             journal = reader.read_journal()
-            self.watch.replay(journal, reader)
+            with suppress(Enough):
+                self.watch.replay(journal, reader)
+                self.watch.finish(journal)
         finally:
             reader.close()
-        digest = hashlib.sha256(b"\n".join(msgspec.json.encode(entry) for entry in journal)).hexdigest()
-        return digest, journal
+        return journal
 
 
 def _line(entry: Mapping[str, Any]) -> str:
@@ -465,9 +483,12 @@ def house_instrument(house: House, key: str) -> Any:
     return found
 
 
-def run_seed(seed: int, *, plant: Parts | None = None, only: Sequence[str] | None = None) -> Result:
-    """Play the day of one seed. `plant`: parts of the engine with a bug; `only`: these faults instead of the drawn ones."""
-    return Day(seed, plant=plant, only=only).run()
+def run_seed(seed: int, *, plant: Parts | None = None, only: Sequence[str] | None = None, enough: str = "") -> Result:
+    """Play the day of one seed. `plant`: parts of the engine with a bug; `only`: these faults instead of the drawn ones; `enough`: the
+    invariant whose first violation ends the day."""
+    day = Day(seed, plant=plant, only=only)
+    day.watch.enough = enough
+    return day.run()
 
 
 __all__ = ["Day", "Order", "Result", "run_seed"]

@@ -52,6 +52,7 @@ class Venue:
         self.account = self.exchange.account(USER)
         self.instruments: dict[str, Instrument] = {}
         self.hear: Callable[[Event], None] | None = None  # the daemon's feed, while it is connected
+        self.struck: Callable[[], None] | None = None  # the feed looks what a fault does to it
         self.busy: Callable[[], bool] = lambda: False  # whether the daemon has orders under way
         self.placed: Callable[[Order, SimOrder], None] = lambda order, booked: None
         self.traded: Callable[[SimOrder, SimTrade], None] = lambda order, trade: None
@@ -274,6 +275,8 @@ class Venue:
         now = self.clock.true
         if fault.left is None and self.hear is not None:
             fault.struck += 1
+        if self.struck is not None:
+            self.struck()
         match fault.kind:
             case "token_dies":
                 self.dead.add(self.token)

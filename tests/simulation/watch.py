@@ -36,6 +36,10 @@ SAME = {
 }
 
 
+class Enough(BaseException):
+    """What was looked for has been seen."""
+
+
 class Told(Protocol):
     told: list[tuple[str, str, str]]
 
@@ -61,13 +65,14 @@ class Watch:
     def __init__(self, clock: VirtualClock, venue: Venue, plan: Plan, notifier: Told) -> None:
         self.violations: list[str] = []
         self.calls: list[datetime] = []
+        self.enough = ""  # the invariant whose first violation ends the day
         self.restless = False  # something does not agree yet: look each second
         self._clock = clock
         self._venue = venue
         self._plan = plan
         self._notifier = notifier
         self._house: House | None = None
-        self._began = clock.true
+        self._began = self._looked = clock.true
         self._healthy_since: datetime | None = None
         self._differs_since: dict[tuple[str, str], datetime] = {}
         self._unsettled_since: datetime | None = None
@@ -78,7 +83,7 @@ class Watch:
         self._foreign_at: dict[str, datetime] = {}
         self._refused: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
-        self._checked: set[str] = set()
+        self._checked: dict[str, Order] = {}
         self._said: set[str] = set()
         venue.placed = self._placed
         venue.traded = self._traded
@@ -87,6 +92,8 @@ class Watch:
         if (invariant, text) not in self._seen and len(self.violations) < 20:
             self._seen.add((invariant, text))
             self.violations.append(f"{invariant}: {self._clock.true:%H:%M:%S.%f}: {text}")
+            if invariant == self.enough:
+                raise Enough
 
     # --- the process ------------------------------------------------------------------------------------------------------------------
 
@@ -196,8 +203,9 @@ class Watch:
         if house is None:
             return
         engine, now = house.engine, self._clock.true
-        if engine.timers.due("second") is None:
-            return  # the day is not open
+        if engine.timers.due("second") is None or (now - self._looked).total_seconds() < 0.5:
+            return  # the day is not open, or it was looked at just now
+        self._looked = now
         healthy = not self._plan.blind(now) and engine.world.session is not SessionState.LOGIN_REQUIRED and now >= self._clock.stopped_until
         if not healthy:
             self._healthy_since = None
@@ -241,14 +249,14 @@ class Watch:
         engine = house.engine
         desk, portfolio = engine.desk, engine.portfolio
         for order in desk._orders.values():
-            if order.id in self._checked:
+            if self._checked.get(order.id) is order:
                 continue
             booked = portfolio.booked(order.id)
             if booked > order.filled or order.filled > order.quantity:
                 self.violation("I3", f"{order.tag}: {booked} booked, {order.filled} filled of {order.quantity}")
             if order.state in TERMINAL:
                 if booked == order.filled:
-                    self._checked.add(order.id)
+                    self._checked[order.id] = order
                 self._evidence(order)
 
     def _evidence(self, order: Order) -> None:

@@ -1,0 +1,153 @@
+"""Each invariant can fail: an honest part of the engine with one rule left out is seen within a few simulated days."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+import pytest
+from loguru import logger
+
+from core.events import Books, OrderUpdate, Trade
+from core.types import Approved, Fill, Order, OrderRequest, OrderState, Purpose, Refused
+from execution_engine.order_manager import Change, OrderDesk
+from execution_engine.portfolio import Portfolio
+from execution_engine.reconciliation import Reconciliation
+from execution_engine.square_off import Round, SquareOff
+from risk.book import RiskBook
+from risk.gate import Gate
+from storage.store import SqlStore
+from tests.simulation.day import run_seed
+
+
+class Repeating(OrderDesk):
+    """Sends again what it has just sent."""
+
+    def submit(self, approved: Approved, now: datetime) -> Order:
+        order = super().submit(approved, now)
+        self._executor.place(order)
+        return order
+
+
+class Deaf(Reconciliation):
+    """Takes no row of the books for news of ours or of others."""
+
+    def take(self, books: Books) -> list[Change]:
+        return super().take(msgspec.structs.replace(books, orders=(), trades=()))
+
+    def foreign(self, update: OrderUpdate) -> None:
+        return None
+
+
+class Doubling(Portfolio):
+    """Books a trade as often as it is told of it."""
+
+    def _known(self, trade: Trade) -> bool:
+        return False
+
+
+class Careless(Gate):
+    """Approves everything."""
+
+    def review(self, request: OrderRequest, book: RiskBook) -> Approved | Refused:
+        return Approved(request, book.now)
+
+
+class Greedy(OrderDesk):
+    """Closes twice what is held."""
+
+    def submit(self, approved: Approved, now: datetime) -> Order:
+        request = approved.request
+        if request.purpose is not Purpose.ENTRY:
+            approved = Approved(msgspec.structs.replace(request, quantity=2 * request.quantity), now)
+        return super().submit(approved, now)
+
+
+class Gullible(OrderDesk):
+    """Takes a cancel request for a cancellation."""
+
+    def cancel(self, order: Order, now: datetime, why: str) -> None:
+        ended = msgspec.structs.replace(order, state=OrderState.CANCELLED, reason=why)
+        self._keep(ended)
+        self._store.save_order(ended)
+
+
+class Dozing(SquareOff):
+    """Believes that it is done once it has begun."""
+
+    def fire(self, name: str, now: datetime) -> None:
+        self._rounds[name].started = now
+
+
+class Amnesiac(SquareOff):
+    """Never writes down that it has begun."""
+
+    def _keep(self, this: Round) -> None:
+        return None
+
+
+class Leaky(SqlStore):
+    """Loses every third fill."""
+
+    def save_fill(self, fill: Fill) -> None:
+        if self._fill_seq % 3 != 2:
+            super().save_fill(fill)
+        else:
+            self._fill_seq += 1
+
+
+class Lax(SqlStore):
+    """Says that something is on disk when it is not yet."""
+
+    def commit(self) -> None:
+        if len(self._pending) > 12:
+            super().commit()
+
+
+class Brooding(Reconciliation):
+    """Never gets over a read that failed."""
+
+    def take(self, books: Books) -> list[Change]:
+        if books.error:
+            self._world.blinded["brooding"] = books.reason
+        return super().take(books)
+
+
+class Fragile(Gate):
+    """Has not thought of everything."""
+
+    def review(self, request: OrderRequest, book: RiskBook) -> Approved | Refused:
+        raise LookupError("planted")
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logger.disable("")
+    yield
+    logger.enable("")
+
+
+@pytest.mark.parametrize(
+    ("invariant", "part", "bug", "faults"),
+    [
+        ("I1", "desk", Repeating, ()),
+        ("I2", "reconciliation", Deaf, ("updates_lost", "foreign_entry")),
+        ("I3", "portfolio", Doubling, ()),
+        ("I4", "gate", Careless, ("feed_mute", "halt", "command_pause")),
+        ("I5", "square_off", Dozing, ()),
+        ("I6", "desk", Greedy, ()),
+        ("I7", "desk", Gullible, ("circuit", "halt", "partial")),
+        ("I8", "store", Leaky, ()),
+        ("I9", "gate", Careless, ()),
+        ("I10", "square_off", Amnesiac, ("kill_at_square_off",)),
+        ("P1", "store", Lax, ()),
+        ("LIVENESS", "reconciliation", Brooding, ("books_fail",)),
+        ("CRASH", "gate", Fragile, ()),
+    ],
+)
+def test_a_planted_bug_is_seen(invariant: str, part: str, bug: type, faults: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for seed in range(1, 9):
+        seen |= {text.split(":")[0] for text in run_seed(seed, plant={part: bug}, only=faults, enough=invariant).violations}
+        if invariant in seen:
+            return
+    pytest.fail(f"{bug.__name__} was not seen as {invariant}; seen: {sorted(seen)}")
