@@ -13,6 +13,7 @@ from core.types import IST, Bar, Instrument, Order, SessionState, Tick
 from tests.simulation.faults import Plan
 from tests.simulation.venue import Venue, is_entry
 from tests.simulation.virtual import Killed, VirtualClock, sleep
+from utils.departure import NeverSent, mine
 from utils.pacing import Budget, Lane
 
 ORDER_S, READ_S, SILENCE_S = 3.0, 7.0, 5.0
@@ -104,6 +105,9 @@ class SimBroker:
         lane = Lane.CANCEL if kind == "cancel" else Lane.ENTRY if is_entry(order) else Lane.EXIT
         self._budget.acquire(lane, kind, patience=2.0 if lane is Lane.ENTRY else 60.0)
         token = self._session.token()
+        departure = mine()
+        if departure is not None and not departure.allowed():
+            raise NeverSent(f"{order.tag} was called off")
         self.calls.append(self._clock.true)
         struck = self._plan.strike("kill_at_send", self._clock.true)
         when = struck.chance.choice((0, 1, 2)) if struck is not None else None

@@ -22,7 +22,6 @@ from typing import Any
 import msgspec
 import sqlalchemy
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
 
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, Lookup, Put, Session, Spec
 from brokers.zerodha import SPEC
@@ -56,6 +55,7 @@ from utils.pacing import Budget
 ACCOUNT = Account("simulated", AccountKind.PRACTICE_LIVE, "zerodha", 20_000_000.0)
 LAST = clock("15:55:00")
 EVERY = timedelta(seconds=15)  # the engine's regular reads
+DISK = {"store_locked": "database is locked", "store_full": "database or disk is full", "store_io": "disk I/O error"}
 Parts = Mapping[str, type]
 """Planted bugs: a part (`desk`, `gate`, `portfolio`, `square_off`, `reconciliation`, `store`) -> a subclass that lacks a rule."""
 
@@ -412,38 +412,41 @@ class Day:
 
     @contextmanager
     def _ledger_faults(self) -> Iterator[None]:
-        """Every statement of a ledger in this process passes the plan's disk."""
-        event.listen(sqlalchemy.Engine, "before_cursor_execute", self._before)
-        event.listen(sqlalchemy.Engine, "after_cursor_execute", self._after)
+        """Every statement of a ledger of this process passes the plan's disk, at the database driver itself."""
+        day = self
+
+        class Disk(sqlite3.Connection):
+            def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+                day._before(sql)
+                done = super().execute(sql, values)
+                if sql == "COMMIT":
+                    day._committed()
+                return done
+
+        def connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
+            options["factory"] = Disk
+
+        event.listen(sqlalchemy.Engine, "do_connect", connect)
         try:
             yield
         finally:
-            event.remove(sqlalchemy.Engine, "before_cursor_execute", self._before)
-            event.remove(sqlalchemy.Engine, "after_cursor_execute", self._after)
+            event.remove(sqlalchemy.Engine, "do_connect", connect)
 
-    def _before(self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+    def _before(self, sql: str) -> None:
         plan, now = self.plan, self.clock.true
-        if statement == "COMMIT":
+        if sql == "COMMIT":
             self._maybe_kill("before")
-        if statement.startswith("SELECT"):
-            return
-        for kind, says in (
-            ("store_locked", "database is locked"),
-            ("store_full", "database or disk is full"),
-            ("store_io", "disk I/O error"),
-        ):
+        for kind, says in DISK.items():
             fault = plan.active(kind, now)
             if fault is not None and (kind != "store_io" or fault.chance.random() < 0.5):
                 fault.struck += 1
-                raise OperationalError(statement, None, sqlite3.OperationalError(says))
+                raise sqlite3.OperationalError(says)
 
-    def _after(self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if statement != "COMMIT":
-            return
+    def _committed(self) -> None:
         self.commits += 1
         self._maybe_kill("after")
         if self.plan.strike("commit_unsure", self.clock.true):
-            raise OperationalError(statement, None, sqlite3.OperationalError("disk I/O error"))
+            raise sqlite3.OperationalError("disk I/O error")
 
     def _maybe_kill(self, where: str) -> None:
         fault = self.plan.active("kill_at_commit", self.clock.true)

@@ -1,6 +1,6 @@
 """Each invariant can fail: an honest part of the engine with one rule left out is seen within a few simulated days."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -98,9 +98,9 @@ class Leaky(SqlStore):
 class Lax(SqlStore):
     """Says that something is on disk when it is not yet."""
 
-    def commit(self) -> None:
+    def commit(self, meanwhile: Callable[[], None] | None = None) -> None:
         if len(self._pending) > 12:
-            super().commit()
+            super().commit(meanwhile)
 
 
 class Brooding(Reconciliation):
