@@ -268,6 +268,8 @@ def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
     backtest.add_argument("--slippage-bps", metavar="N", type=float, default=0.0, help="the same in hundredths of a per cent")
     backtest.add_argument("--spread-ticks", metavar="N", type=int, default=0, help="the whole spread where the data has no book")
     backtest.add_argument("--volume-share", metavar="F", type=float, help="most of a bar's volume one order gets, e.g. 0.1")
+    backtest.add_argument("--html", metavar="FILE", help="write a report with charts, one file that needs no network")
+    backtest.add_argument("--csv", metavar="FILE", help="write the trades as CSV")
     backtest.add_argument("--latency", metavar="S", type=float, default=0.0, help="seconds until an order is in the book")
     _json_flag(backtest)
 

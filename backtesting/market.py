@@ -98,16 +98,19 @@ class BacktestMarket:
             raise DataError(f"no price of {key} in the data on or before {before}")
         return mine[0].open if isinstance(mine[0], Bar) else mine[0].price
 
+    def bars_of(self, key: str, day: date) -> list[Bar]:
+        """One instrument's bars of a day: the data's own, or one-minute bars of its ticks; none where it has no data."""
+        if key not in self.listed(day):
+            return []
+        mine = [each for each in self.events(day) if each.instrument.key == key]
+        return _minutes([each for each in mine if isinstance(each, Tick)]) or [each for each in mine if isinstance(each, Bar)]
+
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
         """History by the data itself; Rejected for an interval that its bars cannot be joined to."""
         own = self.interval or 1
         if interval % own:
             raise Rejected(f"bars of {interval} minutes cannot be made from the data's {own}-minute bars")
-        bars: list[Bar] = []
-        for day in self.days:
-            if start.date() <= day <= end.date() and instrument.key in self.listed(day):
-                mine = [each for each in self.events(day) if each.instrument.key == instrument.key]
-                bars += _minutes([each for each in mine if isinstance(each, Tick)]) or [each for each in mine if isinstance(each, Bar)]
+        bars = [bar for day in self.days if start.date() <= day <= end.date() for bar in self.bars_of(instrument.key, day)]
         inside = [bar for bar in bars if start <= bar.start <= end]
         return inside if interval == own else aggregate(inside, interval, self._calendar)
 

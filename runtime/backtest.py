@@ -1,6 +1,7 @@
 """The `backtest` command: one strategy file over recorded data, told as tables or as one JSON document."""
 
 import argparse
+import csv
 import hashlib
 import json
 import sys
@@ -26,6 +27,10 @@ from utils.config_loader import Config, environment
 from utils.config_schema import StrategySettings
 
 TRADES_SHOWN = 15
+TRADE_COLUMNS = (
+    *("strategy", "instrument", "side", "quantity", "entry_at", "entry_price", "exit_at", "exit_price"),
+    *("gross", "charges", "net"),
+)
 
 
 def command(options: argparse.Namespace) -> int:
@@ -35,6 +40,8 @@ def command(options: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:
         show(found)
+        for file in filter(None, (options.html, options.csv)):
+            sys.stdout.write(f"written: {file}\n")
     return 0
 
 
@@ -56,7 +63,15 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
         task = progress.add_task(", ".join(settings), total=len(days))
         outcome = Backtest(config, account, market, settings, fills).run(days, lambda day, events: progress.advance(task))
-    return document_of(settings, outcome, fills, broker=account.broker, ticks=market.interval == 0, seconds=clock.monotonic() - began)
+    seconds = clock.monotonic() - began
+    found = document_of(settings, outcome, fills, broker=account.broker, ticks=market.interval == 0, seconds=seconds)
+    if options.html:
+        from backtesting.report import html_of  # the charting library, for those who want a picture
+
+        Path(options.html).write_text(html_of(found, outcome.equity, market, sorted(outcome.days)), encoding="utf-8")
+    if options.csv:
+        _write_trades(Path(options.csv), found["trades"])
+    return found
 
 
 def settings_of(options: argparse.Namespace) -> tuple[Config, Account, dict[str, StrategySettings]]:
@@ -118,6 +133,13 @@ def show(found: dict[str, Any]) -> None:
     notes += [f"still held: {quantity} {key}" for key, quantity in found["open"].items()]
     notes.append("What was, on recorded data, says nothing of what will be.")
     Console(width=WIDTH).print(Group(head, trades, *notes))
+
+
+def _write_trades(file: Path, trades: list[dict[str, Any]]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.DictWriter(out, TRADE_COLUMNS)
+        writer.writeheader()
+        writer.writerows(trades)
 
 
 def _fills(options: argparse.Namespace) -> FillRules:

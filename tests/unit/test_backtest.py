@@ -1,6 +1,8 @@
 """Backtests on data made here: what fills where, that nothing looks ahead, and that days, contracts and names are the data's own."""
 
+import csv
 import json
+import re
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from backtesting.bar_path import path
 from backtesting.market import BacktestMarket
 from backtesting.metrics import drawdown
+from backtesting.report import candles
 from backtesting.run import Backtest, Outcome
 from core.errors import ConfigError, DataError
 from core.types import IST, Account, AccountKind, Bar, Instrument, Kind
@@ -241,3 +244,25 @@ def test_drawdown_is_the_deepest_fall_and_the_longest() -> None:
     day = datetime(2026, 6, 1, 15, 30, tzinfo=IST)
     curve = [(day + timedelta(days=number), worth) for number, worth in enumerate([100.0, 90.0, 95.0, 101.0, 70.0, 80.0])]
     assert drawdown(curve) == (31.0, 2)
+
+
+def test_the_report_is_one_file_that_loads_nothing(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "report.html"
+    text = told(capsys, file, tmp_path, "--html", str(out), "--csv", str(tmp_path / "trades.csv"))
+    page = out.read_text(encoding="utf-8")
+    assert f"written: {out}" in text
+    assert re.search(r"<(script|link|img)[^>]+(src|href)=", page) is None
+    assert "says nothing of what will be" in page
+    assert "NSE:ABC" in page
+    found = json.loads(told(capsys, file, tmp_path, "--json"))
+    with (tmp_path / "trades.csv").open(newline="") as rows:
+        assert [float(row["net"]) for row in csv.DictReader(rows)] == [trade["net"] for trade in found["trades"]]
+
+
+def test_long_histories_are_drawn_coarser_and_whole(config: Config, file: Path, tmp_path: Path) -> None:
+    market = BacktestMarket(prepare(file, tmp_path, config.calendar(AccountKind.PRACTICE)), config.calendar(AccountKind.PRACTICE))
+    every = [bar for day in DAYS for bar in market.bars_of("NSE:ABC", day)]
+    drawn = candles(market, "NSE:ABC", DAYS, 20)
+    assert len(drawn) <= 20
+    assert (max(bar.high for bar in drawn), min(bar.low for bar in drawn)) == (max(b.high for b in every), min(b.low for b in every))
+    assert (drawn[0].open, drawn[-1].close) == (every[0].open, every[-1].close)
