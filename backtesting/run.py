@@ -41,6 +41,7 @@ from utils.config_loader import Config, load_charges
 from utils.config_schema import StrategySettings
 
 _NEVER = 365 * 86_400.0
+LATEST = 10_000  # journal entries that a run keeps, to explain its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Backtest:
         self._refuse_other_intervals()
         first = market.days[0]
         self.clock = ManualClock(datetime.combine(first, time(), IST))
-        self.store = MemoryStore()
+        self.store = MemoryStore(journal=LATEST)
         self._spec = registry.get(account.broker)
         self.portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker))
         self.paper = PaperBroker(account, self.clock, sessions=self._calendar, fills=fills)

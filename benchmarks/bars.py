@@ -6,7 +6,10 @@ Books are not read back (a backtest has no second side to compare with). Both si
 The bars are synthetic: random walks on the tick, over real session hours. Time is the process's own (CPU) time.
 """
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,6 +21,7 @@ import msgspec
 
 from benchmarks.bare_loop import LAST_CALL, BareLoop, Columns
 from benchmarks.rounds import Line, interleaved, paired, without_garbage_collection
+from benchmarks.starts import ROOT
 from core.clock import ManualClock
 from core.events import FeedStatus, SessionStatus
 from core.market import Calendar
@@ -42,6 +46,8 @@ from strategies.indicators import EMA
 from utils.config_loader import load, load_calendar, load_charges
 
 FAST, SLOW = 12, 26
+LONG = 1_000_000
+LATEST = 10_000  # journal entries kept, as in a backtest
 QUANTITY = 50
 FIRST_DAY = date(2024, 1, 1)
 WIDE = RiskSettings(
@@ -116,13 +122,13 @@ class Market(msgspec.Struct):
         return sum(len(of.at) for of in self.columns.values())
 
 
-def make_market(instruments: int, bars_each: int, calendar: Calendar, seed: int = 7) -> Market:
+def make_market(instruments: int, bars_each: int, calendar: Calendar, seed: int = 7, first_day: date = FIRST_DAY) -> Market:
     """At least `bars_each` bars of each instrument: random walks on the tick over real session hours."""
     shares = tuple(
         Instrument(f"NSE:SYNTHETIC{number}", "NSE", f"SYNTHETIC{number}", Kind.EQUITY, f"SYNTHETIC{number}", lot=1, tick_size=0.05)
         for number in range(instruments)
     )
-    starts, ends, days, day = list[datetime](), list[datetime](), list[tuple[date, int, int]](), FIRST_DAY
+    starts, ends, days, day = list[datetime](), list[datetime](), list[tuple[date, int, int]](), first_day
     while len(ends) < bars_each:
         first = len(ends)
         for start, end in calendar.continuous(shares[0], day):
@@ -157,7 +163,7 @@ class EngineSide:
         self.market = market
         first = market.columns[market.instruments[0].key].start[0]
         self.clock = ManualClock(first - timedelta(minutes=30))
-        self.store = MemoryStore()
+        self.store = MemoryStore(journal=LATEST)
         self.alerts: list[tuple[str, str]] = []
         account = Account("bench", AccountKind.PRACTICE, "zerodha", 1e8)
         paper = PaperBroker(account, self.clock, sessions=calendar)
@@ -236,7 +242,7 @@ def measure(rounds: int) -> list[Line]:
     """Whole-run bars a second of both sides, each after a run that shows equal trades, and what one order's life costs."""
     calendar = load_calendar(assumed_cut_offs=True)
     lines = [_against_loop(calendar, rounds, instruments, each, goal) for instruments, each, goal in ((1, 100_000, 0.5), (50, 2_000, 0.6))]
-    return [*lines, _order_life(calendar, rounds)]
+    return [*lines, _order_life(calendar, rounds), _long_run()]
 
 
 def _against_loop(calendar: Calendar, rounds: int, instruments: int, bars_each: int, goal: float) -> Line:
@@ -286,6 +292,14 @@ def _order_life(calendar: Calendar, rounds: int) -> Line:
     lives = [(one - other) / more * 1e6 for one, other in zip(figures["often"], figures["seldom"], strict=True)]
     note = f"signal to booked fill, {counts[Often]:,} orders against {counts[Seldom]:,} on {market.bars:,} bars"
     return Line("an order's whole life", "us", median(lives), None, "absolute", None, 40.0, False, note=note)
+
+
+def _long_run() -> Line:
+    program = [sys.executable, "-m", "benchmarks.long_run", str(LONG)]
+    told = json.loads(subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    speed = told["bars"] / told["seconds"]
+    note = f"peak of a process that makes {told['bars']:,} bars as it goes; {told['orders']:,} orders; {speed:,.0f} bar/s with the making"
+    return Line("memory, 1 x 1,000,000 bars", "MB", told["rss_mb"], None, "absolute", None, 150.0, False, note=note)
 
 
 def _cpu_seconds(run: Callable[[], object]) -> float:

@@ -1,5 +1,6 @@
 """core.ports.Store that keeps what it is given in memory and writes nothing: the ledger of a backtest."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
@@ -8,10 +9,12 @@ from core.types import ENDED, Fill, Order, Position, Snapshot
 
 
 class MemoryStore:
-    """Everything by reference; `commit` counts."""
+    """Everything by reference; `commit` counts. `journal` bounds the journal to its latest entries (None: all): a long run writes more
+    of it than of all else, and needs it only to explain its end."""
 
-    def __init__(self) -> None:
-        self.entries: list[tuple[datetime, str, Mapping[str, Any]]] = []
+    def __init__(self, journal: int | None = None) -> None:
+        self.entries: deque[tuple[datetime, str, Mapping[str, Any]]] = deque(maxlen=journal)
+        self.written = 0
         self.kept_orders: dict[str, Order] = {}
         self.kept_fills: list[Fill] = []
         self.kept_positions: dict[tuple[str, str, str], Position] = {}
@@ -21,7 +24,8 @@ class MemoryStore:
 
     def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
         self.entries.append((at, kind, data))
-        return len(self.entries)
+        self.written += 1
+        return self.written
 
     def save_order(self, order: Order) -> None:
         self.kept_orders[order.id] = order
@@ -65,7 +69,7 @@ class MemoryStore:
         return {key: value for (where, key), value in self.spaces.items() if where == space}
 
     def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]:
-        numbered = enumerate(self.entries, 1)
+        numbered = enumerate(self.entries, self.written - len(self.entries) + 1)
         return [
             {"seq": seq, "at": at.isoformat(), "kind": what, **data}
             for seq, (at, what, data) in numbered
