@@ -1,7 +1,8 @@
 """The closed union of what can happen. One queue, one thread, one event at a time.
 
 `Reply` and `Books` stand beside the seven words of the design: a reply is the outcome of one of our calls, books are one complete
-authenticated read of what the broker holds. Both are evidence, of different weight, and the type keeps them apart.
+authenticated read of what the broker holds. Both are evidence, of different weight, and the type keeps them apart. `History` and
+`PriceLimits` are answers to questions of the market data: events too, so that a recording holds all that the engine decided by.
 """
 
 from collections.abc import Mapping
@@ -127,6 +128,13 @@ class History(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class PriceLimits(msgspec.Struct, frozen=True):
+    """Today's circuit limits as the broker gives them: instrument key -> (lowest, highest) price that an order may have, in rupees."""
+
+    at: datetime
+    limits: Mapping[str, tuple[float, float]]
+
+
 class FeedStatus(msgspec.Struct, frozen=True):
     """The feed's connection changed: `connected` False also while it is backing off. `attempt` counts tries since one last lived."""
 
@@ -163,11 +171,12 @@ class Command(msgspec.Struct, frozen=True):
     arguments: Mapping[str, Any] = {}
 
 
-Event = Tick | Bar | OrderUpdate | Reply | Books | History | FeedStatus | SessionStatus | Timer | Command
+Event = Tick | Bar | OrderUpdate | Reply | Books | History | PriceLimits | FeedStatus | SessionStatus | Timer | Command
 
 RANKS: Mapping[type, int] = {
     SessionStatus: 0,
     FeedStatus: 1,
+    PriceLimits: 1,
     Reply: 2,
     OrderUpdate: 3,
     Books: 4,

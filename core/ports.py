@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.events import BrokerPosition, Event, FeedStatus, Funds, OrderUpdate, Trade
 from core.types import Bar, Fill, Instrument, Order, Position, Snapshot, Tick
@@ -95,6 +95,15 @@ class DataSession(HistoricalSource, InstrumentSource, Protocol):
         ...
 
     def profile(self) -> Mapping[str, Any]: ...
+
+
+@runtime_checkable
+class CircuitSource(Protocol):
+    """A DataSession that also knows the day's circuit limits."""
+
+    def circuits(self, instruments: Sequence[Instrument]) -> dict[str, tuple[float, float]]:
+        """(lowest, highest) allowed price by instrument key; one without limits, such as an index, is absent. Raises BrokerError."""
+        ...
 
 
 class Broker(DataSession, Protocol):

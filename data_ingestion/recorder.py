@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from core.errors import DataError
-from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, Reply, SessionStatus, Timer
+from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, PriceLimits, Reply, SessionStatus, Timer
 from core.types import IST, Bar, Instrument, Tick
 
-_TYPES: tuple[type, ...] = (Tick, Bar, OrderUpdate, Reply, Books, FeedStatus, SessionStatus, Timer, Command, History)
+_TYPES: tuple[type, ...] = (Tick, Bar, OrderUpdate, Reply, Books, FeedStatus, SessionStatus, Timer, Command, History, PriceLimits)
 _CODES = {kind: code for code, kind in enumerate(_TYPES)}
 _TICK = 0
 _SECOND = timedelta(seconds=1)

@@ -49,6 +49,10 @@ class Subscriptions:
         """Who wants this instrument."""
         return frozenset(self._wanted[key][1]) if key in self._wanted else frozenset()
 
+    def tradable(self) -> list[Instrument]:
+        """What of it can be traded, by key."""
+        return sorted((one for one, _ in self._wanted.values() if one.tradable), key=lambda one: one.key)
+
     def ledger(self) -> dict[str, Any]:
         """How many are wanted and have ticked since their connection was made, and the first of those that have not."""
         confirmed = self._feed.confirmed

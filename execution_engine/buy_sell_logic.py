@@ -68,11 +68,13 @@ class Target(msgspec.Struct):
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """The prices an order is capped against; 0.0 = unknown."""
+    """The prices an order is capped against, and the day's circuit limits; 0.0 = unknown."""
 
     last: float
     bid: float = 0.0
     ask: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -115,9 +117,14 @@ def quantity_for(size: Size, instrument: Instrument, target: float, price: float
 
 
 def capped_price(side: Side, instrument: Instrument, quote: Quote, cap_pct: float) -> float:
-    """The limit of a marketable order: at most `cap_pct` percent beyond the touched side, on the tick, rounded to the passive side."""
-    touched = quote.ask if side is Side.BUY else quote.bid
-    price = (touched or quote.last) * (1 + side.sign * cap_pct / 100)
+    """The limit of a marketable order: at most `cap_pct` percent beyond the touched side, on the tick, rounded to the passive side.
+
+    Never beyond a circuit limit that the market itself keeps (the exchange would refuse it; one the market has passed is out of date).
+    """
+    touched = (quote.ask if side is Side.BUY else quote.bid) or quote.last
+    price = touched * (1 + side.sign * cap_pct / 100)
+    if quote.low <= touched <= quote.high:
+        price = min(max(price, quote.low), quote.high)
     return max(instrument.tick_size, round_to_tick(price, instrument.tick_size, side))
 
 

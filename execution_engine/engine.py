@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from core.errors import StoreError
-from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, Reply, SessionStatus, Timer
+from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, PriceLimits, Reply, SessionStatus, Timer
 from core.ports import Bars, Clock, Executor, Store, TickGate
 from core.types import (
     Account,
@@ -158,6 +158,7 @@ class Engine:
             plan=world.plan,
             flatten=self.flatten,
             alert=alert,
+            locked=world.locked,
         )
         self.reconciliation = Reconciliation(desk, portfolio, store, world, alert, horizon_of, self._closed_outside)
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -167,6 +168,7 @@ class Engine:
             OrderUpdate: self._on_update,
             Books: self._on_books,
             History: on_history,
+            PriceLimits: lambda told: world.limits.update(told.limits),
             FeedStatus: self.feed_watch.on_status,
             SessionStatus: self._on_session,
             Timer: lambda timer: None,

@@ -57,7 +57,9 @@ class SquareOff:
         plan: Callable[[Instrument], SquareOffPlan | None],
         flatten: Callable[[Target, str, Purpose], None],
         alert: Alert,
+        locked: Callable[[Instrument, int], str] = lambda instrument, held: "",
     ) -> None:
+        self._locked = locked
         self._timers = timers
         self._store = store
         self._portfolio = portfolio
@@ -177,7 +179,9 @@ class SquareOff:
         if now < this.page_at or this.paged:
             return
         this.paged = True
-        open_ = [f"{position.quantity} {position.instrument.key} ({position.strategy})" for position in held]
+        open_ = [
+            f"{one.quantity} {one.instrument.key} ({one.strategy}) {self._locked(one.instrument, one.quantity)}".strip() for one in held
+        ]
         alive = [f"{order.side} {order.quantity} {order.instrument.key} {order.state} ({order.strategy}, {order.tag})" for order in working]
         what = ", ".join(open_ + alive)
         text = f"still open at {now:%H:%M:%S}, the deadline is near: {what}; close them at the broker's terminal if they remain"

@@ -53,6 +53,7 @@ class World:
         self._margin = margin
         self._ticks: dict[str, Tick] = {}
         self._weighed: tuple[Sequence[Position], dict[str, float], float] | None = None  # exposures; None since a price moved
+        self.limits: dict[str, tuple[float, float]] = {}  # instrument key -> the day's circuit limits
         self.names: dict[str, Instrument] = {}
         self.data = "live market"  # where prices come from, shown wherever results are: synthetic ones must never look real
         self.windows: dict[str, Window] = {}  # strategy -> its own entry window today
@@ -109,6 +110,7 @@ class World:
     def open_day(self, names: Mapping[str, Instrument]) -> None:
         self.names = dict(names)
         self._plans.clear()
+        self.limits.clear()
 
     def hours_changed(self) -> None:
         """The calendar has other facts now."""
@@ -137,7 +139,8 @@ class World:
     def quote(self, instrument: Instrument) -> Quote:
         """What an order is priced against; zeros before the first tick."""
         tick = self._ticks.get(instrument.key)
-        return Quote(tick.price, tick.bid, tick.ask) if tick is not None else Quote(0.0)
+        low, high = self.limits.get(instrument.key, (0.0, 0.0))
+        return Quote(tick.price, tick.bid, tick.ask, low, high) if tick is not None else Quote(0.0)
 
     # --- RiskBook --------------------------------------------------------------------------------------------------------------
 
@@ -193,7 +196,19 @@ class World:
         return (self.now - tick.exchange_at).total_seconds()
 
     def circuit(self, instrument: Instrument) -> tuple[float, float] | None:
-        return None  # the tick stream carries no circuit limits; a breach comes back as the broker's reject
+        """Today's limits as the broker last gave them; None: not known, and a breach comes back as the broker's reject."""
+        return self.limits.get(instrument.key)
+
+    def locked(self, instrument: Instrument, held: int) -> str:
+        """Why nobody can close `held` units now; empty where somebody may."""
+        limits, tick = self.limits.get(instrument.key), self.ticks.get(instrument.key)
+        if limits is None or tick is None:
+            return ""
+        if held > 0 and not tick.bid and tick.price <= limits[0]:
+            return f"STUCK: locked at its lower circuit {limits[0]}, nobody buys"
+        if held < 0 and not tick.ask and tick.price >= limits[1]:
+            return f"STUCK: locked at its upper circuit {limits[1]}, nobody sells"
+        return ""
 
     def entry_window(self, request: OrderRequest) -> EntryWindow:
         windows = self.calendar.continuous(request.instrument, self.now.date())

@@ -21,6 +21,7 @@ from execution_engine import snapshots
 from execution_engine.broker_worker import DATA
 from runtime import day as trading_day
 from runtime import notifier, readout, recovery, report, simulator, sources, state_folder
+from runtime.circuits import CircuitWatch
 from runtime.control_socket import ControlSocket
 from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
 from runtime.options import RunOptions
@@ -127,6 +128,8 @@ class Daemon:
         self._reload = Reload(config, account.kind, self._house.calendar, lambda day: trading_day.restrict(self._house, day))
         self._control.reload = self._reload.take
         self._probe = SessionProbe(self._house.engine.world, self._house.alerts, config.settings.feed.first_tick_minutes)
+        house = self._house
+        self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
@@ -253,6 +256,7 @@ class Daemon:
             self._control.check(engine)
             if engine.timers.due("second") is not None:  # a day is open
                 self._probe.look(house.clock.now())
+                self._circuits.look(house.watched(), house.clock.now())
             self._publish()
 
     def _enabled(self) -> dict[str, StrategySettings]:

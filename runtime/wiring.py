@@ -144,6 +144,10 @@ class House:
         if self.subscriptions is not None:
             self.subscriptions.want(owner, [instrument])
 
+    def watched(self) -> list[Instrument]:
+        """What is subscribed and can be traded."""
+        return self.subscriptions.tradable() if self.subscriptions is not None else []
+
     def unwatch(self, instrument: Instrument, owner: str = "by hand") -> None:
         """This owner needs its ticks no more; it stays subscribed for others."""
         if self.subscriptions is not None:

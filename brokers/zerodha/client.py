@@ -33,6 +33,7 @@ _READ_SECONDS = 7.0
 _DOWNLOAD_SECONDS = 60.0
 _ENTRY_PATIENCE = 2.0  # an entry that waits longer for its place in the budget is stale: refused, nothing sent
 _LTP_KEYS = 1000  # instruments in one /quote/ltp
+_QUOTE_KEYS = 500  # instruments in one /quote
 _PAUSE = {"place": 5.0, "modify": 5.0, "cancel": 2.0, "quote": 5.0, "historical": 5.0, "other": 5.0}  # seconds after a 429
 _READABLE = re.compile(r"/(user/profile|instruments(/.*)?|quote(/ohlc|/ltp)?)")
 
@@ -109,6 +110,22 @@ class ZerodhaData:
             except (KeyError, ValueError, TypeError) as error:
                 raise Transient(f"Zerodha's last prices hold a row that does not read ({error}); ask again") from error
         return prices
+
+    def circuits(self, instruments: Sequence[Instrument]) -> dict[str, tuple[float, float]]:
+        found: dict[str, tuple[float, float]] = {}
+        keys = [instrument.key for instrument in instruments]
+        for first in range(0, len(keys), _QUOTE_KEYS):
+            some = keys[first : first + _QUOTE_KEYS]
+            answer = self._mapping("quotes", Lane.DATA, "quote", functools.partial(_quote, keys=some))
+            try:
+                for key in some:
+                    row = answer.get(key) or {}
+                    low, high = float(row.get("lower_circuit_limit") or 0.0), float(row.get("upper_circuit_limit") or 0.0)
+                    if 0 < low < high:
+                        found[key] = (low, high)
+            except (AttributeError, ValueError, TypeError) as error:
+                raise Transient(f"Zerodha's quotes hold a row that does not read ({error}); ask again") from error
+        return found
 
     def profile(self) -> Mapping[str, Any]:
         return self._mapping("profile", Lane.PORTFOLIO, "other", lambda kite: kite.profile())
@@ -211,6 +228,10 @@ class ZerodhaBroker(ZerodhaData):
 
 def _ltp(kite: Any, *, keys: list[str]) -> Any:
     return kite.ltp(*keys)
+
+
+def _quote(kite: Any, *, keys: list[str]) -> Any:
+    return kite.quote(*keys)
 
 
 def _lane(order: Order) -> Lane:

@@ -6,7 +6,7 @@ from math import nan
 import pytest
 
 from core.types import IST, Instrument, Kind, Tick
-from data_ingestion.tick_filter import Limits, TickFilter
+from data_ingestion.tick_filter import OUTSIDE_CIRCUIT, Limits, TickFilter
 
 FUTURE = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", lot=65, expiry=date(2026, 11, 23))
 OPTION = Instrument("NFO:NIFTY26NOV25000CE", "NFO", "NIFTY26NOV25000CE", Kind.CALL, "NIFTY", 65, 0.05, date(2026, 11, 23), 25000.0)
@@ -76,3 +76,55 @@ def test_a_new_day_forgets_the_old_prices() -> None:
     gate.admit(tick(25000.0))
     tomorrow = NOON + timedelta(days=1)
     assert gate.admit(Tick(FUTURE, tomorrow, 20000.0, exchange_at=tomorrow)) == ""
+
+
+INDEX = Instrument("NSE:NIFTY 50", "NSE", "NIFTY 50", Kind.INDEX, "NIFTY 50")
+
+
+def booked(price: float, seconds: float, bid: float, ask: float) -> Tick:
+    return Tick(FUTURE, NOON + timedelta(seconds=seconds), price, exchange_at=NOON, bid=bid, ask=ask)
+
+
+def test_three_impossible_prices_in_a_burst_are_not_believed() -> None:
+    gate = TickFilter()
+    gate.admit(tick(25000.0))
+    assert all(gate.admit(tick(2500.0, 1 + n / 10)) for n in range(3))
+    assert gate.admit(tick(25001.0, 2)) == ""
+    assert all(gate.admit(tick(2500.0, 60 + n / 10)) for n in range(3))  # the next burst begins anew
+
+
+def test_a_price_beyond_the_circuit_limits_is_never_believed_however_long_it_is_told() -> None:
+    gate = TickFilter(circuit=lambda instrument: (22500.0, 27500.0))
+    assert gate.admit(tick(2500.0)) == OUTSIDE_CIRCUIT  # the first of the day neither
+    assert gate.admit(tick(25000.0, 1)) == ""
+    assert {gate.admit(tick(20000.0, 2 + n)) for n in range(100)} == {OUTSIDE_CIRCUIT}
+    assert [gate.admit(tick(22600.0, 200 + n)) for n in range(3)] == ["", "", ""]  # within ten per cent
+    assert gate.counts[OUTSIDE_CIRCUIT] == 101
+
+
+def test_a_book_that_stands_elsewhere_speaks_against_a_far_price() -> None:
+    gate = TickFilter()
+    gate.admit(booked(25000.0, 0, 24999.0, 25001.0))
+    assert all(gate.admit(booked(20000.0, 1 + n, 24999.0, 25001.0)) for n in range(20))
+    gate = TickFilter()
+    gate.admit(booked(25000.0, 0, 24999.0, 25001.0))
+    assert [gate.admit(booked(20000.0, 1 + n, 19999.0, 20001.0)) == "" for n in range(4)] == [False, False, True, True]
+
+
+def test_an_index_is_believed_when_its_future_jumps_too_and_not_before() -> None:
+    gate = TickFilter()
+    gate.admit(tick(25000.0))
+    gate.admit(tick(24980.0, instrument=INDEX))
+    for second in range(1, 9):
+        gate.admit(tick(25000.0 + second, second))
+        assert gate.admit(tick(1500.0, second, instrument=INDEX)) == "price far from the last"
+    crash = [(gate.admit(tick(21000.0, second)), gate.admit(tick(20990.0, second, instrument=INDEX))) for second in range(9, 14)]
+    assert crash[-1] == ("", "")  # both tell it: it has happened
+
+
+def test_a_counterpart_that_is_silent_does_not_hold_a_jump_back_for_ever() -> None:
+    gate = TickFilter()
+    gate.admit(tick(25000.0))
+    gate.admit(tick(24980.0, instrument=INDEX))
+    assert gate.admit(tick(21000.0, 20)) == "price far from the last"
+    assert [gate.admit(tick(21000.0, 21 + n)) for n in range(2)][-1] == ""

@@ -123,6 +123,8 @@ def test_an_orders_life_and_the_books(simulator: Simulator) -> None:
     assert simulator.session.state() is SessionState.VALID
     assert broker.profile()["user_id"]
     price = broker.last_prices([instrument])[instrument.key]
+    low, high = broker.circuits([instrument])[instrument.key]
+    assert low < price < high
     base = make_order(instrument=instrument, quantity=instrument.lot, product=SPEC.product(Horizon.INTRADAY, instrument), side=Side.BUY)
 
     far = base.__class__(**{**_fields(base), "tag": "FAR0000000000001", "limit_price": round(price * 0.99, 0)})

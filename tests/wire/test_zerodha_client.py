@@ -352,6 +352,16 @@ def test_an_interval_that_kite_lacks_is_refused_unsent(server: ScriptedServer, h
     assert server.requests == []
 
 
+def test_circuit_limits_come_with_quotes_and_an_index_has_none(server: ScriptedServer, house: House) -> None:
+    row = {"last_price": 1420.0, "lower_circuit_limit": 1278.0, "upper_circuit_limit": 1562.0}
+    server.script.append(ok({"NSE:RELIANCE": row, "NSE:NIFTY 50": {"last_price": 25000.0}}))
+    assert house.data().circuits([RELIANCE, NIFTY]) == {"NSE:RELIANCE": (1278.0, 1562.0)}
+    assert server.requests[-1].path == "/quote"
+    server.script.append(ok({"NSE:RELIANCE": {**row, "upper_circuit_limit": "many"}}))
+    with pytest.raises(Transient, match="quotes hold a row that does not read"):
+        house.data().circuits([RELIANCE])
+
+
 def test_last_prices_leave_out_what_the_broker_does_not_know(server: ScriptedServer, house: House) -> None:
     server.script = [ok({"NSE:RELIANCE": {"instrument_token": 738561, "last_price": 1420}})]
     assert house.data().last_prices([RELIANCE, NIFTY]) == {"NSE:RELIANCE": 1420.0}

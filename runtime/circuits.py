@@ -1,0 +1,46 @@
+"""Keeps the day's circuit limits known: asked for in the morning, every few minutes, and at once when ticks come from beyond them."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from core.errors import BrokerError, DataError
+from core.events import PriceLimits
+from core.ports import CircuitSource, DataSession
+from core.types import IST, Instrument
+from data_ingestion.tick_filter import OUTSIDE_CIRCUIT, TickFilter
+from execution_engine.broker_worker import DATA, Worker
+from runtime.inbox import Inbox
+
+EVERY = timedelta(minutes=5)  # the exchange widens the bands of shares with derivatives within the day
+AT_ONCE = timedelta(seconds=5)
+
+
+class CircuitWatch:
+    """Asks on the downloads thread; the answer is an event. Where the broker's data has no limits, none are known and nothing is asked."""
+
+    def __init__(self, data: DataSession, worker: Worker, inbox: Inbox, now: Callable[[], datetime], gate: TickFilter) -> None:
+        self._source = data if isinstance(data, CircuitSource) else None
+        self._worker = worker
+        self._inbox = inbox
+        self._now = now
+        self._gate = gate
+        self._asked_at = datetime.min.replace(tzinfo=IST)
+        self._seen = 0
+
+    def look(self, instruments: list[Instrument], now: datetime) -> None:
+        """Call as time passes, while a day is open."""
+        if self._source is None or now - self._asked_at < AT_ONCE:
+            return
+        beyond = self._gate.counts[OUTSIDE_CIRCUIT]
+        if now - self._asked_at < EVERY and beyond == self._seen:
+            return
+        self._asked_at, self._seen, source = now, beyond, self._source
+
+        def ask() -> None:
+            try:
+                found = source.circuits(instruments)
+            except (BrokerError, DataError):
+                return  # asked again in five minutes; without limits the broker's own refusal is what tells
+            self._inbox.put([PriceLimits(self._now(), found)], self._worker.name)
+
+        self._worker.submit(DATA, ask)
