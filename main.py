@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 READOUTS = {
     "status": "account, market phase, feed, session, P&L and alerts",
+    "strategies": "each strategy: whether it runs and why not, its settings, what it holds",
     "orders": "every order of the day with its state",
     "fills": "every execution with its charges",
     "positions": "what each strategy holds, marked to the last price",
@@ -28,7 +29,10 @@ COMMANDS = {
     "reduce-only": "only orders that reduce a position",
     "square-off": "cancel our working orders and close what our strategies own, now",
     "watch": "subscribe one more instrument of today for its ticks (`--stop`: no longer); what strategies use stays subscribed",
-    "reload": "take up changed market files (config/market/overrides.yaml and its neighbours): judged first, a bad file changes nothing",
+    "reload": "take up changed files of config/strategies/ and config/market/ (not charges): judged first, a bad file changes nothing",
+    "retune": "change fields of a strategy in its file and in the running daemon: retune nifty_trend params.fast=5 risk.max_trades=3",
+    "enable": "let a strategy trade, until `disable` or its file says otherwise",
+    "disable": "stop a strategy, until `enable` or its file says otherwise; what it holds is closed, or kept by its `on_disable: keep`",
     "kill": "cancel and flatten what our ledger owns, then halt; the halt survives restarts until `resume --confirm`",
 }
 
@@ -140,6 +144,10 @@ def _order_flags(command: argparse.ArgumentParser) -> None:
     if name == "watch":
         command.add_argument("name", metavar="NAME", help="NIFTY_FUT, RELIANCE, NFO:NIFTY26NOVFUT")
         command.add_argument("--stop", action="store_true", help="give up what was watched by hand")
+    if name in ("enable", "disable", "retune"):
+        command.add_argument("name", metavar="NAME", help="the strategy: its file's name without .yaml")
+    if name == "retune":
+        command.add_argument("fields", metavar="FIELD=VALUE", nargs="+", help="as in the file, dotted: params.fast=5, size.lots=2")
     if name == "resume":
         command.add_argument("--confirm", action="store_true", help="needed after kill: yes, trade again")
     _json_flag(command)

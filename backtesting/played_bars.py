@@ -1,7 +1,7 @@
 """Bars that come finished from data: heard at once when they are the market, or kept until their end when prices within are played."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from core.events import FeedStatus
@@ -31,6 +31,9 @@ class PlayedBars:
         joiners = self._joiners.setdefault(instrument.key, {})
         if interval != self._interval and interval not in joiners:
             joiners[interval] = BarJoiner(self._calendar, interval)
+
+    def heard(self) -> Mapping[tuple[str, int], datetime]:
+        return {}
 
     def join(self, bar: Bar) -> Sequence[Bar]:
         """The bar itself, and each coarser one that it completes."""

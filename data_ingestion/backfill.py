@@ -134,6 +134,9 @@ class GapFiller:
         self._ready, self._ready_at = [], None
         return sorted(passed, key=lambda bar: (bar.at, bar.instrument.key, bar.interval))
 
+    def heard(self) -> Mapping[tuple[str, int], datetime]:
+        return {key: series.until for key, series in self._series.items()}
+
     def answered(self, history: History) -> None:
         """The broker's candles have come, or will not; what goes on is handed out by the next `close`, which is due at once."""
         series = self._asking.get((history.instrument.key, history.interval))

@@ -11,7 +11,7 @@ Rules:
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import msgspec
@@ -163,6 +163,9 @@ class BarBuilder:
                 one.ended.remove(ended)
                 closed.append(one.bar(ended))
         return closed
+
+    def heard(self) -> Mapping[tuple[str, int], datetime]:
+        return {}  # every bar closes by the clock
 
     def _turn(self, one: _Series, tick: Tick, moment: datetime) -> None:
         """A tick outside the running bar: the next bar begins, or an ended one grows, or nothing may change."""

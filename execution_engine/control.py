@@ -2,8 +2,8 @@
 
 pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
 say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or
-`resume --confirm`, thaws what an anomaly froze. watch subscribes one more instrument, or gives up one so watched. reload takes up the
-market's calendar files (runtime/reload.py).
+`resume --confirm`, thaws what an anomaly froze. watch subscribes one more instrument, or gives up one so watched. reload, retune, enable
+and disable change what the day goes by (runtime/reload.py) and answer when that is done.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +31,14 @@ class Market(Protocol):
     def unwatch(self, instrument: Instrument) -> None: ...
 
 
+class Changes(Protocol):
+    """Who takes up changed files, fields and toggles; it answers by itself."""
+
+    def take(self, engine: Engine, command: Command) -> None: ...
+    def toggle(self, engine: Engine, command: Command) -> None: ...
+    def check(self, engine: Engine) -> None: ...
+
+
 class _Waiting(msgspec.Struct):
     """A command whose outcome is not known yet."""
 
@@ -48,7 +56,7 @@ class Control:
         self._waiting: list[_Waiting] = []
         self.by_hand: ManualOrders | None = None  # None: no orders by hand are taken
         self.market: Market | None = None  # None: nothing can be watched
-        self.reload: Callable[[Engine, Command], tuple[bool, str]] | None = None  # takes up changed files: whether it did, and a text
+        self.changes: Changes | None = None  # None: nothing is changed while it runs
 
     def handle(self, engine: Engine, command: Command) -> None:
         handlers: Mapping[str, Callable[[Engine, Command], None]] = {
@@ -63,8 +71,9 @@ class Control:
             handlers = {**handlers, "order": self.by_hand.take}
         if self.market is not None:
             handlers = {**handlers, "watch": self._watch}
-        if self.reload is not None:
-            handlers = {**handlers, "reload": self._reload}
+        if self.changes is not None:
+            take, toggle = self.changes.take, self.changes.toggle
+            handlers = {**handlers, "reload": take, "retune": take, "enable": toggle, "disable": toggle}
         handler = handlers.get(command.name)
         if handler is None:
             self._answer(command.id, False, f"the engine knows no command {command.name!r}; there are {', '.join(handlers)}", None)
@@ -76,6 +85,8 @@ class Control:
         """Answer the commands whose outcome is known now."""
         if self.by_hand is not None:
             self.by_hand.check(engine)
+        if self.changes is not None:
+            self.changes.check(engine)
         if not self._waiting:
             return
         now, state = engine.clock.now(), engine.world.state
@@ -140,10 +151,6 @@ class Control:
         (self.market.unwatch if stop else self.market.watch)(instrument)
         text = f"{instrument.key} is no longer watched by hand" if stop else f"{instrument.key} is watched for the rest of the day"
         self._answer(command.id, True, f"{text}; strategies keep what is theirs", {"instrument": instrument.key})
-
-    def _reload(self, engine: Engine, command: Command) -> None:
-        assert self.reload is not None
-        self._answer(command.id, *self.reload(engine, command), None)
 
     def _wait(self, engine: Engine, command: Command, *, whole_account: bool = False) -> None:
         self._waiting.append(_Waiting(command.id, command.name, engine.clock.now() + PATIENCE, whole_account))

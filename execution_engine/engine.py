@@ -202,7 +202,7 @@ class Engine:
         self.expiry.open_day(day)
         for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
             self.exits.look_again(target)
-        self.hearing.stop_failed()
+        self.hearing.stop_failed(self.runs)
         self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
@@ -254,6 +254,12 @@ class Engine:
                 continue
             if events := self._answers():
                 self._hear_answers(events)
+
+    def between_events(self, change: Callable[[], None]) -> None:
+        """Carry out a change of what the engine works by, and what the executor answers to it, durably, before the next event."""
+        change()
+        self._hear_answers(self._answers())
+        self.settle()
 
     def settle(self) -> None:
         """End of a batch: positions and what else changed become durable; the next bar boundary is armed."""
@@ -336,6 +342,7 @@ class Engine:
         except SizingError as error:
             self._refused(signal.strategy, signal.name, "size", str(error))
             return
+        target.horizon = self.desk.horizon(target.strategy, target.name, target.instrument) or target.horizon
         self.signals.append(signal)
         self.store.journal(
             self.clock.now(),
@@ -441,7 +448,7 @@ class Engine:
         elif refused.request.purpose is not Purpose.ENTRY:
             self.exits.retry(target, f"refused by {refused.rule}: {refused.reason}")
         elif refused.permanent:
-            self._latch(target, f"refused: {refused.reason}")
+            self.latch(target, f"refused: {refused.reason}")
         else:
             target.pending = True
             self.targets.keep(target)
@@ -454,7 +461,7 @@ class Engine:
             self._refusing.add(key)
             self.store.journal(self.clock.now(), "refused", {"strategy": strategy, "name": name, "rule": rule, "reason": reason})
 
-    def _latch(self, target: Target, why: str) -> None:
+    def latch(self, target: Target, why: str) -> None:
         target.wanted = self.portfolio.position(target.strategy, target.instrument)
         target.latched, target.pending = True, False
         self.store.journal(self.clock.now(), "latched", {"strategy": target.strategy, "name": target.name, "why": why})
@@ -519,7 +526,7 @@ class Engine:
             self._on_ended(order, target)
         elif change.before in TERMINAL:  # filled after its end, or alive again
             if target.latched and target.wanted:
-                self._latch(target, f"{order.tag} went on after its end")
+                self.latch(target, f"{order.tag} went on after its end")
             self.act(target)
         elif change.before in IN_FLIGHT and order.state not in IN_FLIGHT and not target.pending:
             self.act(target)  # its fate is known at last, and it may not be wanted any more
@@ -534,7 +541,7 @@ class Engine:
         if order.state is OrderState.FILLED or replanned or unwanted:
             self.act(target)
         elif order.purpose is Purpose.ENTRY:
-            self._latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+            self.latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
         elif target.purpose is Purpose.ROLL:
             self.rolls.on_ended(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
         else:
@@ -609,7 +616,7 @@ class Engine:
         target = self.targets.holding(strategy, instrument)
         if target is not None:
             if target.wanted:
-                self._latch(target, "closed from outside")
+                self.latch(target, "closed from outside")
             self.act(target)  # an exit of ours that is still working would open the other side
 
     # --- small things ---------------------------------------------------------------------------------------------------------------

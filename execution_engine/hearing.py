@@ -70,9 +70,9 @@ class Hearing:
                 bars.watch(instrument, run.strategy.interval, now)
         self._world.loaded = tuple(dict.fromkeys(run.strategy.name for run in self.runs))
 
-    def stop_failed(self) -> None:
+    def stop_failed(self, runs: Iterable[Run]) -> None:
         """Stop for good what failed in its warm-up."""
-        for run in [run for run in self.runs if run.stopped]:
+        for run in [run for run in runs if run.stopped]:
             self._stop(run, run.stopped)
 
     def on_tick(self, tick: Tick) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from core.errors import StoreError
 from core.events import Action, OrderUpdate, Outcome, Reply, Trade
 from core.ports import Executor, Store
-from core.types import Approved, Fill, Order, OrderState, Purpose
+from core.types import Approved, Fill, Horizon, Instrument, Order, OrderState, Purpose
 from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, filled_to, merge, move, replied
 from execution_engine.portfolio import Portfolio
 
@@ -115,6 +115,13 @@ class OrderDesk:
     def working(self, strategy: str, name: str) -> list[Order]:
         """Live orders of one key that move its position (protective orders are not among them)."""
         return [o for o in self._live.values() if o.strategy == strategy and o.name == name and o.purpose is not Purpose.PROTECT]
+
+    def horizon(self, strategy: str, name: str, instrument: Instrument) -> Horizon | None:
+        """That of what a key holds, else of what works in it; None: it is flat. What is held leaves in the product it came in, so that a
+        horizon changed in the configuration counts once the key is flat."""
+        held = self._portfolio.horizon(strategy, instrument)
+        working = self.working(strategy, name)
+        return held or (working[0].horizon if working else None)
 
     def unknown(self) -> list[Order]:
         return [order for order in self._live.values() if order.state in (OrderState.UNKNOWN, OrderState.SENDING)]

@@ -281,6 +281,13 @@ class Portfolio:
         """Signed units that `strategy` owns in the instrument, over all products."""
         return self._quantities.get((strategy, instrument.key), 0)
 
+    def horizon(self, strategy: str, instrument: Instrument) -> Horizon | None:
+        """The horizon of what `strategy` holds in the instrument; None: it holds nothing."""
+        for holding in self._by_instrument.get(instrument.key, ()):
+            if holding.strategy == strategy and holding.life.quantity:
+                return holding.horizon
+        return None
+
     def owned(self, instrument: Instrument, product: str) -> int:
         """Signed units of all our strategies (EXTERNAL left out)."""
         held = self._by_instrument.get(instrument.key, ())

@@ -10,12 +10,12 @@ from execution_engine.engine import Engine
 MAX_ORDERS = 1000  # a snapshot carries the newest; older ones are in the ledger
 
 
-def build(engine: Engine, alerts: Sequence[dict[str, Any]]) -> Snapshot:
-    """A Snapshot of this moment. Money is rupees, times ISO 8601 with +05:30."""
+def build(engine: Engine, alerts: Sequence[dict[str, Any]], strategies: Sequence[dict[str, Any]] = ()) -> Snapshot:
+    """A Snapshot of this moment; `strategies` are the rows of the roster. Money is rupees, times ISO 8601 with +05:30."""
     orders = engine.desk.all()
     account = {"account": engine.account.name}
     return Snapshot(
-        status=_status(engine, orders, alerts),
+        status=_status(engine, orders, alerts, strategies),
         orders=tuple(account | order_row(order) for order in orders[-MAX_ORDERS:]),
         positions=tuple(account | row for row in engine.portfolio.rows()),
         signals=tuple(account | _signal(signal) for signal in engine.signals),
@@ -45,7 +45,9 @@ def order_row(order: Order) -> dict[str, Any]:
     }
 
 
-def _status(engine: Engine, orders: Sequence[Order], alerts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _status(
+    engine: Engine, orders: Sequence[Order], alerts: Sequence[dict[str, Any]], strategies: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     now, world = engine.clock.now(), engine.world
     state, session, pnl = str(world.state), str(world.session), engine.portfolio.pnl()
     flat = engine.flat
@@ -78,9 +80,7 @@ def _status(engine: Engine, orders: Sequence[Order], alerts: Sequence[dict[str, 
         "blind": world.blind,
         "frozen": {**world.frozen_by_books, **engine.desk.frozen},
         "square_off": engine.square_off.rounds(),
-        "strategies": [
-            {"name": run.strategy.name, "instruments": {name: one.key for name, one in run.instruments.items()}} for run in engine.runs
-        ],
+        "strategies": list(strategies),
         "refusals": [
             {"strategy": strategy, "name": name, "rule": rule, "reason": reason, "count": count}
             for (strategy, name, rule), (reason, count) in engine.refusals.items()

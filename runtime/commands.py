@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,10 @@ def order(options: argparse.Namespace) -> int:
         arguments["confirm"] = True
     if options.command == "watch":
         arguments = {"name": options.name, "stop": options.stop}
+    if options.command in ("enable", "disable"):
+        arguments = {"name": options.name}
+    if options.command == "retune":
+        arguments = {"name": options.name, "values": _fields(options.fields)}
     folder = _current(_state(options))
     answer = control.ask(folder.control_socket, options.command, arguments, timeout=OUTCOME)
     if options.json:
@@ -95,6 +99,23 @@ def order(options: argparse.Namespace) -> int:
     else:
         (sys.stdout if answer.ok else sys.stderr).write(answer.text + "\n")
     return 0 if answer.ok else 1
+
+
+def _fields(given: Sequence[str]) -> dict[str, Any]:
+    """FIELD=VALUE as YAML would read the value; ConfigError names what is no such pair."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for one in given:
+        field, equals, text = one.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{one!r}: the value is no YAML ({error}); quote it, e.g. 'size={{lots: 2}}'") from None
+        if not equals or not field:
+            raise ConfigError(f"{one!r} is no FIELD=VALUE; write e.g. params.fast=5")
+        found[field] = value
+    return found
 
 
 def login(options: argparse.Namespace) -> int:

@@ -107,6 +107,8 @@ class ControlSocket:
         snapshot = self._snapshot()
         if not request.arguments and snapshot is not None and request.name in ("status", "orders", "positions", "signals"):
             return Answer(ok=True, data=getattr(snapshot, request.name))
+        if not request.arguments and snapshot is not None and request.name == "strategies":
+            return Answer(ok=True, data=snapshot.status["strategies"])
         if self._read is None:
             return Answer(ok=False, text=f"the daemon has no {request.name} to show yet; ask again in a moment")
         return Answer(ok=True, data=self._read(request.name, request.arguments))

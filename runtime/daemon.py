@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,15 @@ from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
 from runtime.options import RunOptions
 from runtime.protection import refuse_unprotected
 from runtime.reload import Reload
+from runtime.roster import Roster
 from runtime.scheduler import Job, Scheduler, daily_jobs
 from runtime.state_folder import Lock, RunFolder
+from runtime.tuning import Tuning
 from runtime.wiring import account_of, build
 from storage.store import open_reader
 from strategies import registry as strategies
 from utils import config_loader
 from utils.config_loader import Config, Secrets
-from utils.config_schema import StrategySettings
 from utils.control import Answer
 from utils.logging_setup import setup as setup_logging
 
@@ -51,7 +53,7 @@ OUTCOME_S = 120.0  # how long a command waits for its outcome
 
 def run(options: RunOptions) -> int:
     """The `run` command: exit 0 when it ended by itself or was asked to, 1 when something is wrong."""
-    config = config_loader.load(options.config, strategy=options.strategy, check_strategy=_check_strategy)
+    config = _load(options)
     account = account_of(config, options.account, options.broker)
     refuse_unprotected(config, account)
     practice = account.kind in PRACTICE_KINDS
@@ -125,8 +127,8 @@ class Daemon:
             answer=self._on_answer,
         )
         self._house.engine.world.data = sources.label(self._sources, options)
-        self._reload = Reload(config, account.kind, self._house.calendar, lambda day: trading_day.restrict(self._house, day))
-        self._control.reload = self._reload.take
+        self._roster, self._reload = self._changes()
+        self._control.changes = self._reload
         self._probe = SessionProbe(self._house.engine.world, self._house.alerts, config.settings.feed.first_tick_minutes)
         house = self._house
         self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
@@ -161,13 +163,28 @@ class Daemon:
             self._close(ended)
         return 0
 
+    def _changes(self) -> tuple[Roster, Reload]:
+        """Who trades, and who changes that and the market's facts while the day runs."""
+        options, house = self._options, self._house
+        roster = Roster(house, options, self._sources.manifest)
+        alone = {options.strategy.stem: options.strategy} if options.strategy is not None else {}
+        return roster, Reload(
+            self._config,
+            self._account.kind,
+            house.calendar,
+            Tuning(house, roster, alone),
+            lambda instead: _load(options, instead),
+            self._on_answer,
+            lambda day: trading_day.restrict(house, day),
+        )
+
     # --- days -------------------------------------------------------------------------------------------------------------------------
 
     def _trade_days(self) -> bool:
         """True when the run came to its own end (its days are done, or it was asked to stop)."""
         house, done = self._house, 0
         played = self._sources.manifest
-        enabled = self._enabled()
+        self._roster.of_the_start()
         resumed: bool | None = None  # whether an earlier process had opened the first day
         while not self._stopping:
             today = self._next_day()
@@ -184,7 +201,7 @@ class Daemon:
             if not self._await_login(today):
                 continue  # the day is over, or the process is asked to stop
             try:
-                trading_day.open_day(house, today, resumed=resumed, enabled=enabled)
+                trading_day.open_day(house, today, resumed=resumed, enabled=self._roster.enabled())
             except trading_day.NothingToTrade as error:
                 if played is None:
                     raise
@@ -259,27 +276,6 @@ class Daemon:
                 self._circuits.look(house.watched(), house.clock.now())
             self._publish()
 
-    def _enabled(self) -> dict[str, StrategySettings]:
-        """The strategies this run trades: enabled, of this account, `--instrument` applied, fitting the spacing of recorded bars."""
-        chosen = {name: one for name, one in self._config.strategies.items() if one.enabled and one.account in (None, self._account.name)}
-        if not chosen:
-            raise ConfigError(f"no enabled strategy of account {self._account.name!r} in {self._options.config / 'strategies'}; enable one")
-        played = self._sources.manifest
-        if self._options.instrument is not None:
-            wanted = self._options.instrument if played is None else played.names.get(self._options.instrument, self._options.instrument)
-            chosen = {name: one.model_copy(update={"instruments": (wanted,)}) for name, one in chosen.items()}
-        if played is not None and played.interval_s:
-            for name, one in list(chosen.items()):
-                if (one.interval * 60) % played.interval_s:
-                    text = f"{name} wants {one.interval}-minute bars, the data has bars of {played.interval_s} s; it is off for this run"
-                    self._house.alerts("warn", "Strategy disabled", text)
-                    del chosen[name]
-        if not chosen:
-            raise trading_day.NothingToTrade(
-                "no enabled strategy's interval is a multiple of this data's spacing; give one with --strategy"
-            )
-        return chosen
-
     # --- what the outside sees and says ----------------------------------------------------------------------------------------------
 
     def _publish(self, *, force: bool = False) -> None:
@@ -288,7 +284,7 @@ class Daemon:
         if not force and wall - self._published_at < PUBLISH_S:
             return
         self._published_at = wall
-        self._snapshot = snapshots.build(self._house.engine, list(self._house.alerts.latest))
+        self._snapshot = snapshots.build(self._house.engine, list(self._house.alerts.latest), self._roster.rows(self._house.engine))
         self._systemd.notify(f"WATCHDOG=1\nSTATUS={self._house.clock.now():%Y-%m-%d %H:%M}, {self._snapshot.status['trading_state']}")
         if force or wall - self._stored_at >= STORE_SNAPSHOT_S:
             self._stored_at = wall
@@ -305,6 +301,8 @@ class Daemon:
             return self._log_in()
         if name == "reload":
             arguments = self._reload.read()
+        if name == "retune":
+            arguments = self._reload.edit(arguments)
         identity = uuid.uuid4().hex
         arrived, answers = threading.Event(), list[Answer]()
         self._answers[identity] = (arrived, answers)
@@ -348,7 +346,7 @@ class Daemon:
         threading.Thread(target=self._house.pump.poke, daemon=True).start()  # never from inside the handler: it may hold the lock
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
-        logger.info("SIGHUP: reading the market files")
+        logger.info("SIGHUP: reading the files")
         threading.Thread(target=self._submit, args=("reload", {}), name="reload", daemon=True).start()
 
     def _housekeeping(self) -> list[Job]:
@@ -449,6 +447,11 @@ class Daemon:
 def _listed(symbols: Sequence[str], most: int = 20) -> str:
     more = f" and {len(symbols) - most} more" if len(symbols) > most else ""
     return ", ".join(symbols[:most]) + more
+
+
+def _load(options: RunOptions, instead: Mapping[Path, str] | None = None) -> Config:
+    """The configuration this run is started with, and what it takes up later."""
+    return config_loader.load(options.config, strategy=options.strategy, check_strategy=_check_strategy, instead=instead)
 
 
 def _check_strategy(name: str, params: Mapping[str, Any]) -> object:

@@ -133,7 +133,7 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     names, notes = resolve(house, day, enabled)
     for note in notes:
         house.alerts("warn", "Instrument not available", note)
-    if not names:
+    if not names and enabled:  # none enabled: a person has disabled them all, and may enable one while the day runs
         raise NothingToTrade("no enabled strategy has an instrument today: " + "; ".join(notes))
     house.recorder.swap(
         Recorder(
@@ -218,7 +218,9 @@ def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
 
 def ends_at(house: House, day: date) -> datetime:
     """When the last session of what we trade closes."""
-    ends = [windows[-1][1] for one in house.engine.world.names.values() if (windows := house.calendar.continuous(one, day))]
+    world = house.engine.world
+    traded = world.names.values() or ([world.canary] if world.canary is not None else [])  # no strategy: the market's own hours
+    ends = [windows[-1][1] for one in traded if (windows := house.calendar.continuous(one, day))]
     return max(ends, default=datetime.combine(day, time.min, IST))  # none: the day was declared a holiday while it ran
 
 

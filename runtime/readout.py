@@ -20,6 +20,7 @@ def document(store: Ledger, name: str, arguments: Mapping[str, Any]) -> Any:
     """
     readers: Mapping[str, Callable[[Ledger, Mapping[str, Any]], Any]] = {
         "status": _status,
+        "strategies": lambda store, arguments: _status(store, arguments)["strategies"],
         "orders": _orders,
         "fills": _fills,
         "positions": _positions,

@@ -4,7 +4,8 @@ Rules:
 1. A strategy that is made anew knows what it would know after a restart: history up to now, and what it stored (state() of the same
    class; another class begins the day afresh). What it says while it hears the past is not acted on.
 2. While the day runs the history is fetched on the downloads thread, and the engine goes on. It is played between two events, if no bar
-   has closed since it was asked for; else it is asked for again. No bar is thus missed or heard twice.
+   was handed on since it was asked for; else it is asked for again. Bars that the live side holds back are left to it. No bar is thus
+   missed or heard twice.
 3. In the morning a strategy without history warms up on live bars, with an alert. While the day runs it is not replaced.
 """
 
@@ -83,23 +84,28 @@ class Rebuild:
         return self._job.done
 
     def take(self) -> list[Run] | None:
-        """The warmed runs; None: a bar has closed meanwhile, and it was asked again. Raises NiyamError for what cannot be had."""
+        """The warmed runs; None: not yet, since a bar is about to close, or has and it was asked again. Raises NiyamError for what
+        cannot be had."""
         house, now = self._house, self._house.clock.now()
         self.names, made, self.notes = self._job.value()
-        if any(self._a_bar_closed(run, now) for run, _ in made):
+        handed = house.engine.bars.heard()
+        if any(self._about_to_close(instrument, run, now) for run, _ in made for instrument in run.instruments.values()):
+            return None
+        if any(self._closed(instrument, run, now) for run, _ in made for instrument in run.instruments.values()):
             if self._tries >= TRIES:
                 raise NiyamError(f"a bar closed during each of {TRIES} fetches of history; ask again")
             self._ask()
             return None
         house.engine.world.names = {**house.engine.world.names, **self.names}  # strategies over several instruments look there
         for run, history in made:
-            heard = [bar for bar in history if bar.at + house.bars.delay <= now]  # a later one is still to come from the live builder
-            _play(house, self._day, run, heard, self._saved(run))
+            known = [bar for bar in history if bar.at <= handed.get((bar.instrument.key, bar.interval), now)]  # the rest is still to come
+            _play(house, self._day, run, known, self._saved(run))
         return [run for run, _ in made]
 
     def _ask(self) -> None:
         self._tries += 1
         self._asked_at = self._house.clock.now()
+        self._handed = self._house.engine.bars.heard()
         self._job: WorkerJob = self._house.downloads.submit(DATA, self._fetch)
 
     def _fetch(self) -> tuple[Mapping[str, Instrument], list[tuple[Run, list[Bar]]], list[str]]:
@@ -110,14 +116,24 @@ class Rebuild:
         except BrokerError as error:
             raise DataError(f"no history to warm up with: {error}") from error
 
-    def _a_bar_closed(self, run: Run, now: datetime) -> bool:
-        """Whether the live builder has closed a bar of this strategy since its history was asked for."""
-        delay, step = self._house.bars.delay, timedelta(minutes=run.strategy.interval)
-        for instrument in run.instruments.values():
-            windows = self._house.calendar.continuous(instrument, now.date())
-            if bucket(windows, step, self._asked_at - delay) != bucket(windows, step, now - delay):
-                return True
-        return False
+    def _about_to_close(self, instrument: Instrument, run: Run, now: datetime) -> bool:
+        """Whether a bar has ended that the live builder still holds; where it keeps no account of what it handed on."""
+        if (instrument.key, run.strategy.interval) in self._house.engine.bars.heard():
+            return False
+        return self._bar_of(instrument, run, now) != self._bar_of(instrument, run, now - self._house.bars.delay)
+
+    def _closed(self, instrument: Instrument, run: Run, now: datetime) -> bool:
+        """Whether a bar was handed on since history was asked for."""
+        key = (instrument.key, run.strategy.interval)
+        handed = self._house.engine.bars.heard()
+        if key in handed:
+            return handed[key] != self._handed.get(key)
+        delay = self._house.bars.delay
+        return self._bar_of(instrument, run, self._asked_at - delay) != self._bar_of(instrument, run, now)
+
+    def _bar_of(self, instrument: Instrument, run: Run, moment: datetime) -> tuple[datetime, datetime] | None:
+        windows = self._house.calendar.continuous(instrument, moment.date())
+        return bucket(windows, timedelta(minutes=run.strategy.interval), moment)
 
     def _saved(self, run: Run) -> Mapping[str, Any] | None:
         before = self._before.get(_identity(run))

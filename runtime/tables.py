@@ -23,6 +23,7 @@ def show(name: str, data: Any, console: Console | None = None) -> None:
         return
     views: Mapping[str, Callable[[Any], RenderableType]] = {
         "status": status_table,
+        "strategies": strategies_table,
         "orders": orders_table,
         "fills": fills_table,
         "positions": positions_table,
@@ -97,6 +98,23 @@ def status_table(status: Row) -> Table:
     others = [row for row in status.get("accounts") or () if row.get("account") != status.get("account")]
     for row in others:
         table.add_row("also", f"{row.get('account')} ({row.get('kind')}, {row.get('broker')}): session {row.get('session')}")
+    return table
+
+
+def strategies_table(rows: Sequence[Row]) -> Table:
+    table = _table("strategy", "state", "instruments", "bars", "holds", "trades", "net", "why")
+    for row in rows:
+        holds = ", ".join(f"{quantity} {_symbol(key)}" for key, quantity in (row.get("position") or {}).items())
+        table.add_row(
+            _folded(row.get("name")),
+            str(row.get("state")),
+            " ".join(row.get("instruments") or ()),
+            str(row.get("interval")),
+            holds or "-",
+            number(row.get("trades")),
+            rupees(row.get("pnl")),
+            str(row.get("why") or ""),
+        )
     return table
 
 

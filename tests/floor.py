@@ -6,14 +6,20 @@ The price is a function of time, so that history and live bars tell the same sto
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from core.errors import BrokerError, Transient
-from core.types import Bar, Instrument
+from core.errors import BrokerError, DataError, Transient
+from core.events import Command
+from core.types import AccountKind, Bar, Instrument
 from execution_engine.broker_worker import WorkerJob
 from runtime import rebuild
+from runtime.reload import Reload
+from runtime.roster import Roster, is_on, standing
+from runtime.tuning import Tuning
+from strategies import registry
 from tests.harness import DAY, FUTURE, SHARE, Harness
 from utils.config_loader import CONFIG_FOLDER, Config, load
 
@@ -87,6 +93,15 @@ class Data:
         return {one.key: price(one, self._now()) for one in instruments}
 
 
+class Lookup:
+    """The day's instruments."""
+
+    def resolve(self, name: str, day: Any, price: Any) -> Instrument:
+        if name not in NAMES:
+            raise DataError(f"no instrument {name!r}; near it: {get_close_matches(name, NAMES, 1, 0.0)[0]}")
+        return NAMES[name]
+
+
 class Floor(Harness):
     """The harness whose strategies come from `folder`/strategies. `files` are put there, by name, instead of the shipped ones."""
 
@@ -115,19 +130,40 @@ class Floor(Harness):
             store=self.store,
             alerts=self._alert,
             bars=self.engine.bars,
-            watch=lambda instrument: self.subscribed.append(instrument.key),
+            watch=lambda instrument, owner: self.subscribed.append(instrument.key),
+            lookup=Lookup,
         )
-        enabled = {name: one for name, one in self.config.strategies.items() if one.enabled}
+        toggles = standing(self.store.items("toggles"), self.config.strategies)
+        enabled = {name: one for name, one in self.config.strategies.items() if is_on(name, one, toggles)}
         self.names = {name: NAMES[name] for one in enabled.values() for name in one.instruments}
         self.engine.world.open_day(self.names)
         runs = rebuild.build_runs(self.house, DAY.date(), enabled, self.names)
         self.engine.open_day(DAY.date(), runs, self.names, resumed=True)
+        options: Any = SimpleNamespace(instrument=None, config=self.folder)
+        self.roster = Roster(self.house, options, None)
+        self.reload = Reload(self.config, AccountKind.PRACTICE, self.calendar, Tuning(self.house, self.roster), self.read, self._said)
+        self.control.changes = self.reload
         self.prices()
 
-    def read(self) -> Config:
-        from strategies import registry
+    def command(self, name: str, /, **arguments: Any) -> None:
+        """Give a command as the control socket does; its answer may come later (`check`)."""
+        given = self.reload.read() if name == "reload" else self.reload.edit(arguments) if name == "retune" else arguments
+        self.engine.process(Command(self.clock.now(), name, name, given))
+        self.engine.settle()
+        self.control.check(self.engine)
 
-        return load(self.folder, check_strategy=lambda name, params: registry.params_of(name).parse(params))
+    def take_up(self, name: str = "reload", /, **arguments: Any) -> str:
+        """The same for one that is done at once, and went well."""
+        self.command(name, **arguments)
+        _, ok, text, _ = self.answers[-1]
+        assert ok, text
+        return str(text)
+
+    def _said(self, *answer: Any) -> None:
+        self.answers.append(answer)
+
+    def read(self, instead: Mapping[Path, str] | None = None) -> Config:
+        return load(self.folder, check_strategy=lambda name, params: registry.params_of(name).parse(params), instead=instead)
 
     def write(self, name: str, text: str) -> None:
         (self.folder / "strategies" / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -149,7 +185,8 @@ class Floor(Harness):
         """Let the day go on with prices every ten seconds; `second` 3: just after the bars of that minute have closed."""
         end = self.clock.now().replace(hour=hour, minute=minute, second=second)
         while self.clock.now() < end:
-            self.pass_time(min(10.0, (end - self.clock.now()).total_seconds()))
+            now = self.clock.now()
+            self.pass_time(min(10.0 - now.second % 10, (end - now).total_seconds()))
             self.prices()
 
     def run_of(self, name: str) -> Any:
@@ -158,3 +195,19 @@ class Floor(Harness):
     def lost(self) -> None:
         """The broker's history cannot be had."""
         self.data.broken = Transient("no answer within 7 s")
+
+    def held_(self, name: str) -> int:
+        return self.portfolio.position(name, FUTURE)
+
+    def say_(self, name: str, target: float) -> None:
+        """The strategy of that name wants `target` of NIFTY_FUT without a bar or a tick having come."""
+        run = self.run_of(name)
+        run.strategy.at = self.clock.now()
+        self.engine.take_signal(run, run.strategy.signal(FUTURE, target, name="NIFTY_FUT"))
+        self.engine.settle()
+
+    def complete_(self, order: Any) -> None:
+        """Acknowledged, working, filled at its limit."""
+        self.ack(order)
+        self.working(order)
+        self.fill(price=order.limit_price, order=order)

@@ -53,26 +53,37 @@ class Config(msgspec.Struct, frozen=True):
         return load_calendar(self.folder, assumed_cut_offs=kind in PRACTICE_KINDS)
 
 
-def load(folder: Path = CONFIG_FOLDER, *, strategy: Path | None = None, check_strategy: CheckStrategy | None = None) -> Config:
+def load(
+    folder: Path = CONFIG_FOLDER,
+    *,
+    strategy: Path | None = None,
+    check_strategy: CheckStrategy | None = None,
+    instead: Mapping[Path, str] | None = None,
+) -> Config:
     """Read and judge the whole folder, market facts included; raises ConfigError with every fault found.
 
     `strategy` names one strategy file to run instead of all in strategies/. Wiring passes the registry's check as `check_strategy`.
+    `instead` is text that strategy files are judged by before it is written to them; it must not change what is on disk.
     """
     from utils.config_schema import Risk, Settings, StrategySettings  # pydantic: 0.1 s that a mere import must not cost
     from utils.yaml_file import read
 
     faults: list[str] = []
+    documents: dict[str, Document] = {}
 
     def parse(path: Path, model: Any) -> Any:
         try:
-            document = read(path)
+            document = read(path, (instead or {}).get(path))
         except ConfigError as error:
             faults.append(str(error))
             return None
+        documents[path.stem] = document
         return _validated(document, model, faults)
 
     settings: Settings | None = parse(folder / "settings.yaml", Settings)
+    at_settings = documents.pop("settings", None)
     risk: Risk | None = parse(folder / "risk.yaml", Risk)
+    documents.pop("risk", None)
     paths = [strategy] if strategy is not None else sorted((folder / "strategies").glob("*.yaml"))
     strategies: dict[str, StrategySettings] = {}
     for path in paths:
@@ -80,9 +91,9 @@ def load(folder: Path = CONFIG_FOLDER, *, strategy: Path | None = None, check_st
         if found is not None:
             strategies[path.stem] = found
             if check_strategy is not None:
-                faults += _judge(path, found, check_strategy)
-    if settings is not None:
-        faults += _cross_check(folder, settings, {path.stem: path for path in paths}, strategies)
+                faults += _judge(documents[path.stem], found, check_strategy)
+    if settings is not None and at_settings is not None:
+        faults += _cross_check(at_settings, settings, documents, strategies)
     try:
         _calendar(folder, _market(folder, assumed=True, overrides=True))
         load_charges(folder)
@@ -92,7 +103,7 @@ def load(folder: Path = CONFIG_FOLDER, *, strategy: Path | None = None, check_st
         raise ConfigError("\n".join(faults))
     assert settings is not None
     assert risk is not None
-    files = {_relative(path, folder): _digest(path) for path in sorted([*folder.rglob("*.yaml"), *paths])}
+    files = {_relative(path, folder): _digest(path, instead) for path in sorted({*folder.rglob("*.yaml"), *paths})}
     return Config(folder, settings, risk, strategies, _digest_of(files), files)
 
 
@@ -260,34 +271,32 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _judge(path: Path, found: "StrategySettings", check: CheckStrategy) -> list[str]:
-    from utils.yaml_file import read
-
+def _judge(document: "Document", found: "StrategySettings", check: CheckStrategy) -> list[str]:
     try:
         check(found.class_, found.params)
     except ValueError as error:
         parameter = str(getattr(error, "parameter", "params"))
         place = ("class",) if parameter == "class" else ("params", parameter)
-        return [f"{read(path).where(place)}: {error}"]
+        return [f"{document.where(place)}: {error}"]
     return []
 
 
 _RESERVED = {"manual": "orders by hand bear that name", "EXTERNAL": "what is not ours bears that name"}
 
 
-def _cross_check(folder: Path, settings: "Settings", paths: Mapping[str, Path], strategies: Mapping[str, "StrategySettings"]) -> list[str]:
-    """What fits no single file: names of accounts that must exist."""
-    from utils.yaml_file import read
-
+def _cross_check(
+    at: "Document", settings: "Settings", documents: Mapping[str, "Document"], strategies: Mapping[str, "StrategySettings"]
+) -> list[str]:
+    """What fits no single file: names of accounts that must exist. `documents` are the strategies' by name."""
     faults = []
     if settings.account not in settings.accounts:
-        where = read(folder / "settings.yaml").where(("account",))
+        where = at.where(("account",))
         faults.append(f"{where}: account: no account {settings.account!r} in accounts; {_nearest(settings.account, settings.accounts)}")
     for name, one in strategies.items():
         if name in _RESERVED:
-            faults.append(f"{paths[name]}:1: no strategy may be called {name!r}: {_RESERVED[name]}; rename the file")
+            faults.append(f"{documents[name].path}:1: no strategy may be called {name!r}: {_RESERVED[name]}; rename the file")
         if one.account is not None and one.account not in settings.accounts:
-            where = read(paths[name]).where(("account",))
+            where = documents[name].where(("account",))
             faults.append(f"{where}: account: no account {one.account!r} in settings.yaml; {_nearest(one.account, settings.accounts)}")
     return faults
 
@@ -345,8 +354,9 @@ def _corrections(folder: Path, name: str) -> dict[str, Any]:
     return dict(document.value)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(path: Path, instead: Mapping[Path, str] | None = None) -> str:
+    text = (instead or {}).get(path)
+    return hashlib.sha256(path.read_bytes() if text is None else text.encode()).hexdigest()
 
 
 def _digest_of(files: Mapping[str, str]) -> str:

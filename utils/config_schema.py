@@ -327,7 +327,10 @@ class StrategyRisk(_Section):
 
 
 class StrategySettings(_Section):
-    """One file of config/strategies/. The file's name (without .yaml) is the strategy's name; `account` null: the account in use."""
+    """One file of config/strategies/. The file's name (without .yaml) is the strategy's name; `account` null: the account in use.
+
+    `on_disable` says what becomes of what it holds when nobody decides on it any more: it is disabled, or no longer trades an instrument.
+    """
 
     class_: Annotated[Text, Field(alias="class")]
     instruments: Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(_unique)]
@@ -339,6 +342,7 @@ class StrategySettings(_Section):
     risk: StrategyRisk = StrategyRisk()
     account: Text | None = None
     enabled: StrictBool = True
+    on_disable: Literal["flatten", "keep"] = "flatten"
 
 
 # --- market/overrides.yaml and market/assumed.yaml ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The daemon's control socket as its clients see it: one line of JSON asked, one line answered.
 
-Names: status orders positions signals fills journal report (read-outs), and pause resume reduce-only square-off kill acknowledge
-login order reload (commands, answered when their outcome is known).
+Names: status strategies orders positions signals fills journal report (read-outs), and pause resume reduce-only square-off kill acknowledge
+login order watch reload retune enable disable (commands, answered when their outcome is known).
 """
 
 import os
@@ -15,8 +15,11 @@ import msgspec
 
 from core.errors import NiyamError
 
-READOUTS = ("status", "orders", "positions", "signals", "fills", "journal", "report")
-COMMANDS = ("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "reload")
+READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report")
+COMMANDS = (
+    *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "watch"),
+    *("reload", "retune", "enable", "disable"),
+)
 LONGEST_LINE = 64 * 1024 * 1024  # bytes; a report of a whole year fits many times
 
 

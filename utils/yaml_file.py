@@ -28,10 +28,13 @@ class Document:
         return f"{self.path}:{self.lines.get(place, 1)}"
 
 
-def read(path: Path) -> Document:
-    """Parse one YAML file; raises ConfigError with file and line for what is unreadable, no YAML, or repeated."""
+def read(path: Path, text: str | None = None) -> Document:
+    """Parse one YAML file; raises ConfigError with file and line for what is unreadable, no YAML, or repeated.
+
+    `text` is what the file is to hold, where that is judged before it is written.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if text is None else text
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); is the --config folder right?") from None
     except UnicodeDecodeError as error:

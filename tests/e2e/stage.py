@@ -151,10 +151,10 @@ class Stage:
         until(lambda: said.read_text(encoding="utf-8").endswith("\n") or simulator.poll() is not None, "the simulator's first line")
         self.simulator = json.loads(said.read_text(encoding="utf-8").splitlines()[0])["admin"]
 
-    def run(self, *flags: str, account: str = "practice-live", strategy: Path | None = None) -> Daemon:
-        """Start the daemon for one day, on the simulator of this stage if it has one."""
+    def run(self, *flags: str, account: str = "practice-live", strategy: Path | None = None, files: bool = False) -> Daemon:
+        """Start the daemon for one day, on the simulator of this stage if it has one; `files`: with all strategies of its folder."""
         command = [*MAIN, "run", "--days", "1", "--state", str(self.state), "--account", account]
-        command += ["--strategy", str(strategy or self.strategy)]
+        command += [] if files else ["--strategy", str(strategy or self.strategy)]
         command += ["--config", str(self.config)] if self.config else []
         command += ["--simulator", self.simulator] if self.simulator else []
         daemon = Daemon([*command, *flags], self.folder / f"daemon-{len(self._daemons) + 1}.out", self.environment)

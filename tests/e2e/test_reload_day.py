@@ -21,7 +21,7 @@ def test_sighup_takes_up_good_overrides_refuses_bad_ones_and_the_day_ends_by_the
     overrides.write_text(good.replace(NOTHING, SHORT.replace("15:05", "25:05")), encoding="utf-8")
     daemon.process.send_signal(signal.SIGHUP)
     until(lambda: bool(stage.journal("reload_refused")), "the refusal of the bad file")
-    assert ("warn", "Calendar not reloaded") in stage.alerts()
+    assert ("warn", "Not reloaded") in stage.alerts()
     assert not stage.journal("reloaded")
     assert [one["scheduled"][11:16] for one in stage.status()["square_off"]] == ["15:20"]
 
@@ -29,7 +29,7 @@ def test_sighup_takes_up_good_overrides_refuses_bad_ones_and_the_day_ends_by_the
     daemon.process.send_signal(signal.SIGHUP)
     until(lambda: bool(stage.journal("reloaded")), "the good file taken up")
     told = stage.call("reload")
-    assert (told.code, told.out) == (0, "the market files are as they were read last; nothing changed\n")
+    assert (told.code, told.out) == (0, "the files are as they were read last; nothing changed\n")
 
     assert daemon.wait() == 0, daemon.said
     [entry] = stage.journal("reloaded")

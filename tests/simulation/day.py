@@ -35,7 +35,6 @@ from runtime import daemon as daemon_module
 from runtime.inbox import Inbox
 from runtime.market_doubts import SessionProbe
 from runtime.options import RunOptions
-from runtime.reload import Reload
 from runtime.sources import Sources
 from runtime.state_folder import RunFolder
 from runtime.wiring import House, build
@@ -98,8 +97,8 @@ class SimDaemon(daemon_module.Daemon):
         self._stopping = ""
         self._house, self._control = house, control
         self._sources = Sources(house.clock, house.inbox, house.pump, NoSecrets())  # type: ignore[arg-type]
-        self._reload = Reload(config, house.account.kind, house.calendar)
-        control.reload = self._reload.take
+        self._roster, self._reload = self._changes()
+        control.changes = self._reload
         self._probe = SessionProbe(house.engine.world, house.alerts, config.settings.feed.first_tick_minutes)
         self._look = look
 

@@ -3,6 +3,8 @@
 import shutil
 from datetime import date, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,8 @@ from core.events import Command
 from core.types import AccountKind, Purpose, Tick
 from data_ingestion.bars import BarBuilder
 from runtime.reload import Reload
+from runtime.roster import Roster
+from runtime.tuning import Tuning
 from tests.harness import DAY, FUTURE, Harness
 from utils.config_loader import CONFIG_FOLDER, load
 
@@ -26,8 +30,15 @@ class Desk(Harness):
     def __init__(self, folder: Path, at: datetime = MORNING) -> None:
         super().__init__(at=at)
         self.folder = folder
-        self.reload = Reload(load(folder), AccountKind.PRACTICE, self.calendar)
-        self.control.reload = self.reload.take
+        house: Any = SimpleNamespace(
+            account=self.account, config=load(folder), store=self.store, engine=self.engine, clock=self.clock, bars=self.engine.bars
+        )
+        options: Any = SimpleNamespace(instrument=None, config=folder)
+        tuning = Tuning(house, Roster(house, options, None))
+        self.reload = Reload(
+            house.config, AccountKind.PRACTICE, self.calendar, tuning, lambda instead: load(folder, instead=instead), self._said
+        )
+        self.control.changes = self.reload
 
     def edit(self, old: str, new: str) -> None:
         path = self.folder / "market" / "overrides.yaml"
@@ -38,8 +49,12 @@ class Desk(Harness):
     def take_up(self) -> tuple[bool, str]:
         self.engine.process(Command(self.clock.now(), "1", "reload", self.reload.read()))
         self.engine.settle()
+        self.control.check(self.engine)
         _, ok, text, _ = self.answers[-1]
         return ok, text
+
+    def _said(self, *answer: Any) -> None:
+        self.answers.append(answer)
 
     @property
     def square_offs(self) -> list[str]:
@@ -112,14 +127,14 @@ def test_a_bad_file_changes_nothing_and_alerts_with_the_line(desk: Desk, old: st
     ok, text = desk.take_up()
     assert not ok
     assert said in text
-    assert "the calendar is as it was" in text
-    assert [level for level, title, _ in desk.alerts if title == "Calendar not reloaded"] == ["warn"]
+    assert "nothing was changed" in text
+    assert [level for level, title, _ in desk.alerts if title == "Not reloaded"] == ["warn"]
     assert desk.journal("reload_refused")
     assert not desk.journal("reloaded")
     assert desk.square_offs == ["15:20"]
     assert desk.reload.taken == 0
     desk.edit(new, old)
-    assert desk.take_up() == (True, "the market files are as they were read last; nothing changed")
+    assert desk.take_up() == (True, "the files are as they were read last; nothing changed")
 
 
 def test_a_day_cannot_be_closed_under_a_held_position(desk: Desk) -> None:

@@ -121,7 +121,7 @@ def _trading(state: Path) -> state_folder.RunFolder:
                 status: Any = control.ask(folder.control_socket, "status").data
             except NiyamError:
                 status = None
-            if status and status["feed"]["connected"] and status["strategies"]:
+            if status and status["feed"]["connected"] and any(one["state"] == "running" for one in status["strategies"]):
                 return folder
         time.sleep(0.05)
     raise AssertionError("the daemon's day did not open within 60 s")
