@@ -5,7 +5,7 @@ fixed hour. The token lives in one 0600 file, so that daemon, CLI and scripts sh
 in no message. A broker's folder adds where the login page is and how its answer is exchanged.
 """
 
-import json
+import json as json_codec
 import os
 import threading
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from core.ports import Clock, CredentialStore
 from core.types import IST, SessionState
 
 _WARN_BEFORE = timedelta(minutes=15)
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def next_at(dies_at: time, login_at: datetime) -> datetime:
@@ -103,8 +103,8 @@ class DaySession:
             self._save({**self._record, "refused": reason})
             self._observe()
 
-    def _keep(self, token: str, user_id: str) -> None:
-        """A new token is the day's from now on, and news to everybody."""
+    def _keep(self, token: str, user_id: str, **more: str) -> None:
+        """A new token is the day's from now on, and news to everybody. `more` is kept beside it in the same file."""
         now = self._clock.now()
         with self._lock:
             self._save(
@@ -114,6 +114,7 @@ class DaySession:
                     "login_day": now.astimezone(IST).date().isoformat(),
                     "login_at": now.isoformat(),
                     "expires_at": next_at(self.dies_at, now).isoformat(),
+                    **more,
                 }
             )
             self._announced = None  # a new login is news even if the state's name is the same
@@ -125,7 +126,7 @@ class DaySession:
 
         `query` is added where the page's address has none of its own. Raises ConfigError for a page of another machine.
         """
-        if urlsplit(login_page).hostname not in _LOOPBACK:
+        if urlsplit(login_page).hostname not in LOOPBACK:
             raise ConfigError(f"only a simulator on this machine approves a login by itself, not {urlsplit(login_page).hostname!r}")
         page = login_page if "?" in login_page else f"{login_page}?{query}"
         for _ in range(5):
@@ -133,18 +134,25 @@ class DaySession:
             if not location:
                 raise Rejected(f"the login page at {login_page} did not redirect; is it a simulator's?")
             page = urljoin(page, location)
-            if answer in page or urlsplit(page).hostname not in _LOOPBACK:
+            if answer in page or urlsplit(page).hostname not in LOOPBACK:
                 break
         return page
 
     # --- inside -------------------------------------------------------------------------------------------------------------------------
 
-    def _send(self, method: str, url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None) -> Response:
+    def _send(
+        self,
+        method: str,
+        url: str,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Mapping[str, str] | None = None,
+    ) -> Response:
         with self._lock:
             if self._http is None:
                 self._http = PooledSession(self._clock)
         try:
-            return self._http.request(method, url, data=form, headers=headers)
+            return self._http.request(method, url, data=form, json=json, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError, ServerFault) as error:
             # the cause stays out of the chain: its frames hold the form
             text = f"{self.title}'s login service did not answer ({type(error).__name__}); the login was not made, try again"
@@ -183,7 +191,7 @@ class DaySession:
         if stamp == self._stamp:
             return
         try:
-            record = json.loads(self._file.read_bytes())
+            record = json_codec.loads(self._file.read_bytes())
         except ValueError:
             record = {}
         self._stamp, self._record = stamp, record if isinstance(record, dict) else {}
@@ -194,7 +202,7 @@ class DaySession:
         draft = self._file.with_name(f".{self._file.name}.{os.getpid()}.{threading.get_ident()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            json.dump(record, out)
+            json_codec.dump(record, out)
             out.flush()
             os.fsync(out.fileno())
         draft.replace(self._file)

@@ -17,6 +17,7 @@ Announce = Callable[[Event], None]
 Put = Callable[[Sequence[Event], str], None]
 Lookup = Callable[[], InstrumentLookup]
 FeedTransport = Literal["native", "kiteticker"]
+LoginKind = Literal["redirect", "code"]
 
 
 class Session(TokenSource, Protocol):
@@ -37,6 +38,18 @@ class Session(TokenSource, Protocol):
 
     def expires_at(self) -> datetime | None:
         """When the present token dies by the broker's rule; None without a token."""
+        ...
+
+
+class CodeSession(Session, Protocol):
+    """A session whose login takes a one-time code, and which may renew itself without a person."""
+
+    def renew(self) -> bool:
+        """Replace a dead token without a person; False where only a person helps. Blocks."""
+        ...
+
+    def unattended(self) -> None:
+        """Log in by a code made from a stored secret; raises ConfigError where none is stored."""
         ...
 
 
@@ -177,3 +190,4 @@ class Spec:
     parse_instruments: Callable[[bytes], InstrumentRows]
     objection: Callable[[Horizon, Instrument], str] = no_objection
     holds_at_wire: bool = False
+    login: LoginKind = "redirect"

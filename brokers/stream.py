@@ -45,6 +45,7 @@ class Patience:
     token: float = 5.0  # between looks for a token that another process may have written
     lived: float = 10.0  # a connection that lasted this long starts the backoff over
     off_hours: float = 30.0  # between looks at whether the market has opened
+    beat: float = 0.0  # between signs of life that the broker wants from us; 0: it wants none
 
 
 class Refused(Exception):
@@ -68,6 +69,10 @@ class Link(Protocol):
 
     def subscribe(self, instruments: Sequence[Instrument]) -> None: ...
     def unsubscribe(self, instruments: Sequence[Instrument]) -> None: ...
+    def beat(self) -> None:
+        """Tell the broker that we are alive, where it wants to be told."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -143,6 +148,7 @@ class Stream:
         self._heard = 0.0
         self._asked = 0.0  # when what is pending was last asked for
         self._asks = 0
+        self._beaten = 0.0
         self._stopping = False
         self._drop_reason = ""
         self._threads: list[threading.Thread] = []
@@ -273,7 +279,7 @@ class Stream:
         with self._lock:
             self._drop_reason = ""
             self._link, self._heard = link, began
-            self._pending, self._asked, self._asks = dict(self._desired), began, 0
+            self._pending, self._asked, self._asks, self._beaten = dict(self._desired), began, 0, began
             if self._desired:
                 self._say(lambda link: link.subscribe(list(self._desired.values())))
             if self._stopping:
@@ -334,7 +340,7 @@ class Stream:
         while not self._stopping:
             now = self._clock.monotonic()
             if not self._in_hours():
-                hours_since, wake = None, now + self._patience.off_hours
+                hours_since, wake = None, now + min(self._patience.off_hours, self._patience.beat or self._patience.off_hours)
             elif self._link is None:
                 # a new connection announces itself; until then there is nothing to mind
                 hours_since, wake = (hours_since if hours_since is not None else now), now + self._patience.off_hours
@@ -345,7 +351,16 @@ class Stream:
             else:
                 hours_since = now if hours_since is None else hours_since
                 wake = min(self._mind_silence(now, hours_since), self._mind_pending(now, hours_since))
+            if self._patience.beat:
+                wake = min(wake, self._beat(now))
             self._pause(wake - now)
+
+    def _beat(self, now: float) -> float:
+        """Say that we are alive when that is due; returns when to say it next."""
+        if now >= self._beaten + self._patience.beat:
+            self._beaten = now
+            self._say(lambda link: link.beat())
+        return self._beaten + self._patience.beat
 
     def _mind_silence(self, now: float, hours_since: float) -> float:
         limit = max(self._heard, hours_since) + self._patience.silence
@@ -411,13 +426,17 @@ class Dialect(Protocol):
 
 
 class SocketTransport:
-    """Connects a Dialect's address with websocket-client. TLS is verified against certifi's authorities (or `context`'s)."""
+    """Connects a Dialect's address with websocket-client. TLS is verified against certifi's authorities (or `context`'s).
 
-    def __init__(self, clock: Clock, lane: str, dialect: Dialect, context: ssl.SSLContext | None = None) -> None:
+    `beat` is the text that tells the broker we are alive (see Patience.beat).
+    """
+
+    def __init__(self, clock: Clock, lane: str, dialect: Dialect, context: ssl.SSLContext | None = None, *, beat: str = "") -> None:
         self._clock = clock
         self._lane = lane
         self._dialect = dialect
         self._context = context
+        self._beat = beat
         self._opened = 0
 
     @property
@@ -439,14 +458,14 @@ class SocketTransport:
         except (OSError, websocket.WebSocketException) as error:
             raise Closed(f"no connection: {type(error).__name__}: {error}") from None
         socket.settimeout(None)
-        return SocketLink(self._clock, grant.get("X-Grant", f"{self._lane}/{self._opened}"), socket, self._dialect)
+        return SocketLink(self._clock, grant.get("X-Grant", f"{self._lane}/{self._opened}"), socket, self._dialect, self._beat)
 
     def take(self, message: Any, at: datetime) -> Sequence[Event]:
         return self._dialect.take(message, at)
 
 
 def _refusal(error: websocket.WebSocketBadStatusException, dialect: Dialect) -> Refused | Closed:
-    body = (error.resp_body or b"").decode("utf-8", "replace")[:200]
+    body = (error.resp_body or b"").decode("utf-8", "replace")[:200] or (error.resp_headers or {}).get("x-error-message", "")[:200]
     reason = f"the stream answered the handshake with HTTP {error.status_code} {body}".strip()
     if error.status_code not in (401, 403):
         return Closed(reason)
@@ -458,7 +477,8 @@ def _refusal(error: websocket.WebSocketBadStatusException, dialect: Dialect) -> 
 class SocketLink:
     """One open websocket. Our own close is counted by the clock as one frame sent, once."""
 
-    def __init__(self, clock: Clock, connection: str, socket: websocket.WebSocket, dialect: Dialect) -> None:
+    def __init__(self, clock: Clock, connection: str, socket: websocket.WebSocket, dialect: Dialect, beat: str = "") -> None:
+        self._beat = beat
         self._clock = clock
         self._connection = connection
         self._socket = socket
@@ -487,6 +507,9 @@ class SocketLink:
 
     def unsubscribe(self, instruments: Sequence[Instrument]) -> None:
         self._send(self._dialect.unsubscribe(instruments))
+
+    def beat(self) -> None:
+        self._send([self._beat] if self._beat else [])
 
     def close(self) -> None:
         """End the connection from any thread; the reader then sees it closed and gives the socket back."""

@@ -38,6 +38,10 @@ class Rejected(BrokerError):
     """The broker looked and said no: certain that nothing happened."""
 
 
+class LoginRefused(Rejected):
+    """The broker refused a login: a wrong or late code, PIN or key. A person must look; it is never tried again by itself."""
+
+
 class SessionExpired(BrokerError):
     """The token is dead or missing: certain that nothing happened. Only a login helps; never retried by itself."""
 

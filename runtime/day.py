@@ -5,6 +5,7 @@ granted time.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime, time
 
 from loguru import logger
@@ -37,6 +38,9 @@ def log_in(house: House, login_page: str | None) -> bool:
     expires = house.session.expires_at()
     if login_page is not None and (expires is None or expires <= house.clock.now()):
         waiting(house, lambda: house.session.auto_login(login_page))
+    elif house.session.state() is SessionState.LOGIN_REQUIRED:
+        with suppress(BrokerError):  # a session that renews itself does so when its token is asked for; else a person is asked below
+            waiting(house, house.session.token)
     state = house.session.state()
     house.engine.process(
         SessionStatus(

@@ -1,11 +1,14 @@
 """The day's login of a paper or live account: by the browser's redirect to localhost, or by what the user pasted."""
 
+import getpass
 import sys
 import webbrowser
 from pathlib import Path
+from typing import cast
 
 from loguru import logger
 
+from brokers.spec import CodeSession
 from core.errors import ConfigError, NiyamError
 from core.types import PRACTICE_KINDS, Account
 from runtime import state_folder
@@ -19,15 +22,17 @@ PATIENCE = 300.0  # seconds a person has for password and second factor
 def login(account: Account, state: Path, here: Venue, *, answer: str | None, totp: bool) -> str:
     """Log the account in and say until when; raises ConfigError or BrokerError. A running daemon is told at once.
 
-    A simulator approves by itself.
+    A simulator approves by itself. `totp`: without a person, by a stored secret, where the broker's API has such a login.
     """
     spec = here.spec
-    if totp:
+    if totp and spec.login != "code":
         raise ConfigError(f"{spec.title} offers no login without a person (its API has none); leave --totp out and log in by the browser")
     folder = here.folder(state, account)
     session = here.session(account, folder)
     if answer is None and here.login_page is not None:
         session.auto_login(here.login_page)
+    elif answer is None and spec.login == "code":
+        _by_code(cast(CodeSession, session), spec.title, unattended=totp)
     else:
         session.accept(answer if answer is not None else _caught(session.login_url()))
     _tell_daemon(folder, account)
@@ -52,6 +57,23 @@ def practice(state: Path, account: str | None) -> tuple[str, str] | None:
     if not answer.ok:
         raise NiyamError(answer.text)
     return about["account"], f"{answer.text} (practice: the simulator approves by itself)"
+
+
+def _by_code(session: CodeSession, title: str, *, unattended: bool) -> None:
+    """Refresh first; where that does not help, the stored secret's code or the one that is typed now."""
+    if session.expires_at() is not None and session.renew():
+        return
+    if unattended:
+        logger.warning("{}: logged in with the stored TOTP secret; whoever reads this machine's secrets can do the same", title)
+        session.unattended()
+        return
+    if sys.stdin.isatty():
+        answer = getpass.getpass(f"{title}: the six digits of the authenticator app (not shown): ")
+    else:
+        answer = sys.stdin.readline()
+    if not answer.strip():
+        raise ConfigError(f"{title} needs the six digits of the authenticator app: type them, or pipe them in as one line")
+    session.accept(answer)
 
 
 def _caught(url: str) -> str:

@@ -24,7 +24,7 @@ from pydantic import (
 
 from core.types import Account, AccountKind, Horizon
 
-BrokerName = Literal["upstox", "zerodha"]
+BrokerName = Literal["angelone", "upstox", "zerodha"]
 INTERVALS = {"1m": 1, "3m": 3, "5m": 5, "15m": 15}
 
 

@@ -12,26 +12,23 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import ModuleType
 from typing import Any, TypeVar
 
 import brokers.zerodha.mapping as mapping
+from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, complete, lane_of, listed, patience_of, unanswered
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response
 from brokers.zerodha.session import ZerodhaSession
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, OrderUpdate, Trade
 from core.ports import Clock
-from core.types import IST, Bar, Instrument, Order, Purpose
+from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
 
 T = TypeVar("T")
 
-ORDER_SECONDS = 3.0  # an order call that has no answer by then is Unknown; the look-up for it must not wait longer
-_READ_SECONDS = 7.0
-_DOWNLOAD_SECONDS = 60.0
-_ENTRY_PATIENCE = 2.0  # an entry that waits longer for its place in the budget is stale: refused, nothing sent
 _LTP_KEYS = 1000  # instruments in one /quote/ltp
 _QUOTE_KEYS = 500  # instruments in one /quote
 _PAUSE = {"place": 5.0, "modify": 5.0, "cancel": 2.0, "quote": 5.0, "historical": 5.0, "other": 5.0}  # seconds after a 429
@@ -85,13 +82,13 @@ class ZerodhaData:
             ),
         )
         try:
-            bars = [_bar(instrument, row, interval) for row in rows]
+            bars = [candle(instrument, row, interval) for row in rows]
         except (IndexError, ValueError, TypeError) as error:
             raise Transient(f"Zerodha's candles of {instrument.key} hold a row that does not read ({error}); ask again") from error
         return [bar for bar in bars if begin <= bar.start <= finish]
 
     def instruments(self) -> bytes:
-        dump = self._read(Lane.DATA, "other", lambda kite: kite.instruments(), seconds=_DOWNLOAD_SECONDS)
+        dump = self._read(Lane.DATA, "other", lambda kite: kite.instruments(), seconds=DOWNLOAD_SECONDS)
         if not isinstance(dump, bytes):
             raise Transient("Zerodha's instrument dump came as something else than CSV; ask again")
         try:
@@ -136,7 +133,7 @@ class ZerodhaData:
 
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
-    def _read(self, lane: Lane, kind: str, ask: Callable[[Any], T], *, seconds: float = _READ_SECONDS) -> T:
+    def _read(self, lane: Lane, kind: str, ask: Callable[[Any], T], *, seconds: float = READ_SECONDS) -> T:
         self._budget.acquire(lane, kind)
         return self._call(kind, ask, seconds, is_order=False)
 
@@ -185,11 +182,11 @@ class ZerodhaBroker(ZerodhaData):
 
     def place(self, order: Order) -> str:
         parameters = mapping.place_parameters(order)
-        return self._order(_lane(order), "place", lambda kite: kite.place_order(**parameters))
+        return self._order(lane_of(order), "place", lambda kite: kite.place_order(**parameters))
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
         parameters = mapping.modify_parameters(order, quantity, limit_price, trigger_price)
-        self._order(_lane(order), "modify", lambda kite: kite.modify_order(**parameters))
+        self._order(lane_of(order), "modify", lambda kite: kite.modify_order(**parameters))
 
     def cancel(self, order: Order) -> None:
         parameters = mapping.cancel_parameters(order)
@@ -197,15 +194,15 @@ class ZerodhaBroker(ZerodhaData):
 
     def orders(self) -> tuple[OrderUpdate, ...]:
         rows, at, lookup = self._rows("orders", lambda kite: kite.orders()), self._clock.now(), self._lookup()
-        return tuple(_complete(lambda row: mapping.order_update(row, at, "book", lookup), rows))
+        return tuple(complete(lambda row: mapping.order_update(row, at, "book", lookup), rows))
 
     def trades(self) -> tuple[Trade, ...]:
         rows, lookup = self._rows("trades", lambda kite: kite.trades()), self._lookup()
-        return tuple(_complete(lambda row: mapping.trade(row, lookup), rows))
+        return tuple(complete(lambda row: mapping.trade(row, lookup), rows))
 
     def positions(self) -> tuple[BrokerPosition, ...]:
         answer, lookup = self._mapping("positions", Lane.PORTFOLIO, "other", lambda kite: kite.positions()), self._lookup()
-        return tuple(_complete(lambda row: mapping.position(row, lookup), _list("positions", answer.get("net"))))
+        return tuple(complete(lambda row: mapping.position(row, lookup), listed("Zerodha", "positions", answer.get("net"))))
 
     def funds(self) -> Funds:
         answer = self._mapping("margins", Lane.PORTFOLIO, "other", lambda kite: kite.margins())
@@ -215,15 +212,14 @@ class ZerodhaBroker(ZerodhaData):
             raise Transient(str(error)) from error
 
     def _order(self, lane: Lane, kind: str, send: Callable[[Any], Any]) -> str:
-        patience = _ENTRY_PATIENCE if lane is Lane.ENTRY else 60.0
-        self._budget.acquire(lane, kind, patience=patience)
+        self._budget.acquire(lane, kind, patience=patience_of(lane))
         order_id = self._call(kind, send, ORDER_SECONDS, is_order=True)
         if not isinstance(order_id, str | int) or not str(order_id).strip():
             raise Unknown(f"Zerodha's {kind} reply carries no order id ({order_id!r}); look for the order by its tag in the order book")
         return str(order_id)
 
     def _rows(self, what: str, ask: Callable[[Any], Any]) -> list[Any]:
-        return _list(what, self._read(Lane.PORTFOLIO, "other", ask))
+        return listed("Zerodha", what, self._read(Lane.PORTFOLIO, "other", ask))
 
 
 def _ltp(kite: Any, *, keys: list[str]) -> Any:
@@ -234,36 +230,10 @@ def _quote(kite: Any, *, keys: list[str]) -> Any:
     return kite.quote(*keys)
 
 
-def _lane(order: Order) -> Lane:
-    return Lane.ENTRY if order.purpose is Purpose.ENTRY else Lane.EXIT
-
-
-def _list(what: str, rows: Any) -> list[Any]:
-    if not isinstance(rows, list):
-        raise Transient(f"Zerodha's {what} came without a list ({type(rows).__name__}); this read proves nothing, ask again")
-    return rows
-
-
-def _complete(make: Callable[[Any], T], rows: list[Any]) -> list[T]:
-    """All rows or none: a book that misses a row would be evidence of absence."""
-    try:
-        return [make(row) for row in rows]
-    except (DataError, AttributeError, TypeError) as error:
-        raise Transient(f"{error}; the whole read is dropped") from error
-
-
-def _bar(instrument: Instrument, row: Sequence[Any], interval: int) -> Bar:
-    start = datetime.fromisoformat(row[0]).astimezone(IST)
-    oi = int(row[6]) if len(row) > 6 else 0
-    close_at = start + timedelta(minutes=interval)
-    return Bar(instrument, start, close_at, interval, float(row[1]), float(row[2]), float(row[3]), float(row[4]), int(row[5]), oi)
-
-
 def _failure(error: Exception, reply: Response | None, *, is_order: bool) -> BrokerError:
     """What a failed call means, from the reply itself rather than from what the SDK made of it."""
     if reply is None:
-        text = f"no answer from Zerodha ({type(error).__name__}: {error})"
-        return Unknown(f"{text}; the order may have been taken, look for it by its tag") if is_order else Transient(text)
+        return unanswered("Zerodha", error, is_order=is_order)
     try:
         envelope = json.loads(reply.content)
     except ValueError:

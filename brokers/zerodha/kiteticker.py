@@ -144,6 +144,9 @@ class TickerLink:
         if tokens:
             reactor.callFromThread(self._ticker.unsubscribe, tokens)
 
+    def beat(self) -> None:
+        """Kite sends the heartbeats itself."""
+
     def close(self) -> None:
         reactor.callFromThread(self._abort)
         self._on_over("closed by us")

@@ -1,0 +1,258 @@
+"""Angel One over plain HTTP (docs/adr: why not by its SDK): our words in and out, and a type for every way a call can end.
+
+An order call ends in an order id, a certain refusal (Rejected, RateLimited, SessionExpired), or Unknown; a read in its data or
+Transient and those three.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import urllib3
+
+import brokers.angelone.mapping as mapping
+from brokers.angelone.session import AngelSession
+from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, complete, lane_of, listed, patience_of, unanswered
+from brokers.spec import Audit, Endpoints, Lookup
+from brokers.transport import Allow, PooledSession, Response, ServerFault
+from core.errors import DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.ports import Clock, InstrumentLookup
+from core.types import IST, Bar, Instrument, Order
+from utils.pacing import Budget, Lane
+
+TITLE = "Angel One"
+MASTER = "/OpenAPI_File/files/OpenAPIScripMaster.json"
+_SECURE = "/rest/secure/angelbroking/"
+_MASTER_HOSTS = {"https://apiconnect.angelone.in": "https://margincalculator.angelone.in"}  # what does not live beside the rest
+_QUOTES = 50  # instruments in one request
+_PAUSE = 5.0  # seconds after a throttled request; the limits bite below what is documented
+_READABLE = frozenset(
+    {
+        ("GET", f"{_SECURE}user/v1/getProfile"),
+        ("POST", f"{_SECURE}market/v1/quote"),
+        ("POST", f"{_SECURE}historical/v1/getCandleData"),
+        ("GET", MASTER),
+    }
+)
+
+
+def may_read(method: str, path: str) -> bool:
+    """The allow-list of an account that may not trade: market data and its own profile."""
+    return (method, path) in _READABLE
+
+
+class AngelData:
+    """Market data of one login; see core.ports.DataSession. Blocking; safe to use from several threads."""
+
+    def __init__(
+        self,
+        session: AngelSession,
+        clock: Clock,
+        budget: Budget,
+        audit: Audit | None,
+        endpoints: Endpoints,
+        lookup: Lookup,
+        *,
+        allow: Allow | None = may_read,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._budget = budget
+        self._lookup = lookup
+        self._rest = endpoints.rest.rstrip("/")
+        self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
+
+    def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
+        """Without open interest, which the broker keeps apart. A request may be answered with less than there is: count the bars."""
+        name = mapping.INTERVALS.get(interval)
+        if name is None or continuous:
+            what = "continuous candles of futures" if continuous else f"candles of {interval} minutes"
+            raise Rejected(f"Angel One has no {what}; it has {', '.join(map(str, mapping.INTERVALS))} minutes of one contract")
+        exchange, number, _ = mapping.parts_of(self._lookup().token(instrument))
+        begin, finish = start.astimezone(IST), end.astimezone(IST)
+        body = {
+            "exchange": exchange,
+            "symboltoken": number,
+            "interval": name,
+            "fromdate": f"{begin:%Y-%m-%d %H:%M}",
+            "todate": f"{finish:%Y-%m-%d %H:%M}",
+        }
+        rows = self._read(Lane.DATA, "historical", "POST", "historical/v1/getCandleData", body)
+        try:
+            bars = [candle(instrument, row, interval) for row in listed(TITLE, "candles", rows if rows is not None else [])]
+        except (IndexError, ValueError, TypeError) as error:
+            raise Transient(f"Angel One's candles of {instrument.key} hold a row that does not read ({error}); ask again") from error
+        return [bar for bar in bars if begin <= bar.start <= finish]
+
+    def instruments(self) -> bytes:
+        """The file is public and lives on a host of its own."""
+        self._budget.acquire(Lane.DATA, "other")
+        url = _MASTER_HOSTS.get(self._rest, self._rest) + MASTER
+        reply = self._exchange("GET", url, None, DOWNLOAD_SECONDS, {}, is_order=False)
+        if reply.status_code != 200:
+            raise Transient(f"Angel One's scrip master came with HTTP {reply.status_code}; ask again")
+        return reply.content
+
+    def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
+        lookup = self._lookup()
+        keys = {parts[:2]: one.key for one in instruments if (parts := _parts(lookup, one)) is not None}
+        names, prices = list(keys), dict[str, float]()
+        for first in range(0, len(names), _QUOTES):
+            tokens: dict[str, list[str]] = {}
+            for exchange, number in names[first : first + _QUOTES]:
+                tokens.setdefault(exchange, []).append(number)
+            answer = self._read(Lane.DATA, "quote", "POST", "market/v1/quote", {"mode": "LTP", "exchangeTokens": tokens})
+            rows = listed(TITLE, "last prices", answer.get("fetched") if isinstance(answer, dict) else None)
+            try:
+                found = {(str(row["exchange"]), str(row["symbolToken"])): mapping.number(row["ltp"]) for row in rows}
+            except (KeyError, ValueError, TypeError) as error:
+                raise Transient(f"Angel One's last prices hold a row that does not read ({error}); ask again") from error
+            prices.update((keys[name], price) for name, price in found.items() if name in keys)
+        return prices
+
+    def profile(self) -> Mapping[str, Any]:
+        return self._mapping("profile", "profile", "user/v1/getProfile")
+
+    def close(self) -> None:
+        """Give the pooled connections back."""
+        self._http.close()
+
+    # --- one call -----------------------------------------------------------------------------------------------------------------------
+
+    def _mapping(self, what: str, kind: str, path: str) -> Mapping[str, Any]:
+        answer = self._read(Lane.PORTFOLIO, kind, "GET", path)
+        if not isinstance(answer, dict):
+            raise Transient(f"Angel One's {what} came as {type(answer).__name__} where an object was due; it proves nothing, ask again")
+        return answer
+
+    def _read(self, lane: Lane, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        self._budget.acquire(lane, kind)
+        return self._call(kind, method, path, body, READ_SECONDS, is_order=False)
+
+    def _call(self, kind: str, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, *, is_order: bool) -> Any:
+        """The `data` of one authenticated exchange."""
+        token = self._session.token()
+        try:
+            reply = self._exchange(method, f"{self._rest}{_SECURE}{path}", body, seconds, self._session.headers(token), is_order=is_order)
+            return _data(reply, is_order=is_order)
+        except SessionExpired as error:
+            self._session.invalidate(token, str(error))
+            raise
+        except RateLimited:
+            self._budget.pause(_PAUSE, kind)
+            raise
+
+    def _exchange(
+        self, method: str, url: str, body: Mapping[str, Any] | None, seconds: float, headers: Mapping[str, str], *, is_order: bool
+    ) -> Response:
+        try:
+            return self._http.request(method, url, json=body, headers=headers, timeout=seconds)
+        except ServerFault as error:
+            failed = mapping.failure(error.status, "", str(error), is_order=is_order)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            failed = unanswered(TITLE, error, is_order=is_order)
+        raise failed
+
+
+class AngelBroker(AngelData):
+    """A trading login; see core.ports.Broker."""
+
+    def __init__(
+        self, session: AngelSession, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
+    ) -> None:
+        super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
+        self._ordered: dict[str, Instrument] = {}  # order id -> instrument, of today's book: the trade book has no tokens
+
+    def place(self, order: Order) -> str:
+        body = mapping.place_body(order, self._token(order))
+        return self._order(lane_of(order), "place", "order/v1/placeOrder", body)
+
+    def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
+        body = mapping.modify_body(order, self._token(order), quantity, limit_price, trigger_price)
+        self._order(lane_of(order), "modify", "order/v1/modifyOrder", body)
+
+    def cancel(self, order: Order) -> None:
+        self._order(Lane.CANCEL, "cancel", "order/v1/cancelOrder", mapping.cancel_body(order))
+
+    def orders(self) -> tuple[OrderUpdate, ...]:
+        rows, at, lookup = self._book("orders", "order/v1/getOrderBook"), self._clock.now(), self._lookup()
+        updates = complete(lambda row: mapping.order_update(row, at, "book", lookup), rows)
+        self._ordered = {one.broker_order_id: one.instrument for one in updates}
+        return tuple(updates)
+
+    def trades(self) -> tuple[Trade, ...]:
+        """Rows carry a time of day alone: they are of the day they are read on."""
+        rows, day, lookup = self._book("trades", "order/v1/getTradeBook"), self._clock.now().astimezone(IST).date(), self._lookup()
+        if any(str(row.get("orderid")) not in self._ordered for row in rows if isinstance(row, dict)):
+            self.orders()
+
+        def instrument(row: Mapping[str, Any]) -> Instrument:
+            return self._ordered.get(str(row["orderid"])) or mapping.instrument_of(row, lookup)
+
+        return tuple(complete(lambda row: mapping.trade(row, day, instrument), rows))
+
+    def positions(self) -> tuple[BrokerPosition, ...]:
+        rows, lookup = self._book("positions", "order/v1/getPosition"), self._lookup()
+        return tuple(complete(lambda row: mapping.position(row, lookup), rows))
+
+    def funds(self) -> Funds:
+        answer = self._mapping("funds", "funds", "user/v1/getRMS")
+        try:
+            return mapping.funds(answer)
+        except DataError as error:
+            raise Transient(str(error)) from error
+
+    def book(self, kind: str, path: str) -> list[Any]:
+        """The rows of a book as the broker sends them; null is an empty one, for a session proven alive by the same reply."""
+        return self._book(kind, path)
+
+    def send(self, lane: Lane, kind: str, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The `data` of one order call, which carries an order id; raises Unknown where it does not."""
+        self._budget.acquire(lane, kind, patience=patience_of(lane))
+        data = self._call(kind, "POST", path, body, ORDER_SECONDS, is_order=True)
+        if not isinstance(data, dict) or not str(data.get("orderid") or "").strip():
+            raise Unknown(f"Angel One's {kind} reply carries no order id ({data!r}); look for the order by its tag in the order book")
+        return data
+
+    def _order(self, lane: Lane, kind: str, path: str, body: Mapping[str, Any]) -> str:
+        return str(self.send(lane, kind, path, body)["orderid"])
+
+    def _book(self, kind: str, path: str) -> list[Any]:
+        rows = self._read(Lane.PORTFOLIO, kind, "GET", path)
+        return listed(TITLE, kind, rows if rows is not None else [])
+
+    def _token(self, order: Order) -> str:
+        try:
+            return str(self._lookup().token(order.instrument))
+        except DataError as error:
+            raise Rejected(f"order {order.id}: {error}; nothing was sent") from error
+
+
+def _parts(lookup: InstrumentLookup, instrument: Instrument) -> tuple[str, str, str] | None:
+    try:
+        return mapping.parts_of(lookup.token(instrument))
+    except DataError:
+        return None  # a key the broker does not know is absent from the answer
+
+
+def _data(reply: Response, *, is_order: bool) -> Any:
+    """The `data` of a success; raises what the reply means otherwise. A success must say so: an empty body proves nothing."""
+    try:
+        body = json.loads(reply.content)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        shown = reply.text[:120] or "an empty body"
+        raise mapping.failure(reply.status_code, "", shown, is_order=is_order)
+    error = mapping.error_of(body)
+    if error is None and reply.status_code == 200:
+        if "data" not in body:
+            raise mapping.failure(reply.status_code, "", "a success without data", is_order=is_order)
+        return body["data"]
+    raise mapping.failure(reply.status_code, *(error or ("", str(body.get("message") or "no message"))), is_order=is_order)
+
+
+def _is_download(path: str) -> bool:
+    return path == MASTER or path.startswith((f"{_SECURE}historical", f"{_SECURE}market"))

@@ -1,0 +1,56 @@
+"""What every REST client of a broker does alike: how long it waits, in which lane an order goes, what rows that do not read mean."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from core.errors import BrokerError, DataError, Transient, Unknown
+from core.types import IST, Bar, Instrument, Order, Purpose
+from utils.pacing import Lane
+
+T = TypeVar("T")
+
+ORDER_SECONDS = 3.0  # an order call that has no answer by then is Unknown; the look-up for it must not wait longer
+READ_SECONDS = 7.0
+DOWNLOAD_SECONDS = 60.0
+_ENTRY_PATIENCE = 2.0  # an entry that waits longer for its place in the budget is stale: refused, nothing sent
+_EXIT_PATIENCE = 60.0
+
+
+def lane_of(order: Order) -> Lane:
+    """An entry's lane, or that of everything that reduces or protects."""
+    return Lane.ENTRY if order.purpose is Purpose.ENTRY else Lane.EXIT
+
+
+def patience_of(lane: Lane) -> float:
+    """Seconds that an order call may wait for its place in the budget."""
+    return _ENTRY_PATIENCE if lane is Lane.ENTRY else _EXIT_PATIENCE
+
+
+def unanswered(title: str, error: Exception, *, is_order: bool) -> BrokerError:
+    """What a call means that ended without a reply."""
+    text = f"no answer from {title} ({type(error).__name__}: {error})"
+    return Unknown(f"{text}; the order may have been taken, look for it by its tag") if is_order else Transient(text)
+
+
+def listed(title: str, what: str, rows: Any) -> list[Any]:
+    """The rows of a book; raises Transient where there is no list: that is no evidence of an empty book."""
+    if not isinstance(rows, list):
+        raise Transient(f"{title}'s {what} came without a list ({type(rows).__name__}); this read proves nothing, ask again")
+    return rows
+
+
+def complete(make: Callable[[Any], T], rows: Sequence[Any]) -> list[T]:
+    """All rows or none: a book that misses a row would be evidence of absence."""
+    try:
+        return [make(row) for row in rows]
+    except (DataError, AttributeError, TypeError) as error:
+        raise Transient(f"{error}; the whole read is dropped") from error
+
+
+def candle(instrument: Instrument, row: Sequence[Any], interval: int) -> Bar:
+    """A candle of the form [ISO time, open, high, low, close, volume, oi?]; raises IndexError, ValueError or TypeError."""
+    start = datetime.fromisoformat(row[0]).astimezone(IST)
+    oi = int(row[6]) if len(row) > 6 else 0
+    close_at = start + timedelta(minutes=interval)
+    return Bar(instrument, start, close_at, interval, float(row[1]), float(row[2]), float(row[3]), float(row[4]), int(row[5]), oi)
