@@ -7,7 +7,7 @@ Transient and those three.
 import gzip
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -15,20 +15,17 @@ from urllib.parse import quote
 import urllib3
 
 import brokers.upstox.mapping as mapping
+from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, complete, lane_of, listed, patience_of, unanswered
 from brokers.spec import Audit, Endpoints, Lookup, Session
 from brokers.transport import Allow, PooledSession, Response, ServerFault
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, OrderUpdate, Trade
 from core.ports import Clock
-from core.types import IST, Bar, Instrument, Order, Purpose
+from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
 
 T = TypeVar("T")
 
-ORDER_SECONDS = 3.0  # an order call that has no answer by then is Unknown; the look-up for it must not wait longer
-_READ_SECONDS = 7.0
-_DOWNLOAD_SECONDS = 60.0
-_ENTRY_PATIENCE = 2.0  # an entry that waits longer for its place in the budget is stale: refused, nothing sent
 _LTP_KEYS = 500  # instruments in one request for last prices
 _PAUSE = 5.0  # seconds after a 429
 _DAY = 1440
@@ -84,7 +81,7 @@ class UpstoxData:
         if finish.date() >= today and interval != _DAY:
             rows += self._rows_of(f"/v3/historical-candle/intraday/{key}/{unit}/{width}")
         try:
-            bars = {bar.start: bar for bar in (_bar(instrument, row, interval) for row in rows)}
+            bars = {bar.start: bar for bar in (candle(instrument, row, interval) for row in rows)}
         except (IndexError, ValueError, TypeError) as error:
             raise Transient(f"Upstox's candles of {instrument.key} hold a row that does not read ({error}); ask again") from error
         return [bars[at] for at in sorted(bars) if begin <= at <= finish]
@@ -93,7 +90,7 @@ class UpstoxData:
         """The file is public; its name has no date, so that today's is whatever is there after 06:00."""
         url = f"{self._assets}/market-quote/instruments/exchange/complete.json.gz"
         self._budget.acquire(Lane.DATA, "other")
-        reply = self._exchange("GET", url, None, None, _DOWNLOAD_SECONDS, is_order=False, headers={"User-Agent": mapping.USER_AGENT})
+        reply = self._exchange("GET", url, None, None, DOWNLOAD_SECONDS, is_order=False, headers={"User-Agent": mapping.USER_AGENT})
         dump = reply.content
         try:
             return gzip.decompress(dump) if dump[:2] == b"\x1f\x8b" else dump
@@ -126,7 +123,7 @@ class UpstoxData:
 
     def _rows_of(self, path: str) -> list[Any]:
         answer = self._mapping("candles", "historical", path, None, Lane.DATA)
-        return _list("candles", answer.get("candles"))
+        return listed("Upstox", "candles", answer.get("candles"))
 
     def _mapping(self, what: str, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Mapping[str, Any]:
         answer = self._read(kind, path, params, lane)
@@ -136,7 +133,7 @@ class UpstoxData:
 
     def _read(self, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Any:
         self._budget.acquire(lane, kind)
-        return self._call(kind, "GET", self._rest + path, params, None, _READ_SECONDS, is_order=False)
+        return self._call(kind, "GET", self._rest + path, params, None, READ_SECONDS, is_order=False)
 
     def _call(
         self, kind: str, method: str, url: str, params: Mapping[str, Any] | None, body: Any, seconds: float, *, is_order: bool
@@ -183,7 +180,7 @@ class UpstoxBroker(UpstoxData):
             token = self._lookup().token(order.instrument)
         except DataError as error:
             raise Rejected(f"order {order.id}: {error}; nothing was sent") from error
-        data = self._order(_lane(order), "place", "POST", "/v3/order/place", None, mapping.place_body(order, token))
+        data = self._order(lane_of(order), "place", "POST", "/v3/order/place", None, mapping.place_body(order, token))
         ids = data.get("order_ids") if isinstance(data, dict) else None
         if not isinstance(ids, list) or len(ids) != 1 or not str(ids[0]).strip():
             raise Unknown(f"Upstox's reply carries no single order id ({ids!r}); look for the order by its tag in the order book")
@@ -191,7 +188,7 @@ class UpstoxBroker(UpstoxData):
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
         body = mapping.modify_body(order, quantity, limit_price, trigger_price)
-        _confirmed("modify", self._order(_lane(order), "modify", "PUT", "/v3/order/modify", None, body))
+        _confirmed("modify", self._order(lane_of(order), "modify", "PUT", "/v3/order/modify", None, body))
 
     def cancel(self, order: Order) -> None:
         params = {"order_id": mapping.broker_id(order)}
@@ -199,15 +196,15 @@ class UpstoxBroker(UpstoxData):
 
     def orders(self) -> tuple[OrderUpdate, ...]:
         rows, at, lookup = self._book("orders", "/v2/order/retrieve-all"), self._clock.now(), self._lookup()
-        return tuple(_complete(lambda row: mapping.order_update(row, at, "book", lookup), rows))
+        return tuple(complete(lambda row: mapping.order_update(row, at, "book", lookup), rows))
 
     def trades(self) -> tuple[Trade, ...]:
         rows, lookup = self._book("trades", "/v2/order/trades/get-trades-for-day"), self._lookup()
-        return tuple(_complete(lambda row: mapping.trade(row, lookup), rows))
+        return tuple(complete(lambda row: mapping.trade(row, lookup), rows))
 
     def positions(self) -> tuple[BrokerPosition, ...]:
         rows, lookup = self._book("positions", "/v2/portfolio/short-term-positions"), self._lookup()
-        return tuple(_complete(lambda row: mapping.position(row, lookup), rows))
+        return tuple(complete(lambda row: mapping.position(row, lookup), rows))
 
     def funds(self) -> Funds:
         """Transient between 00:00 and 05:30, when the service is closed (HTTP 423): that is no empty account."""
@@ -218,16 +215,11 @@ class UpstoxBroker(UpstoxData):
             raise Transient(str(error)) from error
 
     def _order(self, lane: Lane, kind: str, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
-        patience = _ENTRY_PATIENCE if lane is Lane.ENTRY else 60.0
-        self._budget.acquire(lane, kind, patience=patience)
+        self._budget.acquire(lane, kind, patience=patience_of(lane))
         return self._call(kind, method, self._orders + path, params, body, ORDER_SECONDS, is_order=True)
 
     def _book(self, what: str, path: str) -> list[Any]:
-        return _list(what, self._read("other", path, None, Lane.PORTFOLIO))
-
-
-def _lane(order: Order) -> Lane:
-    return Lane.ENTRY if order.purpose is Purpose.ENTRY else Lane.EXIT
+        return listed("Upstox", what, self._read("other", path, None, Lane.PORTFOLIO))
 
 
 def _token(lookup: Any, instrument: Instrument) -> str:
@@ -261,29 +253,7 @@ def _transit(error: Exception, *, is_order: bool) -> BrokerError:
     """A call that got no answer, or a 5xx."""
     if isinstance(error, ServerFault):
         return mapping.failure(error.status, "", str(error), is_order=is_order)
-    text = f"no answer from Upstox ({type(error).__name__}: {error})"
-    return Unknown(f"{text}; the order may have been taken, look for it by its tag") if is_order else Transient(text)
-
-
-def _list(what: str, rows: Any) -> list[Any]:
-    if not isinstance(rows, list):
-        raise Transient(f"Upstox's {what} came without a list ({type(rows).__name__}); this read proves nothing, ask again")
-    return rows
-
-
-def _complete(make: Callable[[Any], T], rows: list[Any]) -> list[T]:
-    """All rows or none: a book that misses a row would be evidence of absence."""
-    try:
-        return [make(row) for row in rows]
-    except (DataError, AttributeError, TypeError) as error:
-        raise Transient(f"{error}; the whole read is dropped") from error
-
-
-def _bar(instrument: Instrument, row: Sequence[Any], interval: int) -> Bar:
-    start = datetime.fromisoformat(row[0]).astimezone(IST)
-    oi = int(row[6]) if len(row) > 6 else 0
-    close_at = start + timedelta(minutes=interval)
-    return Bar(instrument, start, close_at, interval, float(row[1]), float(row[2]), float(row[3]), float(row[4]), int(row[5]), oi)
+    return unanswered("Upstox", error, is_order=is_order)
 
 
 def _is_download(path: str) -> bool:

@@ -9,8 +9,9 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
+from brokers.naming import contract_symbol
 from brokers.spec import InstrumentRow
-from brokers.upstox.mapping import SEGMENTS, contract_symbol
+from brokers.upstox.mapping import SEGMENTS
 from core.errors import DataError
 from core.types import IST, Kind
 

@@ -1,21 +1,17 @@
 """Upstox's feed: market data over up to two connections, and order updates over a third that comes and goes without the engine's notice."""
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 
 import urllib3
 
 import brokers.upstox.mapping as mapping
+from brokers.feed_pair import FeedPair, order_stream
 from brokers.shards import Shards
 from brokers.spec import Endpoints, Lookup, Put, Session
 from brokers.stream import Closed, Patience, Refused, SocketTransport, Stream
 from brokers.transport import PooledSession, ServerFault
 from brokers.upstox.wire import MarketDialect, PortfolioDialect
-from core.events import Event, FeedStatus
 from core.ports import Clock
-from core.types import Instrument
-
-log = logging.getLogger(__name__)
 
 _SHORTEST_SILENCE = 15.0  # seconds: messages are driven by events, and between them the server only pings
 _WHOLE_DAY = 86_400.0  # an account without orders hears nothing of them
@@ -46,57 +42,6 @@ class Authorizer:
         raise Closed(reason)
 
 
-class UpstoxFeed:
-    """A Feed: market data as Shards carry it, with the portfolio stream beside them. What that one misses, the polled books bring."""
-
-    def __init__(self, market: Shards, orders: Stream) -> None:
-        self._market = market
-        self._orders = orders
-
-    def start(self) -> None:
-        self._market.start()
-        self._orders.start()
-
-    def stop(self) -> None:
-        self._market.stop()
-        self._orders.stop()
-
-    def join(self, seconds: float) -> bool:
-        """Wait up to `seconds` of wall time for each connection's threads to end; True if they have."""
-        ended = [self._market.join(seconds), self._orders.join(seconds)]
-        return all(ended)
-
-    def subscribe(self, instruments: Iterable[Instrument]) -> None:
-        self._market.subscribe(instruments)
-
-    def unsubscribe(self, instruments: Iterable[Instrument]) -> None:
-        self._market.unsubscribe(instruments)
-
-    def reconnect(self, reason: str) -> None:
-        self._market.reconnect(reason)
-
-    @property
-    def silent_for(self) -> float:
-        return self._market.silent_for
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        orders = {f"orders: {reason}": count for reason, count in self._orders.counts.items()}
-        return {**self._market.counts, **orders}
-
-    @property
-    def texts(self) -> Sequence[str]:
-        return (*self._market.texts, *self._orders.texts)
-
-    @property
-    def desired(self) -> frozenset[str]:
-        return self._market.desired
-
-    @property
-    def confirmed(self) -> frozenset[str]:
-        return self._market.confirmed
-
-
 def make(
     account: str,
     session: Session,
@@ -109,7 +54,7 @@ def make(
     capacity: int,
     streams: int,
     stale_after_s: float,
-) -> UpstoxFeed:
+) -> FeedPair:
     """The feed of one account; see brokers.spec.FeedFactory."""
     patience = Patience(silence=max(stale_after_s, _SHORTEST_SILENCE))
 
@@ -118,16 +63,9 @@ def make(
         way = SocketTransport(clock, name, MarketDialect(Authorizer(clock, endpoints.rest), lookup))
         return Stream(account, session, clock, put, in_hours, way, capacity=capacity, patience=patience, name=name)
 
-    def updates_alone(events: Sequence[Event], name: str) -> None:
-        heard = [event for event in events if not isinstance(event, FeedStatus)]
-        for event in events:
-            if isinstance(event, FeedStatus) and not event.connected and event.reason != "stopped":
-                log.warning("feed %s: no order updates (%s); the order book is polled meanwhile", name, event.reason)
-        if heard:
-            put(heard, name)
+    def order_socket(name: str) -> SocketTransport:
+        return SocketTransport(clock, name, PortfolioDialect(Authorizer(clock, endpoints.rest), lookup))
 
-    name = f"{account}/feed-orders"
-    way = SocketTransport(clock, name, PortfolioDialect(Authorizer(clock, endpoints.rest), lookup))
     quiet = Patience(silence=_WHOLE_DAY)
-    orders = Stream(account, session, clock, updates_alone, in_hours, way, capacity=0, patience=quiet, name=name)
-    return UpstoxFeed(Shards(market, put, capacity=capacity, most=streams), orders)
+    orders = order_stream(account, session, clock, put, in_hours, order_socket, quiet)
+    return FeedPair(Shards(market, put, capacity=capacity, most=streams), orders)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
@@ -60,7 +60,6 @@ SEGMENTS: Mapping[str, str] = {
 _DERIVATIVES = frozenset({"NFO", "BFO", "CDS", "BCD", "MCX", "NCO"})
 _SEGMENT_OF = {exchange: segment for segment, exchange in SEGMENTS.items() if not segment.endswith("INDEX")}
 _TRADE_TO_TRADE = re.compile(r"-(BE|BZ|ST|SZ)$")
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
 # --- products ---------------------------------------------------------------------------------------------------------------------------
@@ -85,15 +84,6 @@ def objection(horizon: Horizon, instrument: Instrument) -> str:
     if horizon is Horizon.INTRADAY and instrument.kind is Kind.EQUITY and _TRADE_TO_TRADE.search(instrument.symbol):
         return f"{instrument.key} is a trade-to-trade series, which Upstox takes for delivery alone; give its strategy the horizon carry"
     return ""
-
-
-# --- names ------------------------------------------------------------------------------------------------------------------------------
-
-
-def contract_symbol(root: str, expiry: date, kind: Kind, strike: float | None, *, weekly: bool) -> str:
-    """The exchange-style symbol that all brokers share: NIFTY26NOVFUT, NIFTY26DEC25000CE, of a week NIFTY26D0125000CE."""
-    stem = f"{expiry:%y}{'123456789OND'[expiry.month - 1]}{expiry:%d}" if weekly else f"{expiry:%y}{_MONTHS[expiry.month - 1]}"
-    return f"{root}{stem}FUT" if kind is Kind.FUTURE else f"{root}{stem}{strike:.10g}{kind.value}"
 
 
 # --- rows of the books ------------------------------------------------------------------------------------------------------------------

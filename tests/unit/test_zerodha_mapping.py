@@ -209,7 +209,7 @@ def test_no_garbage_but_the_header_raises() -> None:
 def test_the_registry_finds_a_broker_and_names_the_nearest() -> None:
     spec = registry.get("zerodha")
     assert (spec.name, spec.tag_length, spec.instruments_per_stream) == ("zerodha", 20, 3000)
-    assert registry.names() == ("zerodha",)
+    assert "zerodha" in registry.names()
     with pytest.raises(ConfigError, match="did you mean 'zerodha'"):
         registry.get("zeroda")
 
