@@ -40,7 +40,7 @@ from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder, PriceLadder
 from execution_engine.reconciliation import Reconciliation
-from execution_engine.rollover import Rolls, RollSettings, Switch
+from execution_engine.rollover import NO_SWITCHES, Rolls, RollSettings, Switch
 from execution_engine.runs import Run
 from execution_engine.square_off import SquareOff
 from execution_engine.targets import Targets
@@ -49,6 +49,7 @@ from execution_engine.world import World
 from risk.gate import Gate
 
 SECOND = timedelta(seconds=1)
+Names = Mapping[str, Instrument]
 
 
 class Engine:
@@ -178,13 +179,7 @@ class Engine:
     # --- the day ------------------------------------------------------------------------------------------------------------------
 
     def open_day(
-        self,
-        day: date,
-        runs: Iterable[Run],
-        names: Mapping[str, Instrument],
-        *,
-        resumed: bool,
-        switches: Mapping[str, Switch] | None = None,
+        self, day: date, runs: Iterable[Run], names: Names, *, resumed: bool, switches: Mapping[str, Switch] = NO_SWITCHES
     ) -> None:
         """Take up the day: strategies warmed up, names resolved. `resumed`: an earlier process already traded this day. `switches` are
         the futures' names whose contract changes today or may have changed since a position was opened."""
@@ -198,7 +193,7 @@ class Engine:
         held = (position.instrument for position in self.portfolio.positions() if position.quantity)
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
-        self.rolls.open_day(day, switches or {})
+        self.rolls.open_day(day, switches)
         self.expiry.open_day(day)
         for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
             self.exits.look_again(target)
@@ -394,7 +389,10 @@ class Engine:
             return
         for order in todo.cancel:
             self._cancel_and_replan(order, "planned again: the target changed")
-        if todo.waiting or (exits and (self.reconciliation.recovering or not self.exits.way_is_clear(todo.send[0]))):
+        if exits and not self.world.calendar.is_open(target.instrument, self.clock.now()):
+            if self.timers.due("second") is not None:  # else it goes on when the next day opens
+                self.exits.look_again(target)
+        elif todo.waiting or (exits and (self.reconciliation.recovering or not self.exits.way_is_clear(todo.send[0]))):
             self.exits.look_again(target)
         elif todo.send and (not exits or self.exits.may_go(target)):
             self._send(target, todo.send)

@@ -2,7 +2,8 @@
 
 Rules:
 1. A failed exit is tried again after 1, 2, 4 ... 30 seconds until it is through; a warning at the third try, a page at the sixth.
-2. What waits for something (a cancel, evidence, a first price) is looked at again every two seconds.
+2. What waits for something (a cancel, evidence, a first price, the market to open) is looked at again every two seconds; overnight it
+   rests until the next day opens.
 3. More than ten exits of one key within a minute do not settle: a page, and then one every 30 seconds.
 4. No self-trade: an exit waits while an order of ours rests where they would meet. An entry there is cancelled, an exit awaited; an
    order of unknown fate is neither, being flat outweighs what may not even exist.
@@ -52,7 +53,7 @@ class Exits:
         if tries in (3, 6):
             text = f"{target.strategy} {target.instrument.key}: {tries} tries failed, last: {why}"
             self._alert("page" if tries >= 6 else "warn", "Exit does not get through", text)
-        self._timers.set(_timer(target), self._clock.now() + timedelta(seconds=min(30.0, 2.0 ** (tries - 1))))
+        self._timers.set(_timer(target), self._clock.now() + timedelta(seconds=min(30.0, 2.0 ** min(tries - 1, 5))))
 
     def forget_tries(self, strategy: str, name: str) -> None:
         """The strategy wants something else: the back-off begins anew."""

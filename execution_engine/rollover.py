@@ -55,6 +55,9 @@ class Switch(msgspec.Struct, frozen=True):
     due: datetime | None = None
 
 
+NO_SWITCHES: Mapping[str, Switch] = {}
+
+
 class Roll(msgspec.Struct):
     """One pair, as the ledger keeps it. Quantities are signed units, `*_worth` the sum of price x quantity of its own fills."""
 

@@ -527,3 +527,30 @@ def test_a_name_that_means_another_contract_never_orphans_what_was_held() -> Non
     sold, bought = harness.executor.placed[-2:]
     assert (sold.instrument, sold.side, sold.purpose) == (FUTURE, Side.SELL, Purpose.EXIT)
     assert (bought.instrument.key, bought.side) == (other.key, Side.BUY)
+
+
+def test_an_exit_decided_at_the_last_bar_rests_overnight_and_goes_when_the_market_opens() -> None:
+    harness = Rolling(due=None).hold()
+    harness.clock.move_to(DAY.replace(hour=15, minute=40, second=2))  # the last bar closes two seconds after the market
+    harness.want(0)
+    harness.pass_time(60)
+    harness.engine.close_day(DAY.date())
+    harness.pass_time(4 * 3600)
+    assert len(harness.executor.placed) == 1
+    after = Rolling(at=MONDAY.replace(hour=9, minute=0), store=harness.store.crashed(), today=FUTURE, due=None, resumed=True)
+    books(after, [], {FUTURE.key: 65, NEXT.key: 0})
+    after.tick(25000.0, 60)
+    assert after.executor.placed == []
+    after.pass_time(14 * 60)
+    after.tick(25000.0)
+    after.pass_time(3)
+    assert [(order.side, order.quantity) for order in after.executor.placed] == [(Side.SELL, 65)]
+
+
+def test_a_thousand_failed_exits_still_wait_half_a_minute() -> None:
+    harness = Rolling(due=None).hold()
+    for _ in range(1100):
+        harness.engine.exits.retry(harness.target, "no")
+    due = harness.engine.timers.due("retry|told|IT")
+    assert due is not None
+    assert (due - harness.clock.now()).total_seconds() == 30.0
