@@ -19,12 +19,13 @@ from simulators.upstox_feed import MARKET_PATH, PORTFOLIO_PATH, Feeds
 from simulators.upstox_gtt import Gtt
 from simulators.upstox_limits import Limits
 from simulators.upstox_orders import OrderDesk
-from simulators.upstox_session import App, Call, Sessions
+from simulators.upstox_session import AccessToken, App, Call, Sessions
 from simulators.wire import Connection, Request, Response, dump
 from simulators.world import World
 
 _SECRETS = frozenset({"access_token", "code", "client_secret"})
 _ORDER_ROUTES = ("/order/place", "/order/modify", "/order/cancel", "/order/multi", "/order/gtt/", "/order/positions/exit")
+_PUBLIC = ("/historical-candle/", "/v2/market/holidays", "/v2/market/timings")
 TIMED_OUT = "Something went wrong... please contact us"
 
 Answer = Callable[[Call], Any]
@@ -51,6 +52,7 @@ class UpstoxSimulator(Simulator):
         self.gtt = Gtt(world, self.desk)
         self.feeds = Feeds(world, self.sessions, faults)
         super().__init__(world, faults, self.feeds)
+        self._anybody = AccessToken(App("", "", "", ""), "", world.last_moment)
         self._addresses: dict[str, dict[str, str]] = {}
         self._routes = self._table()
         self._whole: dict[str, Callable[[Call], Whole]] = {
@@ -88,6 +90,8 @@ class UpstoxSimulator(Simulator):
             if request.path.startswith("/market-quote/instruments/exchange/"):
                 return self.data.instruments(request)
             session = self.sessions.check(request, now)
+            if session is None and any(route in request.path for route in _PUBLIC):
+                session = self._anybody  # the SDK sends no token there, so the broker cannot want one
             if session is None:
                 raise bad_token()
             name = f"{request.method} {request.path}"

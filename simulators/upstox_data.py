@@ -56,7 +56,7 @@ class MarketData:
         to_day = _day(last)
         from_day = _day(first[0]) if first else to_day - timedelta(days=most or 7)
         if from_day > to_day:
-            raise bad("UDAPI100036", "Invalid Input: from_date is after to_date")
+            raise bad("UDAPI1015", "to_date must be greater than or equal to from_date")
         if most and (to_day - from_day).days > most:
             raise bad("UDAPI1148", f"Invalid date range: at most {most} days for this interval")
         end = datetime.combine(to_day, time(23, 59), IST)
@@ -92,7 +92,7 @@ class MarketData:
     def ohlc(self, call: Call) -> dict[str, Any]:
         minutes = OHLC_INTERVALS.get(call.request.argument("interval"))
         if minutes is None:
-            raise bad("UDAPI1027", "Invalid interval")
+            raise bad("UDAPI1147", "Invalid interval")
 
         def row(listing: Listing, quote: Quote) -> dict[str, Any]:
             day = call.now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -189,9 +189,10 @@ class MarketData:
         return (one for one in self._world.market.listings.values() if one.kind in ("CE", "PE") and one.underlying == underlying.underlying)
 
     def _quotes(self, call: Call, most: int, make: Callable[[Listing, Quote], dict[str, Any]]) -> dict[str, Any]:
-        keys = [key for key in call.request.argument("instrument_key").split(",") if key]
+        asked = call.request.argument("instrument_key") or call.request.argument("symbol")  # v2's name for it
+        keys = [key for key in asked.split(",") if key]
         if not keys:
-            raise bad("UDAPI1009", "The instrument_key is required")
+            raise bad("UDAPI1026", "The instrument_key is required")
         if len(keys) > most:
             raise bad("UDAPI100076", f"Only {most} instrument keys are allowed")
         found = [self._desk.listing_of(key) for key in keys]
@@ -218,7 +219,7 @@ def _width(unit: str, interval: str) -> tuple[int, int]:
 
 def _v2(interval: str) -> tuple[str, str]:
     if interval not in V2_INTERVALS:
-        raise bad("UDAPI1020", "Interval accepts one of (1minute,30minute,day,week,month)")
+        raise bad("UDAPI1147", "Interval accepts one of (1minute,30minute,day,week,month)")
     unit, count = V2_INTERVALS[interval]
     return unit, str(count)
 

@@ -35,9 +35,10 @@ _PARTIAL_EVERY = 7
 
 @dataclass(slots=True)
 class UpstoxStream(Stream):
-    """`kind` is market or portfolio; `updates` what a portfolio stream was opened for; `told` counts live messages by key."""
+    """`kind` is market or portfolio; `updates` what a portfolio stream was opened for; `told` counts messages by key; `greeting` leads."""
 
     kind: str = "market"
+    greeting: bytes = b""
     updates: frozenset[str] = frozenset({"order"})
     told: dict[str, int] = field(default_factory=dict)
     minutes: dict[str, Candle] = field(default_factory=dict)
@@ -85,9 +86,14 @@ class Feeds(Streams):
             raise ApiError(403, "UDAPI100049", f"Forbidden: {most} connections are open")
         stream = UpstoxStream(session, now, seen=self._world.steps, last_sent=now, kind=kind, updates=updates)
         if kind == "market":
-            stream.texts.append(market_info(self._statuses(now), _ms(now)))
+            stream.greeting = market_info(self._statuses(now), _ms(now))
+            stream.texts.append(stream.greeting)
         connection.state = stream
         return ""
+
+    def frames(self, connection: Connection, now: datetime) -> list[bytes | str]:
+        greeting = connection.state.greeting
+        return sorted(super().frames(connection, now), key=lambda frame: frame is not greeting)
 
     # --- what clients say ---------------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ class Gtt:
         if not all(rule.status == "PENDING" for rule in trigger.rules) or {r.strategy for r in rules} != {
             r.strategy for r in trigger.rules
         }:
-            raise bad("UDAPI1128", "Only pending rules of the order can be modified")
+            raise bad("UDAPI100036", "Only pending rules of the order can be modified")
         trigger.rules, trigger.quantity = rules, int(fields.get("quantity") or trigger.quantity)
         return {"gtt_order_ids": [trigger.id]}
 
@@ -165,7 +165,7 @@ class Gtt:
         kind, strategies = str(fields.get("type") or ""), [rule.strategy for rule in rules]
         fits = strategies == ["ENTRY"] if kind == "SINGLE" else len(set(strategies)) == len(rules) > 1 and strategies[0] == "ENTRY"
         if kind not in ("SINGLE", "MULTIPLE") or not fits:
-            raise bad("UDAPI1126", "The rules do not fit the type: SINGLE has an ENTRY, MULTIPLE also a TARGET or a STOPLOSS")
+            raise bad("UDAPI100036", "The rules do not fit the type: SINGLE has an ENTRY, MULTIPLE also a TARGET or a STOPLOSS")
         try:
             quantity, side = int(fields["quantity"]), str(fields["transaction_type"])
         except (KeyError, ValueError, TypeError) as error:
