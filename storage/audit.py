@@ -57,6 +57,8 @@ def mask(value: Any) -> Any:
     if isinstance(value, bytes):
         return mask(value.decode("utf-8", "replace"))
     if isinstance(value, str):
+        if value.isalnum():  # what gives a secret away has a colon, an equals sign or a blank in it
+            return _shortened(value)
         return _CREDENTIALS.sub(r"\1 ***", _IN_TEXT.sub(_masked_text, _shortened(value)))
     return value
 
