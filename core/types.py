@@ -15,6 +15,11 @@ import msgspec
 IST = timezone(timedelta(hours=5, minutes=30), "IST")  # India has had one fixed offset since 1945
 
 
+def iso(at: datetime) -> str:
+    """`at.isoformat()`; quicker for a time in IST, which nearly all are."""
+    return f"{at.replace(tzinfo=None).isoformat()}+05:30" if at.tzinfo is IST else at.isoformat()
+
+
 def iso_seconds(at: datetime) -> str:
     """`at.isoformat(timespec="seconds")`; quicker for a time in IST, which nearly all are."""
     if at.tzinfo is IST:

@@ -298,6 +298,13 @@ class Portfolio:
         held = self._by_instrument.get(instrument.key, ())
         return sum(holding.life.quantity for holding in held if holding.product == product)
 
+    def total(self, instrument: Instrument) -> int:
+        """Signed units with EXTERNAL, over all products."""
+        units = 0
+        for holding in self._by_instrument.get(instrument.key, ()):
+            units += holding.life.quantity
+        return units
+
     def positions(self) -> Sequence[Position]:
         """Every sub-account that holds something or was touched in this session; the same list until one changes, so leave it as it is."""
         if self._positions is None:

@@ -227,7 +227,7 @@ class World:
         return EntryWindow(opens, closes, known=plan.known)
 
     def net(self, instrument: Instrument) -> int:
-        return sum(held.quantity for held in self._portfolio.positions() if held.instrument.key == instrument.key)
+        return self._portfolio.total(instrument)
 
     def closing(self, strategy: str, instrument: Instrument) -> int:
         live = self._desk.live()

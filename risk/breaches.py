@@ -56,11 +56,10 @@ class LossLocks(_Locks):
         pnl = book.day_pnl()
         if not pnl > -self.settings.max_daily_loss:  # NaN is no proof of safety: it locks
             found += self._reached(ACCOUNT, pnl, self.settings.max_daily_loss, book)
-        if self.settings.strategies_limited:
-            for strategy in strategies:
-                limit = self.settings.loss_limit(strategy)
-                if limit is not None and not (pnl := book.strategy_pnl(strategy)) > -limit:
-                    found += self._reached(strategy, pnl, limit, book)
+        for strategy in strategies:
+            limit = self.settings.loss_limit(strategy)
+            if limit is not None and not (pnl := book.strategy_pnl(strategy)) > -limit:
+                found += self._reached(strategy, pnl, limit, book)
         return found
 
     def _reached(self, scope: str, pnl: float, limit: float, book: RiskBook) -> list[Breach]:

@@ -1,7 +1,7 @@
 """The limits on entries, in the order in which they are asked: first whether trading is allowed now, then how much, then how fast."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -244,7 +244,10 @@ class InstrumentValue(Rule):
 
     def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
         instrument, side = request.instrument, request.side
-        working = sum(o.remaining for o in working_entries(book) if o.instrument.key == instrument.key and o.side == side)
+        working = 0
+        for order in working_entries(book):
+            if order.instrument.key == instrument.key and order.side == side:
+                working += order.remaining
         units = max(0, book.net(instrument) * side.sign + working + request.quantity)
         price = max(request.limit_price, book.last_price(instrument) or 0.0)
         value = exposure(instrument, side, units, price)
@@ -257,7 +260,10 @@ class StrategyExposure(Rule):
     name = "strategy_exposure"
 
     def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        working = sum(_working_exposure(order) for order in working_entries(book) if order.strategy == request.strategy)
+        working = 0.0
+        for order in working_entries(book):
+            if order.strategy == request.strategy:
+                working += _working_exposure(order)
         total = book.strategy_exposure(request.strategy) + working + _own_exposure(request, book)
         return _above(total, self.settings.max_strategy_exposure, f"exposure of {request.strategy}", "max_strategy_exposure")
 
@@ -268,7 +274,9 @@ class GrossExposure(Rule):
     name = "gross_exposure"
 
     def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        working = sum(_working_exposure(order) for order in working_entries(book))
+        working = 0.0
+        for order in working_entries(book):
+            working += _working_exposure(order)
         total = book.account_exposure() + working + _own_exposure(request, book)
         return _above(total, self.settings.max_gross_exposure, "exposure of the account", "max_gross_exposure")
 
@@ -290,9 +298,9 @@ class EnoughMargin(Rule):
         return None
 
 
-def working_entries(book: RiskBook) -> Iterator[Order]:
+def working_entries(book: RiskBook) -> list[Order]:
     """Live orders that may still add to a position; what they may still fill counts as held."""
-    return (order for order in book.live_orders() if order.purpose in OPENING)
+    return [order for order in book.live_orders() if order.purpose in OPENING]
 
 
 def _own_exposure(request: OrderRequest, book: RiskBook) -> float:

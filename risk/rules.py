@@ -178,14 +178,18 @@ class RequestRate(Rule):
 
     def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
         factor = self.settings.runaway_factor if reduces(request, book) else 1.0
-        for sent, cap, span in (
-            (book.orders_in(1.0), self.settings.orders_per_second, "second"),
-            (book.orders_in(60.0), self.settings.orders_per_minute, "minute"),
-            (book.orders_today(), self.settings.orders_per_day, "day"),
-        ):
-            if not sent + 1 <= cap * factor:
-                return Reason(f"{sent} order requests in the last {span}, {cap * factor:g} are allowed", permanent=False)
-        return None
+        settings = self.settings
+        return (
+            _too_many(book.orders_in(1.0), settings.orders_per_second * factor, "second")
+            or _too_many(book.orders_in(60.0), settings.orders_per_minute * factor, "minute")
+            or _too_many(book.orders_today(), settings.orders_per_day * factor, "day")
+        )
+
+
+def _too_many(sent: int, allowed: float, span: str) -> Reason | None:
+    if not sent + 1 <= allowed:
+        return Reason(f"{sent} order requests in the last {span}, {allowed:g} are allowed", permanent=False)
+    return None
 
 
 # --- for exits alone --------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ class MemoryStore:
         self.kept_orders: dict[str, Order] = {}
         self.kept_fills: list[Fill] = []
         self.kept_positions: dict[tuple[str, str, str], Position] = {}
-        self.spaces: dict[tuple[str, str], Any] = {}
+        self.spaces: dict[str, dict[str, Any]] = {}
         self.shot: Snapshot | None = None
         self.commits = 0
 
@@ -38,9 +38,9 @@ class MemoryStore:
 
     def put(self, space: str, key: str, value: Any) -> None:
         if value is None:
-            self.spaces.pop((space, key), None)
+            self.spaces.get(space, {}).pop(key, None)
         else:
-            self.spaces[space, key] = value
+            self.spaces.setdefault(space, {})[key] = value
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         self.shot = snapshot
@@ -63,10 +63,10 @@ class MemoryStore:
         return list(self.kept_positions.values())
 
     def get(self, space: str, key: str) -> Any:
-        return self.spaces.get((space, key))
+        return self.spaces.get(space, {}).get(key)
 
     def items(self, space: str) -> dict[str, Any]:
-        return {key: value for (where, key), value in self.spaces.items() if where == space}
+        return dict(self.spaces.get(space, {}))
 
     def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]:
         numbered = enumerate(self.entries, self.written - len(self.entries) + 1)
