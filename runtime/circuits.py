@@ -27,14 +27,15 @@ class CircuitWatch:
         self._asked_at = datetime.min.replace(tzinfo=IST)
         self._seen = 0
 
-    def look(self, instruments: list[Instrument], now: datetime) -> None:
-        """Call as time passes, while a day is open."""
+    def look(self, wanted: Callable[[], list[Instrument]], now: datetime) -> None:
+        """Call as time passes, while a day is open; `wanted` is what limits are needed of, when it comes to asking."""
         if self._source is None or now - self._asked_at < AT_ONCE:
             return
         beyond = self._gate.counts[OUTSIDE_CIRCUIT]
         if now - self._asked_at < EVERY and beyond == self._seen:
             return
-        self._asked_at, self._seen, source = now, beyond, self._source
+        self._asked_at, self._seen = now, beyond
+        source, instruments = self._source, wanted()
 
         def ask() -> None:
             try:

@@ -273,7 +273,7 @@ class Daemon:
             self._control.check(engine)
             if engine.timers.due("second") is not None:  # a day is open
                 self._probe.look(house.clock.now())
-                self._circuits.look(house.watched(), house.clock.now())
+                self._circuits.look(house.watched, house.clock.now())
             self._publish()
 
     # --- what the outside sees and says ----------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def price(value: object) -> str:
 def _unused(counts: Row) -> str:
     """What of the feed was lost or set aside, where anything was; ticks before the open and after the close belong to every day."""
     reasons = {**(counts.get("wire") or {}), **(counts.get("quarantined") or {})}
-    reasons |= {name.replace("_", " "): counts.get(name) for name in ("late_ticks", "dropped_ticks")}
+    reasons |= {name.replace("_", " "): counts.get(name) for name in ("late_ticks", "dropped_ticks", "unrecorded_frames")}
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
 
 

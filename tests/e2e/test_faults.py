@@ -146,7 +146,8 @@ def test_recording_every_tick_changes_nothing_and_can_be_played_again(stage: Sta
 
 
 def test_minutes_missed_in_an_outage_are_filled_from_history_and_nothing_late_is_entered(stage: Stage) -> None:
-    daemon = played(stage, [fault("drop_socket", {"after": "14:50:20", "before": "14:54:00"}, count=0)])
+    outage = [fault("drop_socket", {"after": "14:50:20", "before": "14:54:00"}, count=0)]
+    daemon = played(stage, outage)
     assert closed(stage) == [], daemon.said
     filled = [entry for entry in stage.journal("gap_filled") if entry["instrument"] == "NFO:NIFTY26NOVFUT" and entry["at"] > f"{DAY}T14:50"]
     bars = sum(entry["bars"] for entry in filled)
@@ -156,6 +157,10 @@ def test_minutes_missed_in_an_outage_are_filled_from_history_and_nothing_late_is
     assert any(not connected for _, connected in down)
     late = [entry["at"][11:16] for entry in stage.journal("intent") if "14:51" <= entry["at"][11:16] < "14:54"]
     assert late == [], "an entry was decided by a bar of the outage"
+    (stage.folder / "again").mkdir()
+    with Stage(stage.folder / "again") as again:
+        played(again, outage)
+        assert again.report()["digest"] == stage.report()["digest"]  # the answers are events: the day repeats
 
 
 def test_partial_fills_are_booked_as_they_come_and_completed_or_latched(stage: Stage) -> None:

@@ -51,18 +51,18 @@ def test_limits_are_asked_for_every_five_minutes_and_at_once_when_ticks_lie_beyo
     data, gate, inbox = Data(), TickFilter(circuit=lambda one: (22500.0, 27500.0)), Inbox()
     it = watch(data, gate, inbox)
     for second in range(299):
-        it.look([FUTURE], NOON + timedelta(seconds=second))
+        it.look(lambda: [FUTURE], NOON + timedelta(seconds=second))
     assert len(data.asked) == 1
     assert inbox.drain() == [PriceLimits(NOON, {FUTURE.key: (22500.0, 27500.0)})]
     gate.admit(Tick(FUTURE, NOON, 28000.0))
-    it.look([FUTURE], NOON + timedelta(seconds=299))
-    it.look([FUTURE], NOON + timedelta(seconds=310))
+    it.look(lambda: [FUTURE], NOON + timedelta(seconds=299))
+    it.look(lambda: [FUTURE], NOON + timedelta(seconds=310))
     assert len(data.asked) == 2
     data.answer = Transient("no answer")
-    it.look([FUTURE], NOON + timedelta(seconds=700))
+    it.look(lambda: [FUTURE], NOON + timedelta(seconds=700))
     assert len(data.asked) == 3
     inbox.drain()
-    watch(object(), gate, inbox).look([FUTURE], NOON)  # a broker without limits is not asked
+    watch(object(), gate, inbox).look(lambda: [FUTURE], NOON)  # a broker without limits is not asked
     assert inbox.drain() == []
 
 
