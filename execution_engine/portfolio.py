@@ -244,15 +244,14 @@ class Portfolio:
         self._note_open(instrument.key)
 
     def _holding(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> _Holding:
+        """The sub-account, about to be altered."""
         key = (strategy, instrument.key, product)
         holding = self._holdings.get(key)
         if holding is None:
             holding = self._holdings[key] = _Holding(strategy, instrument, product, horizon)
             self._by_instrument.setdefault(instrument.key, []).append(holding)
-            self._altered(holding)
-        if holding.life.quantity == 0 and holding.horizon is not horizon:
+        if holding.life.quantity == 0:
             holding.horizon = horizon
-            self._altered(holding)
         return holding
 
     def _split(self, instrument: Instrument, product: str, change: int) -> list[tuple[str, int]]:
@@ -432,8 +431,6 @@ class Portfolio:
                 self._forget(holding)
             else:
                 self._rebase(holding, (closes or {}).get(holding.instrument.key))
-        for holding in self._holdings.values():
-            holding.known = None  # the day is part of it
         self._lines.clear()
         self._seen.clear()
         self._curve.clear()

@@ -559,3 +559,17 @@ def test_exits_that_keep_coming_back_are_slowed_down() -> None:
         it.tick(25000.0, 0.1)
     assert len(it.executor.placed) <= 12
     assert any(title == "Exits do not settle" for _, title, _ in it.alerts)
+
+
+def test_exposure_follows_every_price_and_every_fill() -> None:
+    it = Harness()
+    world, lot = it.engine.world, it.instrument.lot
+    assert world.account_exposure() == world.strategy_exposure("told") == 0.0
+    it.want(1)
+    it.fill()
+    assert world.account_exposure() == pytest.approx(25_000.0 * lot)
+    it.tick(25_100.0, 1.0)
+    assert world.account_exposure() == world.strategy_exposure("told") == pytest.approx(25_100.0 * lot)
+    it.want(0)
+    it.fill()
+    assert world.account_exposure() == world.strategy_exposure("told") == 0.0

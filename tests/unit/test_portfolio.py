@@ -348,3 +348,40 @@ def test_a_hundred_thousand_fills_of_one_order_cost_the_same_each() -> None:
     assert portfolio.position("trend", RELIANCE) == 1_000_000
     assert sum(times) < 30
     assert min(times[-3:]) < 4 * min(times[:3])
+
+
+def told_after(steps: list[tuple[str, float]], *, each_time: bool) -> object:
+    """What a portfolio tells at the end of these steps; `each_time` asks it after every one of them as well."""
+    portfolio = fresh(CappedCharges())
+    for number, (kind, size) in enumerate(steps):
+        day, price, quantity = DAY + timedelta(days=number), 1_400.0 + size, 10 + abs(int(size))
+        if kind in ("buy", "sell"):
+            order, side = (BUY, Side.BUY) if kind == "buy" else (SELL, Side.SELL)
+            portfolio.book(order, trade(str(number), quantity, price, side=side))
+        elif kind == "mark":
+            portfolio.mark(RELIANCE, price)
+        elif kind == "foreign":
+            portfolio.book_foreign(trade(f"F{number}", quantity, price, broker_order_id=f"F{number}"), "MIS", Horizon.INTRADAY)
+        elif kind == "adopt":
+            portfolio.adopt(RELIANCE, "MIS", int(size), price, at(number), "the broker's books")
+        else:
+            portfolio.start_day(day, {RELIANCE.key: price})
+        if each_time:
+            tell(portfolio)
+    return tell(portfolio)
+
+
+def tell(portfolio: Portfolio) -> object:
+    return list(portfolio.positions()), portfolio.net_result(), portfolio.net_result("trend"), portfolio.total(RELIANCE), portfolio.flat
+
+
+@given(
+    some.lists(
+        some.tuples(some.sampled_from(["buy", "sell", "mark", "foreign", "adopt", "new day"]), some.integers(-30, 30).map(float)),
+        max_size=12,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_asking_never_changes_what_is_told_later(steps: list[tuple[str, float]]) -> None:
+    """What was worked out once is kept until it changes, and no longer."""
+    assert told_after(steps, each_time=True) == told_after(steps, each_time=False)
