@@ -10,7 +10,7 @@ from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
 from core.events import Action, Books, Event, Funds, Outcome, Reply
 from core.ports import Broker, Clock
 from core.types import Fill, Order, Position, Purpose
-from utils.departure import Departure, awaited
+from utils.departure import Departure, NeverSent, awaited
 
 Put = Callable[[Sequence[Event], str], None]
 
@@ -93,9 +93,21 @@ class BrokerWorker:
     """The Executor of a real broker account: turns orders into blocking calls on its threads, and their ends into Reply events."""
 
     def __init__(
-        self, account: str, broker: Broker, clock: Clock, put: Put, wake: Callable[[], None], *, holds_at_wire: bool = False
+        self,
+        account: str,
+        broker: Broker,
+        clock: Clock,
+        put: Put,
+        wake: Callable[[], None],
+        *,
+        holds_at_wire: bool = False,
+        entry_age_s: float = 5.0,
     ) -> None:
-        """`holds_at_wire`: the broker's requests ask utils.departure before their first byte, so that an order may be prepared."""
+        """`holds_at_wire`: the broker's requests ask utils.departure before their first byte, so that an order may be prepared.
+
+        `entry_age_s`: an entry that was decided longer ago (market time) when its turn comes is not sent: it waited behind a hung call.
+        """
+        self._entry_age_s = entry_age_s
         self._broker = broker
         self._holds_at_wire = holds_at_wire
         self._prepared: dict[str, Departure] = {}
@@ -123,7 +135,7 @@ class BrokerWorker:
         if departure is not None:
             departure.allow()
         else:
-            self.orders.submit(_priority(order), lambda: self._call(Action.PLACE, order, lambda: self._broker.place(order)))
+            self.orders.submit(_priority(order), lambda: self._call(Action.PLACE, order, lambda: self._send(order)))
 
     def forget(self, order: Order) -> None:
         departure = self._prepared.pop(order.id, None)
@@ -162,9 +174,16 @@ class BrokerWorker:
         if departure.forbidden:
             return
         with awaited(departure):
-            reply = self._reply(Action.PLACE, order, lambda: self._broker.place(order))
+            reply = self._reply(Action.PLACE, order, lambda: self._send(order))
         if departure.allowed():
             self._put([reply], threading.current_thread().name)
+
+    def _send(self, order: Order) -> str:
+        """Place it, if it is not too late for that: being late is a reason for no exit, and for every entry."""
+        age = (self._clock.now() - order.created_at).total_seconds()
+        if order.purpose is Purpose.ENTRY and age > self._entry_age_s:
+            raise NeverSent(f"it was decided {age:.1f} s before its turn came, orders.entry_age_s is {self._entry_age_s:g}; never sent")
+        return self._broker.place(order)
 
     def _call(self, action: Action, order: Order, run: Callable[[], str | None]) -> None:
         self._put([self._reply(action, order, run)], threading.current_thread().name)

@@ -16,6 +16,7 @@ import msgspec
 from core.ports import Bars, Clock, Store
 from core.types import Bar, Fill, Purpose, Signal, Tick, View
 from execution_engine.buy_sell_logic import Target
+from execution_engine.call_watch import CallWatch
 from execution_engine.order_manager import Alert
 from execution_engine.runs import Run, StrategyError
 from execution_engine.targets import Targets
@@ -44,6 +45,7 @@ class Hearing:
         flatten: Callable[[Target, str, Purpose], None],
     ) -> None:
         self.runs: list[Run] = []
+        self.calls: CallWatch | None = None  # None: nobody minds how long a strategy takes
         self._clock = clock
         self._store = store
         self._world = world
@@ -100,10 +102,18 @@ class Hearing:
                 self._save_state(run)
 
     def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill, late: bool = False) -> None:
+        calls = self.calls
+        if calls is not None:
+            calls.began(run.strategy.name)
         try:
-            signals = run.hear(speak, event, self._view)
+            signals, wrong = run.hear(speak, event, self._view), ""
         except StrategyError as error:
-            self._stop(run, str(error))
+            signals, wrong = [], str(error)
+        if calls is not None:
+            blocked = calls.ended()
+            wrong = wrong or blocked
+        if wrong:
+            self._stop(run, wrong)
             return
         for signal in signals:
             self._take_signal(run, self._reduced(signal) if late else signal)

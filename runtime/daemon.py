@@ -20,10 +20,12 @@ from core.events import Command
 from core.types import PRACTICE_KINDS, Account, SessionState, Snapshot
 from execution_engine import snapshots
 from execution_engine.broker_worker import DATA
+from execution_engine.call_watch import CallWatch
 from runtime import day as trading_day
 from runtime import notifier, readout, recovery, report, simulator, sources, state_folder
 from runtime.circuits import CircuitWatch
 from runtime.control_socket import ControlSocket
+from runtime.hang_alarm import HangAlarm
 from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
 from runtime.options import RunOptions
 from runtime.protection import refuse_unprotected
@@ -133,6 +135,8 @@ class Daemon:
         house = self._house
         self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
+        calls = self._house.engine.hearing.calls = CallWatch(self._wall.monotonic)
+        self._hang_alarm = HangAlarm(calls, self._notifier)
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
         self._screen = self._make_screen() if sys.stdout.isatty() else None
@@ -157,6 +161,7 @@ class Daemon:
             if self._screen is not None:
                 self._screen.start()
             self._scheduler.start()
+            self._hang_alarm.start()
             self._systemd.notify("READY=1")
             ended = self._trade_days()
         finally:
@@ -404,6 +409,7 @@ class Daemon:
         house = self._house
         self._systemd.notify("STOPPING=1")
         self._scheduler.stop()
+        self._hang_alarm.stop()
         self._stop_screen()
         self._socket.stop()
         if house.feed is not None:

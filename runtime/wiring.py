@@ -236,7 +236,16 @@ def build(
         executor = PaperBroker(account, clock, sessions=calendar)
     else:
         broker = spec.make_broker(session, clock, budget, audit, endpoints, lookup)
-        data, executor = broker, BrokerWorker(account.name, broker, clock, inbox.put, inbox.poke, holds_at_wire=spec.holds_at_wire)
+        data = broker
+        executor = BrokerWorker(
+            account.name,
+            broker,
+            clock,
+            inbox.put,
+            inbox.poke,
+            holds_at_wire=spec.holds_at_wire,
+            entry_age_s=config.settings.orders.entry_age_s,
+        )
         broker_worker = executor
     desk = OrderDesk(account.name, store, executor, portfolio, lambda order: spec.product(order.horizon, order.instrument), alerts)
 

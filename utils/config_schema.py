@@ -167,11 +167,13 @@ class Rollover(_Section):
 
 class Orders(_Section):
     """How an order chases the price: a capped limit, moved every `step_s` seconds in `steps` steps to at most `cap_pct` percent beyond the
-    price at which the entry was decided. An exit goes on beyond that."""
+    price at which the entry was decided. An exit goes on beyond that.
+    An entry whose turn to be sent comes more than `entry_age_s` seconds after its decision (a call before it hung) is not sent."""
 
     cap_pct: Annotated[Number, Field(gt=0, le=5)] = 0.3
     steps: Annotated[StrictInt, Field(ge=1, le=10)] = 3
     step_s: Annotated[Number, Field(ge=0.5, le=60)] = 3.0
+    entry_age_s: Annotated[Number, Field(ge=1, le=60)] = 5.0
 
 
 class Protect(_Section):

@@ -76,6 +76,17 @@ class FakeBroker:
         return {}
 
 
+class Standing(SystemClock):
+    """The real waits, and a market time that stands where the test puts it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = at(0)
+
+    def now(self) -> datetime:
+        return self.at
+
+
 class Desk:
     """A BrokerWorker on real threads whose events are collected."""
 
@@ -83,7 +94,8 @@ class Desk:
         self.broker = FakeBroker()
         self.events: list[tuple[str, Event]] = []
         self._came = threading.Condition()
-        self.worker = BrokerWorker("acc", self.broker, SystemClock(), self._put, lambda: None)
+        self.clock = Standing()
+        self.worker = BrokerWorker("acc", self.broker, self.clock, self._put, lambda: None)
         self.worker.start()
 
     def _put(self, events: Sequence[Event], origin: str) -> None:
@@ -164,6 +176,22 @@ def test_exits_go_before_cancels_before_entries(desk: Desk) -> None:
     desk.broker.gate.set()
     desk.wait(4)
     assert desk.broker.calls == ["place entry", "place exit", "cancel", "place entry"]
+
+
+def test_an_entry_that_waited_too_long_behind_a_hung_call_is_never_sent_and_an_exit_is(desk: Desk) -> None:
+    desk.broker.gate = threading.Event()
+    desk.worker.place(make_order(purpose=Purpose.EXIT, id="hung"))
+    assert desk.broker.began.wait(5)
+    for purpose, age in ((Purpose.ENTRY, 0.0), (Purpose.ENTRY, 0.2), (Purpose.EXIT, 0.0), (Purpose.SQUARE_OFF, 0.0)):
+        desk.worker.place(make_order(purpose=purpose, created_at=at(age), id=f"{purpose} {age}"))
+    desk.clock.at = at(5.1)
+    desk.broker.gate.set()
+    replies = {reply.order_id: reply for _, reply in desk.wait(5) if isinstance(reply, Reply)}
+    late = replies.pop("entry 0.0")
+    assert (late.outcome, late.error) == (Outcome.REJECT, "NeverSent")
+    assert "it was decided 5.1 s before its turn came" in late.reason
+    assert {reply.outcome for reply in replies.values()} == {Outcome.ACK}
+    assert desk.broker.calls == ["place exit", "place exit", "place square_off", "place entry"]
 
 
 def test_books_are_one_read_positions_last(desk: Desk) -> None:
