@@ -54,6 +54,7 @@ class Contracts:
         self._lots: Facts = facts["lots"]
         self._freeze: Sequence[Facts] = facts["freeze_qty"]["nse_index_observed"]
         self._ticks: Facts = facts["tick_size"]
+        self._final: Sequence[Facts] = facts["risk_rules"]["settlement"]["final_price"]
         self._steps: Facts = facts["strike_steps"]["near_the_money"]
         self._regular_day = regular_day
         self._leads = leads
@@ -139,6 +140,11 @@ class Contracts:
         for _ in range(count):
             day = self._shifted(day - _DAY)
         return day
+
+    def final_price_rule(self, expiry: date) -> str:
+        """How the final settlement price of contracts expiring then is made, and the status of that fact."""
+        rule = in_force(self._final, expiry)
+        return "not known" if rule is None else f"{rule['method']} ({rule.get('status', 'confirmed')})"
 
     # --- lots, freeze, ticks ---------------------------------------------------------------------------------------------------
 

@@ -43,10 +43,12 @@ class DeliverySettings(msgspec.Struct, frozen=True):
 
 
 class Final(msgspec.Struct, frozen=True):
-    """The price of an expired contract's underlying at its settlement, in rupees or points, and where it comes from."""
+    """The price of an expired contract's underlying at its settlement, in rupees or points, where it comes from, and the rule of the
+    exchange by which it is made, with that rule's status."""
 
     underlying: float
     source: str
+    rule: str
 
     def of(self, instrument: Instrument) -> float:
         """What one unit of the contract is worth."""
@@ -154,7 +156,7 @@ class Expiry:
         found = {one.instrument.key: one.instrument for one in self._held() if self._world.expired(one.instrument)}
         return [found[key] for key in sorted(found)]
 
-    def settle(self, finals: Mapping[str, Final], status: str, tax: Callable[[float, date], float]) -> list[Settlement]:
+    def settle(self, finals: Mapping[str, Final], tax: Callable[[float, date], float]) -> list[Settlement]:
         """Book the end of every expired contract whose final price is given, by instrument key; tell of the others."""
         now, done = self._clock.now(), []
         for instrument in self.expired():
@@ -171,7 +173,7 @@ class Expiry:
                 self._portfolio.settle(strategy, instrument, product, price, owed)
                 self._store.put(SPACE, f"{day.isoformat()}|{strategy}|{instrument.key}|{product}", msgspec.to_builtins(one))
                 facts: dict[str, Any] = {"strategy": strategy, "instrument": instrument.key, "product": product, "quantity": change}
-                facts |= {"price": price, "source": final.source, "status": status, "charges": owed / 100}
+                facts |= {"price": price, "source": final.source, "rule": final.rule, "charges": owed / 100}
                 self._store.journal(now, "settled", facts)
                 done.append(one)
             if settles_in_shares(instrument, self._world.calendar):

@@ -78,6 +78,7 @@ def _status(
         "pnl": pnl,
         "alerts": list(alerts),
         "blind": world.blind,
+        "rolls": engine.rolls.rows(),
         "frozen": {**world.frozen_by_books, **engine.desk.frozen},
         "square_off": engine.square_off.rounds(),
         "strategies": list(strategies),

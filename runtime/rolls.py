@@ -91,8 +91,7 @@ def settle(house: "House") -> None:
         if final is not None:
             finals[instrument.key] = final
     charges = Charges(load_charges(house.config.folder), house.account.broker)
-    status = "the underlying's close; config/market/contracts.yaml, risk_rules.settlement.final_price"
-    engine.expiry.settle(finals, status, charges.exercise_tax)
+    engine.expiry.settle(finals, charges.exercise_tax)
     engine.settle()
 
 
@@ -102,13 +101,14 @@ def _final(house: "House", instrument: Instrument) -> Final | None:
     underlying = house.lookup().by_key(key)
     if underlying is None or instrument.expiry is None:
         return None
+    rule = house.calendar.contracts.final_price_rule(instrument.expiry)
     if instrument.expiry == house.clock.now().date():
         price = house.data.last_prices([underlying]).get(key)
-        return None if not price else Final(price, f"last price of {key} after the close")
+        return None if not price else Final(price, f"last price of {key} after the close", rule)
     start = datetime.combine(instrument.expiry, time(), IST)
     candles = house.data.candles(underlying, start, start + timedelta(hours=23), DAY_MINUTES)
     closes = [bar.close for bar in candles if bar.start.date() == instrument.expiry]
-    return Final(closes[-1], f"day candle of {key} on {instrument.expiry}") if closes else None
+    return Final(closes[-1], f"day candle of {key} on {instrument.expiry}", rule) if closes else None
 
 
 def _day_candles(house: "House", instrument: Instrument, day: date) -> list[Bar]:

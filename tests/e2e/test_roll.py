@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.types import OrderState, Purpose
+from tests.e2e import recorded_days
 from tests.e2e.stage import Stage, compare, until
 
 CARRY = """\
@@ -60,3 +61,19 @@ def test_killed_in_both_legs_the_roll_is_made_once(stage: Stage) -> None:
     kinds = [entry["kind"] for entry in stage.journal() if entry["kind"] in ("roll_started", "roll_closed", "roll_done", "roll_half")]
     assert kinds == ["roll_started", "roll_closed", "roll_done"]
     daemon.kill()
+
+
+def test_the_real_prices_of_a_roll_day_give_the_real_gap_and_the_same_run_twice(stage: Stage, tmp_path: Path) -> None:
+    """NIFTY on Friday 23 January 2026, E-1 of its January contracts (Monday is a holiday), through the wire."""
+    data = tmp_path / "nifty.csv"
+    recorded_days.write(data, "2026-01-16", "2026-01-23")
+    stage.strategy.write_text(CARRY.replace("interval: 1m", "interval: 15m").replace("slow: 12", "slow: 20"), encoding="utf-8")
+    digests = []
+    for _ in range(2):
+        stage.play("--data", str(data), "--date", "2026-01-23", "--start", "14:29", "--speed", "max", account="practice")
+        [done] = stage.journal("roll_done")
+        assert (done["old"], done["new"], done["gap"]) == ("NFO:NIFTY26JANFUT", "NFO:NIFTY26FEBFUT", 122.8)  # 25079.80 and 25202.60
+        assert done["at"].startswith("2026-01-23T15:00:0")
+        assert abs(done["paid"] - done["gap"]) <= 0.5  # the spread of two quotes a tick wide on each side
+        digests.append(stage.report()["digest"])
+    assert digests[0] == digests[1]

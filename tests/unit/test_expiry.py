@@ -49,13 +49,13 @@ def after_the_close(harness: Harness) -> Harness:
 def test_a_future_ends_at_the_underlyings_close_and_is_no_fill() -> None:
     harness = after_the_close(carrying(FUTURE))
     fills, digest = len(harness.store.fills()), harness.portfolio.digest()
-    [done] = harness.engine.expiry.settle({FUTURE.key: Final(CLOSE, "close")}, "rule", no_tax)
+    [done] = harness.engine.expiry.settle({FUTURE.key: Final(CLOSE, "close", "rule")}, no_tax)
     harness.engine.settle()
     assert (done.quantity, done.price) == (-65, CLOSE)
     assert (harness.held, len(harness.store.fills()), harness.portfolio.digest()) == (0, fills, digest)
     assert harness.portfolio.pnl()["realised"] == round(65 * (CLOSE - 26_000.0), 2)
     [entry] = harness.journal("settled")
-    assert (entry["instrument"], entry["quantity"], entry["price"], entry["source"], entry["status"]) == (
+    assert (entry["instrument"], entry["quantity"], entry["price"], entry["source"], entry["rule"]) == (
         FUTURE.key,
         -65,
         CLOSE,
@@ -77,7 +77,7 @@ def test_a_future_ends_at_the_underlyings_close_and_is_no_fill() -> None:
 )
 def test_an_option_ends_at_what_it_is_worth(instrument: Instrument, target: int, price: float, worth: float, taxed: float) -> None:
     harness = after_the_close(carrying(instrument, target, price))
-    [done] = harness.engine.expiry.settle({instrument.key: Final(CLOSE, "close")}, "rule", lambda value, day: value * 0.001)
+    [done] = harness.engine.expiry.settle({instrument.key: Final(CLOSE, "close", "rule")}, lambda value, day: value * 0.001)
     assert done.price == pytest.approx(worth)
     assert done.charges == round(taxed * 100)
     assert harness.portfolio.pnl()["realised"] == pytest.approx(target * 65 * (worth - price))
@@ -87,20 +87,20 @@ def test_an_option_ends_at_what_it_is_worth(instrument: Instrument, target: int,
 def test_what_is_not_ours_ends_too() -> None:
     harness = carrying(FUTURE)
     harness.portfolio.adopt(FUTURE, "NRML", -130, 26_000.0, harness.clock.now(), "by hand")
-    done = after_the_close(harness).engine.expiry.settle({FUTURE.key: Final(CLOSE, "close")}, "rule", no_tax)
+    done = after_the_close(harness).engine.expiry.settle({FUTURE.key: Final(CLOSE, "close", "rule")}, no_tax)
     assert [(one.strategy, one.quantity) for one in done] == [(EXTERNAL, 130), ("told", -65)]
 
 
 def test_without_a_final_price_it_stays_and_is_told() -> None:
     harness = after_the_close(carrying(FUTURE))
-    assert harness.engine.expiry.settle({}, "rule", no_tax) == []
+    assert harness.engine.expiry.settle({}, no_tax) == []
     assert (harness.held, harness.told("Not settled")) == (65, ["page"])
 
 
 def test_nothing_is_settled_while_it_still_trades() -> None:
     harness = carrying(FUTURE)
     assert harness.engine.expiry.expired() == []
-    assert harness.engine.expiry.settle({FUTURE.key: Final(CLOSE, "close")}, "rule", no_tax) == []
+    assert harness.engine.expiry.settle({FUTURE.key: Final(CLOSE, "close", "rule")}, no_tax) == []
     assert harness.held == 65
 
 
@@ -122,7 +122,7 @@ def test_the_brokers_own_settlement_is_no_difference() -> None:
 def test_the_report_counts_it_and_its_digest_does_not() -> None:
     harness = carrying(FUTURE)
     before = report.build(harness.store, account="test", day=LAST_DAY.date())
-    after_the_close(harness).engine.expiry.settle({FUTURE.key: Final(CLOSE, "close")}, "rule", no_tax)
+    after_the_close(harness).engine.expiry.settle({FUTURE.key: Final(CLOSE, "close", "rule")}, no_tax)
     after = report.build(harness.store, account="test", day=LAST_DAY.date())
     assert (before["trades"], after["trades"], after["gross"]) == (0, 1, 7501.0)
     assert after["digest"] == before["digest"]
@@ -297,6 +297,8 @@ def test_the_evening_books_at_the_indexs_last_price_with_the_tax_in_force() -> N
     [entry] = harness.journal("settled")
     assert entry["source"] == "last price of NSE:NIFTY 50 after the close"
     assert entry["charges"] == round(65 * 115.4 * 0.0015, 2)
+    assert entry["rule"].startswith("index close from constituent CAS prices")
+    assert harness.calendar.contracts.final_price_rule(date(2026, 12, 29)).endswith("(single_source)")
 
 
 def test_a_missed_evening_is_made_up_for_from_the_day_candle() -> None:
