@@ -50,13 +50,11 @@ class Origin:
         seconds: float,
         *,
         before: Callable[[], None] = _nothing,
-        after: Callable[[], None] = _nothing,
     ) -> tuple[int, HTTPHeaderDict, bytes]:
         """Send one request and read its reply: (status, headers, content).
 
-        `before` is called when all is ready and only the write is left; what it raises passes, and nothing leaves. `after` is called once
-        the request has left. `seconds` limit the connecting and each wait for the other side. Raises urllib3's ProtocolError for
-        everything in transit.
+        `before` is called when all is ready and only the write is left; what it raises passes, and nothing leaves. `seconds` limit the
+        connecting and each wait for the other side. Raises urllib3's ProtocolError for everything in transit.
         """
         request = _request(method, target, self._name, headers, body)
         try:
@@ -65,7 +63,7 @@ class Origin:
             raise ProtocolError(f"no connection to {self._name}: {type(error).__name__}: {error}") from error
         try:
             before()
-            reply = self._converse(wire, method, request, after)
+            reply = self._converse(wire, method, request)
         except BaseException:
             wire.close()
             raise
@@ -80,12 +78,9 @@ class Origin:
         """Close the idle connections; the next exchange makes a new one."""
         _close(self._idle)
 
-    def _converse(
-        self, wire: socket.socket, method: str, request: bytes, after: Callable[[], None]
-    ) -> tuple[int, HTTPHeaderDict, bytes, bool]:
+    def _converse(self, wire: socket.socket, method: str, request: bytes) -> tuple[int, HTTPHeaderDict, bytes, bool]:
         try:
             wire.sendall(request)
-            after()
             with http.client.HTTPResponse(wire, method=method) as reply:
                 reply.begin()
                 content = reply.read()

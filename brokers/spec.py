@@ -54,13 +54,9 @@ class CodeSession(Session, Protocol):
 
 
 class Audit(Protocol):
-    """The append-only record of requests and replies; `request` returns once an order request is on disk.
+    """The append-only record of requests and replies; `request` returns once an order request is on disk."""
 
-    `later`: its intent is on disk before it leaves, so its line is only written, and `sync` puts it on disk while the broker answers.
-    """
-
-    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any], *, later: bool = False) -> int: ...
-    def sync(self, lane: str) -> None: ...
+    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int: ...
     def reply(self, number: int, status: int, masked_body: str) -> None: ...
 
 

@@ -117,26 +117,19 @@ class PooledSession:
         # only the house's edge threads (`ACCOUNT/orders`) take part in granted time; a login from a plain thread does not
         lane = threading.current_thread().name
         call: AbstractContextManager[Mapping[str, str]] = self._clock.call(lane) if "/" in lane else nullcontext({})
-        departure, audit, number, unsynced = mine(), self._audit, 0, False
+        departure, audit, number = mine(), self._audit, 0
         if audit is not None:
-            unsynced = departure is not None
-            number = audit.request(lane, method, path, _masked(params, data, json), later=unsynced)
+            number = audit.request(lane, method, path, _masked(params, data, json))
 
         def leave() -> None:
             if departure is not None and not departure.allowed():
                 raise NeverSent("called off before its first byte left")
 
-        def sync() -> None:
-            nonlocal unsynced
-            if unsynced and audit is not None:
-                unsynced = False
-                audit.sync(lane)
-
         status, text = 0, ""
         try:
             with call as grant:
                 limit = _GUARD if grant else (timeout or self._timeout)
-                came = self._origin(parts).exchange(method, target, {**sent, **grant}, body, limit, before=leave, after=sync)
+                came = self._origin(parts).exchange(method, target, {**sent, **grant}, body, limit, before=leave)
             reply = Response(*came)
             status, text = reply.status_code, _audited(reply, self._downloads(path))
             self._local.last = reply
@@ -144,7 +137,6 @@ class PooledSession:
             text = f"{type(error).__name__}: {error}"
             raise
         finally:
-            sync()
             if audit is not None:
                 audit.reply(number, status, text)
         if reply.status_code >= 500:

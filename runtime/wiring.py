@@ -49,10 +49,7 @@ PAPER_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PAPER})
 
 
 class LaneAudit:
-    """One audit segment for each worker thread; order requests are on disk before they leave (promise P12).
-
-    Of a request whose intent is in the ledger before it leaves (`later`), the line is written before, and on disk before its reply is.
-    """
+    """One audit segment for each worker thread; order requests are on disk before they leave (promise P12)."""
 
     def __init__(self, run: RunFolder, clock: Clock) -> None:
         self._run = run
@@ -60,20 +57,14 @@ class LaneAudit:
         self._segments: dict[str, AuditSegment] = {}
         self._lock = threading.Lock()
 
-    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any], *, later: bool = False) -> int:
+    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int:
         try:
-            return self._segment(lane).request(lane, method, route, masked_params, durable=method != "GET" and not later)
+            return self._segment(lane).request(lane, method, route, masked_params, durable=method != "GET")
         except StoreError as error:
             # what reaches this point may be an exit: the ledger's own failure has stopped entries already, and being flat outweighs
             # being written down; the segment keeps the entry and writes it when the disk takes it again
             logger.critical("the audit of {} {} is not on disk: {}", method, route, error)
             return self._segment(lane).request(lane, method, route, masked_params, durable=False)
-
-    def sync(self, lane: str) -> None:
-        try:
-            self._segment(lane).sync()
-        except StoreError as error:  # the ledger has the order, the segment keeps the entry
-            logger.critical("the audit of an order request is not on disk: {}", error)
 
     def reply(self, number: int, status: int, masked_body: str) -> None:
         self._segment(threading.current_thread().name).reply(number, status, masked_body)

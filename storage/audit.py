@@ -113,12 +113,6 @@ class AuditSegment:
             )
         return self._number
 
-    def sync(self) -> None:
-        """Put on disk what was written without `durable`; raises StoreError if it cannot be (it waits, as ever)."""
-        refused = self._open() or self._write(durable=True)
-        if refused:
-            raise StoreError(f"the audit log {self._path(self._day)} cannot be written ({refused}); free some disk space")
-
     def reply(self, number: int, status: int | str, body: Any = None) -> None:
         """Write how request `number` ended: the HTTP status, or the name of the error that came instead. Never raises: it can wait."""
         self._waiting.append(self._line(number, {"reply": status, "body": mask(body)}))

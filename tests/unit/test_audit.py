@@ -180,17 +180,3 @@ def test_a_durable_request_is_synced_before_it_returns(tmp_path: Path, segment: 
     for number in range(1, 20):
         segment.request("x", "POST", f"/orders/{number}", durable=True)
         assert [line["n"] for line in lines(tmp_path)] == list(range(1, number + 1))
-
-
-def test_a_request_that_is_synced_later_is_written_at_once_and_a_failing_sync_loses_nothing(tmp_path: Path, segment: AuditSegment) -> None:
-    segment.request("x", "POST", "/orders/1")
-    assert [line["n"] for line in lines(tmp_path)] == [1]  # a `kill -9` keeps it
-    segment.sync()
-    size = (tmp_path / "audit" / "practice-orders-2026-11-20.jsonl").stat().st_size
-    with no_file_may_grow_beyond(size + 20):
-        segment.request("x", "POST", "/orders/2")
-        with pytest.raises(StoreError, match="free some disk space"):
-            segment.sync()
-        assert segment.waiting == 1
-    segment.sync()
-    assert [line["n"] for line in lines(tmp_path)] == [1, 2]

@@ -72,7 +72,7 @@ def test_a_prepared_order_leaves_when_it_is_placed(server: ScriptedServer, tmp_p
     (reply,) = desk.replies(1)
     assert (reply.outcome, reply.broker_order_id, reply.order_id) == (Outcome.ACK, "7", FIRST.id)
     assert [request.form["tag"] for request in server.requests] == [FIRST.tag]
-    assert desk.audited(3) == ["request", "sync", "reply"]  # on disk while the broker thinks, before its reply is written
+    assert desk.audited(2) == ["request", "reply"]
     desk.worker.stop()
 
 
@@ -96,8 +96,8 @@ def test_a_forgotten_order_never_leaves_answers_nothing_and_holds_up_nobody(serv
     desk = Desk(server, tmp_path)
     assert not desk.left_early()
     desk.worker.forget(FIRST)
-    assert desk.audited(3) == ["request", "sync", "reply"]
-    assert desk.house.audit.lines[2][2:] == (0, "NeverSent: called off before its first byte left")
+    assert desk.audited(2) == ["request", "reply"]
+    assert desk.house.audit.lines[1][2:] == (0, "NeverSent: called off before its first byte left")
     desk.worker.prepare(SECOND)
     desk.worker.place(SECOND)
     (reply,) = desk.replies(1)
@@ -114,7 +114,7 @@ def test_an_exit_whose_intent_could_not_be_written_is_audited_on_disk_first(serv
     desk.worker.place(FIRST)  # it goes on without the ledger
     (reply,) = desk.replies(1)
     assert reply.outcome is Outcome.ACK
-    assert desk.audited(5)[3:] == ["request", "reply"]  # not `later`: on disk when `request` returned
+    assert desk.audited(4)[2:] == ["request", "reply"]
     desk.worker.stop()
 
 

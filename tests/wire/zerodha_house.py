@@ -41,12 +41,9 @@ class AuditLog:
 
     lines: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any], *, later: bool = False) -> int:
+    def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int:
         self.lines.append(("request", lane, method, route, dict(masked_params)))
         return len(self.lines)
-
-    def sync(self, lane: str) -> None:
-        self.lines.append(("sync", lane))
 
     def reply(self, number: int, status: int, masked_body: str) -> None:
         self.lines.append(("reply", number, status, masked_body))
