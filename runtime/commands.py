@@ -229,7 +229,7 @@ def _config_and_account(options: argparse.Namespace, broker: str) -> "tuple[Conf
     accounts = {name: given.account(name) for name, given in config.settings.accounts.items()}
     if options.account is not None and options.account not in accounts:
         raise ConfigError(f"--account {options.account!r}: settings.yaml has {', '.join(accounts)}")
-    real = [account for account in accounts.values() if here.takes(account.kind) and account.broker == broker]
+    real = [account for given in accounts.values() if (account := here.its(given)) is not None]
     for name in (options.account, config.settings.account):
         chosen = [account for account in real if account.name == name]
         if chosen:

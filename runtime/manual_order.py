@@ -73,7 +73,7 @@ def _forwarded(state: Path, given: Mapping[str, Any], busy: NiyamError) -> dict[
 def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     config = config_loader.load(config_folder)
     here = venue.find(str(given["broker"]))
-    account = _account(config, here.spec.name, _KINDS[bool(here.simulator), bool(given.get("live"))])
+    account = _account(config, here, _KINDS[bool(here.simulator), bool(given.get("live"))])
     refuse_unprotected(config, account)
     answers: list[dict[str, Any]] = []
     with _house(config, account, state, here, answers) as (house, commands):
@@ -95,15 +95,16 @@ def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[s
     return answers[0] if answers else result("UNKNOWN", error=f"no outcome within {PATIENCE_S:.0f} s; look at `main.py orders`")
 
 
-def _account(config: Config, broker: str, kind: AccountKind) -> Account:
+def _account(config: Config, here: Venue, kind: AccountKind) -> Account:
     """The account in use if it is of this kind, else the only one of it."""
-    fitting = [name for name, one in config.settings.accounts.items() if one.kind is kind and one.broker == broker]
+    named = {name: here.its(one.account(name)) for name, one in config.settings.accounts.items() if one.kind is kind}
+    fitting = {name: account for name, account in named.items() if account is not None}
     if config.settings.account in fitting:
-        fitting = [config.settings.account]
+        return fitting[config.settings.account]
     if len(fitting) != 1:
         there = f"there are {', '.join(fitting)}: name one as `account`" if fitting else "add one to settings.yaml"
-        raise ConfigError(f"no single account of kind {kind} at {broker} to place this order with; {there}")
-    return config.settings.accounts[fitting[0]].account(fitting[0])
+        raise ConfigError(f"no single account of kind {kind} at {here.spec.name} to place this order with; {there}")
+    return next(iter(fitting.values()))
 
 
 @contextmanager
@@ -152,6 +153,8 @@ def _open(house: House, symbol: str, login_page: str | None) -> None:
     """Recover, log in, load the day's instruments and connect, as the daemon's morning does, for one instrument and no strategy."""
     engine, day = house.engine, house.clock.now().date()
     resumed = recovery.from_ledger(house, day)
+    if login_page is not None:
+        house.session.auto_login(login_page)  # anew: another script's login at the simulator may have ended the stored one
     if not trading_day.log_in(house, login_page):
         raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {house.account.broker}`")
     trading_day.load_instruments(house, day, () if login_page else trading_day.KNOWN)

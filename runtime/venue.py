@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from brokers import registry
 from brokers.spec import Endpoints, Session, Spec
 from core.clock import SystemClock
@@ -49,6 +51,14 @@ class Venue:
     def takes(self, kind: AccountKind) -> bool:
         """Whether accounts of this kind belong here."""
         return (kind in PRACTICE_KINDS) == bool(self.simulator)
+
+    def its(self, account: Account) -> Account | None:
+        """The account as it is traded here, None where it is not: every practice account is at the broker of the simulator."""
+        if not self.takes(account.kind):
+            return None
+        if self.simulator:
+            return msgspec.structs.replace(account, broker=self.spec.name)
+        return account if account.broker == self.spec.name else None
 
     def folder(self, state: Path, account: Account) -> RunFolder:
         """Where session and instruments of this account lie; made if it is not there."""

@@ -8,7 +8,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -65,7 +65,7 @@ class UpstoxData:
         self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
 
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
-        """Today's minutes come from a route of their own; there is no series over several contracts (`continuous`)."""
+        """Minutes of the instruments' day come from a route of their own; there is no series over several contracts (`continuous`)."""
         if continuous:
             raise Rejected("Upstox has no continuous candles of futures; stitch the contracts, or fetch from a broker that has")
         if interval != _DAY and not 1 <= interval <= 300:
@@ -73,11 +73,9 @@ class UpstoxData:
         key = quote(str(self._lookup().token(instrument)), safe="")
         unit, width = ("days", 1) if interval == _DAY else ("minutes", interval)
         begin, finish = start.astimezone(IST), end.astimezone(IST)
-        today = self._clock.now().astimezone(IST).date()
-        rows: list[Any] = []
-        if begin.date() < today or interval == _DAY:
-            last = min(finish.date(), today) if interval == _DAY else min(finish.date(), today - timedelta(days=1))
-            rows += self._rows_of(f"/v3/historical-candle/{key}/{unit}/{width}/{last}/{begin.date()}")
+        today, rows = self._lookup().day, list[Any]()
+        if begin.date() < max(today, finish.date()) or interval == _DAY:
+            rows += self._rows_of(f"/v3/historical-candle/{key}/{unit}/{width}/{finish.date()}/{begin.date()}")
         if finish.date() >= today and interval != _DAY:
             rows += self._rows_of(f"/v3/historical-candle/intraday/{key}/{unit}/{width}")
         try:

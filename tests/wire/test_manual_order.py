@@ -67,7 +67,7 @@ def test_a_script_alone_trades_on_paper_and_with_live_at_the_simulator(state: Pa
 def test_what_stops_a_script_is_told_and_nothing_is_sent(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = OrderManager().place_order("NIFTY_FUT", "BUY", lots=1)
     assert (told["status"], "no single account of kind paper" in told["error"]) == ("REJECTED", True)
-    assert "'upstox'" in OrderManager("upstox").place_order("NIFTY_FUT", "BUY", lots=1)["error"]
+    assert "'nobody'" in OrderManager("nobody").place_order("NIFTY_FUT", "BUY", lots=1)["error"]
     monkeypatch.setenv("NIYAM_SIMULATOR", "http://127.0.0.1:9")
     assert "no simulator answers" in OrderManager().place_order("NIFTY_FUT", "BUY", lots=1)["error"]
     with Lock(state):
