@@ -2,8 +2,8 @@
 
 Told (counts and examples): what is new, what is gone though it had not expired, tokens that were given to something else, freezes, stocks
 that joined or left F&O. Alarmed: a live contract whose lot, tick, expiry, strike or token changed, an index lot or monthly expiry that
-the calendar's tables do not have. Refused: when a fifth of a compared exchange's live contracts have changed in lot, expiry or strike, the
-file's columns are not what they were.
+the calendar's tables do not have, one contract under two names. Refused: when a fifth of a compared exchange's live contracts have changed
+in lot, expiry or strike, the file's columns are not what they were.
 """
 
 import sqlite3
@@ -66,7 +66,17 @@ def compare(database: sqlite3.Connection, day: date, previous: Path | None, cale
         finally:
             database.commit()
             database.execute("DETACH DATABASE before")
-    return Drift(changes, (*alarms, *_against_tables(database, day, calendar)))
+    return Drift(changes, (*alarms, *_twins(database), *_against_tables(database, day, calendar)))
+
+
+def _twins(database: sqlite3.Connection) -> list[str]:
+    """Contracts that are the same by identity: brokers' instruments are joined by it, so that each must be one."""
+    found = database.execute(
+        "SELECT group_concat(key, ' = ') FROM instruments WHERE expiry IS NOT NULL "
+        "GROUP BY exchange, underlying, expiry, strike, kind HAVING count(*) > 1"
+    ).fetchall()
+    shown = ", ".join(str(row[0]) for row in found[:_SHOWN])
+    return [f"{len(found)} contracts are listed under several names: {shown}; no match with another broker's"] if found else []
 
 
 def _refuse(database: sqlite3.Connection, day: date) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from brokers import registry
 from brokers.spec import InstrumentRow
 from brokers.zerodha.mapping import DumpReader, parse_instruments
 from core.errors import DataError, SessionExpired, Transient
@@ -480,3 +481,31 @@ def test_a_file_that_is_no_dump_is_refused_with_its_reason(tmp_path: Path) -> No
     file.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(DataError, match="header lacks instrument_token"):
         reporting.report(MARKET.parent, venue.find("zerodha"), file, DAY, None)
+
+
+def test_one_contract_under_two_names_is_told(store: InstrumentStore) -> None:
+    twin = (
+        next(line for line in rows() if ",NIFTY26DECFUT," in line)
+        .replace("NIFTY26DECFUT", "NIFTYDEC26FUT")
+        .replace(str(1001 * 256 + 2), "99842")
+    )
+    done = update(store, dump([*rows(), twin]))
+    assert [alarm for alarm in done.drift.alarms if "NFO:NIFTY26DECFUT = NFO:NIFTYDEC26FUT" in alarm]
+
+
+@pytest.mark.skipif(not MASTERS.is_dir(), reason="the real masters are not on this machine")
+def test_contracts_of_real_dumps_of_two_brokers_are_joined_by_identity(tmp_path: Path, calendar: Calendar) -> None:
+    def taken_from(broker: str, file: str, day: date) -> InstrumentSnapshot:
+        dump = gzip.decompress((MASTERS / file).read_bytes())
+        return InstrumentStore(tmp_path, calendar, broker).update(Source(dump), registry.get(broker), day, NOW).snapshot
+
+    theirs = taken_from("upstox", "upstox_complete_2026-08-18.json.gz", date(2026, 8, 18))
+    ours = taken_from("zerodha", "kite_instruments_NSE_NFO_2026-01-31_rebuilt.csv.gz", date(2026, 1, 31))
+    assert len(theirs) == 124_139
+    alive = [one for expiry in ("2026-12-29", "2027-06-29") for one in ours.options("NIFTY", date.fromisoformat(expiry))]
+    found = [theirs.same(one) for one in alive]
+    assert len(alive) > 50
+    assert sum(one is not None for one in found) >= 0.9 * len(alive)
+    assert all(
+        (one.strike, one.expiry, one.kind) == (same.strike, same.expiry, same.kind) for one, same in zip(alive, found, strict=True) if same
+    )
