@@ -96,21 +96,33 @@ class AngelData:
         return reply.content
 
     def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
+        return {key: mapping.number(row["ltp"]) for key, row in self._quotes("LTP", "ltp", instruments).items()}
+
+    def circuits(self, instruments: Sequence[Instrument]) -> dict[str, tuple[float, float]]:
+        """See core.ports.CircuitSource."""
+        rows = self._quotes("FULL", "lowerCircuit", instruments)
+        limits = {key: (mapping.number(row["lowerCircuit"]), mapping.number(row.get("upperCircuit"))) for key, row in rows.items()}
+        return {key: (low, high) for key, (low, high) in limits.items() if 0 < low < high}
+
+    def _quotes(self, mode: str, needed: str, instruments: Sequence[Instrument]) -> dict[str, Mapping[str, Any]]:
+        """Rows of the market quote by our key; each holds a number called `needed`. What the broker does not know is absent."""
         lookup = self._lookup()
         keys = {parts[:2]: one.key for one in instruments if (parts := _parts(lookup, one)) is not None}
-        names, prices = list(keys), dict[str, float]()
+        names, found = list(keys), dict[str, Mapping[str, Any]]()
         for first in range(0, len(names), _QUOTES):
             tokens: dict[str, list[str]] = {}
             for exchange, number in names[first : first + _QUOTES]:
                 tokens.setdefault(exchange, []).append(number)
-            answer = self._read(Lane.DATA, "quote", "POST", "market/v1/quote", {"mode": "LTP", "exchangeTokens": tokens})
-            rows = listed(TITLE, "last prices", answer.get("fetched") if isinstance(answer, dict) else None)
-            try:
-                found = {(str(row["exchange"]), str(row["symbolToken"])): mapping.number(row["ltp"]) for row in rows}
-            except (KeyError, ValueError, TypeError) as error:
-                raise Transient(f"Angel One's last prices hold a row that does not read ({error}); ask again") from error
-            prices.update((keys[name], price) for name, price in found.items() if name in keys)
-        return prices
+            answer = self._read(Lane.DATA, "quote", "POST", "market/v1/quote", {"mode": mode, "exchangeTokens": tokens})
+            for row in listed(TITLE, "quotes", answer.get("fetched") if isinstance(answer, dict) else None):
+                try:
+                    name = (str(row["exchange"]), str(row["symbolToken"]))
+                    mapping.number(row[needed])
+                except (KeyError, ValueError, TypeError) as error:
+                    raise Transient(f"Angel One's quotes hold a row that does not read ({error}); ask again") from error
+                if name in keys:
+                    found[keys[name]] = row
+        return found
 
     def profile(self) -> Mapping[str, Any]:
         return self._mapping("profile", "profile", "user/v1/getProfile")
