@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import brokers.angelone.mapping as mapping
 from brokers.day_session import LOOPBACK, DaySession
 from brokers.transport import Response
-from core.errors import BrokerError, ConfigError, SessionExpired, Transient
+from core.errors import BrokerError, ConfigError, RateLimited, SessionExpired, Transient
 from core.types import SessionState
 
 LOGIN = "/rest/auth/angelbroking/user/v1/loginByPassword"
@@ -27,6 +27,7 @@ TOKENS = "/rest/auth/angelbroking/jwt/v1/generateTokens"
 LOGOUT = "/rest/secure/angelbroking/user/v1/logout"
 TOTP_SECRET = "ANGELONE_TOTP_SECRET"  # noqa: S105 - the name of a secret
 _STEP_S = 30
+_AGAIN_S = 30.0  # between tries of a renewal that did not get through
 _RENEWAL_PATIENCE = 20.0  # seconds that another thread's renewal is waited for
 
 
@@ -52,6 +53,7 @@ class AngelSession(DaySession):
     _renewing = False
     _tried: str | None = None  # the token whose renewal has been tried
     _why = ""  # why the last renewal failed
+    _again_at: float | None = None  # monotonic: when a renewal that only did not get through is tried again
 
     # --- what the API asks for ----------------------------------------------------------------------------------------------------------
 
@@ -144,14 +146,18 @@ class AngelSession(DaySession):
             self.accept(page.headers.get("location") or "")
 
     def renew(self) -> bool:
-        """Replace a dead token without a person, once for each; False where only a person helps. Blocks; other threads wait for its end."""
+        """Replace a dead token without a person; False where that failed. Blocks; other threads wait for its end.
+
+        What the broker refused is not tried again for the same token; what did not get through to it is, after a while.
+        """
         with self._lock:
             self._load()
             dead = str(self._record.get("access_token") or "")
             refresh = str(self._record.get("refresh_token") or "")
-            mine = not self._renewing and dead != self._tried
+            due = dead != self._tried or (self._again_at is not None and self._clock.monotonic() >= self._again_at)
+            mine = due and not self._renewing
             if mine:
-                self._renewing, self._tried, self._why = True, dead, ""
+                self._renewing, self._tried, self._why, self._again_at = True, dead, "", None
         if mine:
             try:
                 self._why = self._renewed(dead, refresh)
@@ -185,14 +191,19 @@ class AngelSession(DaySession):
                 )
                 return ""
             except BrokerError as error:
-                failures.append(f"the refresh token did not help ({error})")
+                failures.append(self._failed("refresh token", error))
         if self._optional(TOTP_SECRET):
             try:
                 self.unattended()
                 return ""
             except (BrokerError, ConfigError) as error:
-                failures.append(f"the stored TOTP secret did not help ({error})")
+                failures.append(self._failed("stored TOTP secret", error))
         return "; ".join(failures)
+
+    def _failed(self, what: str, error: BrokerError | ConfigError) -> str:
+        if isinstance(error, Transient | RateLimited):
+            self._again_at = self._clock.monotonic() + _AGAIN_S
+        return f"the {what} did not help ({error})"
 
     def _log_in(self, code: str) -> None:
         body = {

@@ -166,6 +166,18 @@ def test_a_renewal_that_fails_is_told_once_with_its_reasons_and_not_tried_again(
     assert states(house).count(SessionState.LOGIN_REQUIRED) == 1
 
 
+def test_a_renewal_that_did_not_get_through_is_tried_again_after_a_while(server: ScriptedServer, tmp_path: Path) -> None:
+    house = House(server.url, tmp_path)
+    server.script = [reset, good()]
+    house.session.invalidate(TOKEN, "AG8001: Invalid Token")
+    with pytest.raises(SessionExpired, match="did not answer"):
+        house.session.token()
+    assert len(server.requests) == 1
+    house.clock.advance(30)
+    assert house.session.token() == "freshJwt.1.x"
+    assert states(house)[-2:] == [SessionState.LOGIN_REQUIRED, SessionState.VALID]
+
+
 def test_a_logged_out_session_stays_logged_out(server: ScriptedServer, tmp_path: Path) -> None:
     house = House(server.url, tmp_path)
     server.script = [good("")]
