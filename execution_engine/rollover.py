@@ -210,7 +210,8 @@ class Rolls:
             return None
         if signal.instrument.key != roll.old.key:
             return signal
-        if roll.step == ENDED and signal.target == roll.raw:
+        ended = self._targets.get(*roll.key) if roll.step == ENDED else None
+        if ended is not None and ended.raw == signal.target:
             return None  # what ended the pair latched its key: the same word again changes nothing
         return msgspec.structs.replace(
             signal, instrument=roll.new, stop=_moved(signal.stop, roll), take_profit=_moved(signal.take_profit, roll)

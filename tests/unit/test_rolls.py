@@ -8,8 +8,8 @@ import pytest
 
 from core.events import Action, Books, BrokerPosition, Outcome, Trade
 from core.types import AccountKind, Horizon, Instrument, Kind, Order, OrderState, Purpose, Side, Tick, TradingState
-from execution_engine.buy_sell_logic import Size
-from execution_engine.rollover import Switch
+from execution_engine.buy_sell_logic import Size, Target
+from execution_engine.rollover import CLOSING, DONE, Roll, Rolls, Switch
 from tests.harness import DAY, FUTURE, Harness
 
 ROLL_AT = DAY.replace(hour=15)  # Friday the 20th is E-1 of the contracts that expire on Monday the 23rd
@@ -20,8 +20,16 @@ GAP = 150.0
 class Rolling(Harness):
     """The harness with a carried position: the name `IT` means FUTURE today, and NEXT after its roll at 15:00."""
 
-    def __init__(self, *, new: Instrument | None = NEXT, today: Instrument | None = FUTURE, due: Any = ROLL_AT, **more: Any) -> None:
-        self.new = new
+    def __init__(
+        self,
+        *,
+        new: Instrument | None = NEXT,
+        today: Instrument | None = FUTURE,
+        due: Any = ROLL_AT,
+        made_rolls: type[Rolls] = Rolls,
+        **more: Any,
+    ) -> None:
+        self.new, self.made_rolls = new, made_rolls
         self.switches = {"IT": Switch(today, new, due)}
         usual: dict[str, Any] = {"horizon": Horizon.CARRY, "at": ROLL_AT - timedelta(seconds=30)}
         super().__init__(**(usual | more))
@@ -29,6 +37,12 @@ class Rolling(Harness):
     def _open(self, at: datetime, *, resumed: bool) -> None:
         today = self.switches["IT"].today or self.instrument
         self.run.instruments["IT"] = today
+        if self.made_rolls is not Rolls:
+            engine = self.engine
+            engine.rolls = self.made_rolls(
+                engine.rolls.settings, clock=self.clock, timers=engine.timers, store=self.store, desk=self.desk, portfolio=self.portfolio,
+                targets=engine.targets, world=engine.world, alert=self._alert, engine=engine,
+            )  # fmt: skip
         self.engine.open_day(at.date(), [self.run], {"IT": today}, resumed=resumed, switches=self.switches)
 
     def _instrument_of(self, key: str) -> Instrument:
@@ -69,6 +83,11 @@ class Rolling(Harness):
     def go_on(self, to: datetime) -> None:
         while self.clock.now() < to:
             self.both()
+
+    def complete_one(self, order: Order) -> None:
+        self.ack(order)
+        self.working(order)
+        self.fill(order=order, price=25000.0 if order.instrument.key == FUTURE.key else 25150.0)
 
     def in_new(self) -> int:
         return self.portfolio.position("told", NEXT)
@@ -554,3 +573,94 @@ def test_a_thousand_failed_exits_still_wait_half_a_minute() -> None:
     due = harness.engine.timers.due("retry|told|IT")
     assert due is not None
     assert (due - harness.clock.now()).total_seconds() == 30.0
+
+
+def test_nothing_begins_before_its_time_whoever_looks() -> None:
+    harness = Rolling().hold()
+    harness.engine.rolls.look(harness.clock.now())
+    assert harness.legs == []
+
+
+def test_a_stop_in_the_middle_latches_and_the_same_wish_does_not_come_back() -> None:
+    harness = Rolling().hold().at_roll()
+    harness.complete()
+    harness.both()
+    harness.complete(25150.0)
+    harness.engine.flatten(harness.target, "stop", Purpose.EXIT)  # between the last fill and the end of the pair
+    harness.complete(25140.0)
+    harness.until(5)
+    assert (harness.held, harness.in_new()) == (0, 0)
+    count = len(harness.executor.placed)
+    harness.want(1)
+    assert len(harness.executor.placed) == count
+    harness.want(0)
+    harness.want(1)
+    assert (harness.last.instrument, harness.last.purpose) == (NEXT, Purpose.ENTRY)
+
+
+def test_what_is_held_in_the_new_contract_under_another_name_is_not_mixed_in() -> None:
+    harness = Rolling().hold()
+    order = msgspec.structs.replace(harness.last, id="O", tag="O", name="NIFTY_FUT_NEXT", instrument=NEXT)
+    harness.portfolio.book(order, Trade("N", "BO", NEXT, Side.BUY, 65, 25150.0, harness.clock.now()))
+    harness.at_roll()
+    harness.until(5)
+    assert harness.legs == []
+    assert harness.journal("roll_waits")[0]["why"] == "told already holds NFO:NIFTY26DECFUT"
+
+
+# --- planted bugs: the watch finds each ------------------------------------------------------------------------------------------------
+
+
+class Doubles(Rolls):
+    """Opens without waiting for the close."""
+
+    def _begin(self, roll: Roll, now: datetime) -> None:
+        super()._begin(roll, now)
+        if roll.step == CLOSING:
+            self._engine.act(Target("told", "other", roll.new, 1, roll.quantity, Horizon.CARRY, now, purpose=Purpose.ROLL))
+
+
+class Halves(Rolls):
+    """Takes the closed position for the end of the roll."""
+
+    def _close(self, roll: Roll, now: datetime) -> None:
+        if self._held(roll.old, roll) == 0:
+            self._finish(roll, DONE, "roll_done", {})
+        else:
+            super()._close(roll, now)
+
+
+class Hurries(Rolls):
+    """Takes every day for the roll day."""
+
+    def open_day(self, day: date, switches: Any) -> None:
+        soon = self._clock.now() + timedelta(seconds=10)
+        super().open_day(day, {name: msgspec.structs.replace(one, due=soon) for name, one in switches.items()})
+
+
+def watched(made_rolls: type[Rolls]) -> set[str]:
+    """What is wrong with a roll whose orders all fill a second after they are sent."""
+    found: set[str] = set()
+    harness = Rolling(made_rolls=made_rolls).hold()
+    while harness.clock.now() < ROLL_AT + timedelta(seconds=30):
+        harness.both()
+        pending = [order for order in harness.desk.live() if order.state is OrderState.SENDING]
+        coming = sum(order.side.sign * order.quantity for order in pending if order.side is Side.BUY)
+        if harness.held + harness.in_new() + coming > 65:
+            found.add("doubled")
+        if harness.legs and harness.clock.now() < ROLL_AT:
+            found.add("too early")
+        for order in pending:
+            harness.complete_one(order)
+    if harness.held + harness.in_new() != 65 and harness.told("Half a roll") == []:
+        found.add("lost, and nobody was told")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("planted", "problems"),
+    [(Rolls, set()), (Doubles, {"doubled"}), (Halves, {"lost, and nobody was told"}), (Hurries, {"too early"})],
+)
+def test_the_watch_finds_planted_bugs(planted: type[Rolls], problems: set[str]) -> None:
+    assert problems <= watched(planted)
+    assert problems or not watched(planted)
