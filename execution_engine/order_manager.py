@@ -190,7 +190,7 @@ class OrderDesk:
         self._store.save_order(order)
         self._store.journal(now, "intent", _facts(order))
         try:
-            self._store.commit(lambda: self._executor.prepare(order))  # P1: on disk before it leaves; its request is built meanwhile
+            self._commit(lambda: self._executor.prepare(order))  # P1: on disk before it leaves; its request is built meanwhile
         except StoreError:
             self._executor.forget(order)  # what was prepared leans on an intent that is not on disk
             if request.purpose is Purpose.ENTRY:  # an exit goes on without the ledger: being flat outweighs being written down
@@ -309,8 +309,14 @@ class OrderDesk:
         self._store.save_order(order)
         self._store.journal(now, kind, {"order": order.id, "instrument": order.instrument.key, "why": why})
         with suppress(StoreError):  # the order itself is on disk, the broker's book knows the rest; the batch's own commit tells of it
-            self._store.commit()
+            self._commit()
         self.sent.append(now)
+
+    def _commit(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Make the transaction durable in the middle of a batch; a fill that is in it takes the position that it made with it."""
+        for position in self._portfolio.changed():
+            self._store.save_position(position)
+        self._store.commit(meanwhile)
 
     def _changed(self, before: Order, order: Order, fills: tuple[Fill, ...], source: str) -> Change:
         self._keep(order)

@@ -499,6 +499,44 @@ def test_a_tag_whose_exit_left_without_the_ledger_is_not_given_again_after_a_cra
     assert lost not in {order.tag for order in again.executor.placed}
 
 
+class Fatal(SilentExecutor):
+    """A broker at whose door the process may be killed: what was durable as each order left, or was cancelled."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__()
+        self.store = store
+        self.left: list[MemoryStore] = []
+
+    def place(self, order: Order) -> None:
+        self.left.append(self.store.crashed())
+        super().place(order)
+
+    def cancel(self, order: Order) -> None:
+        self.left.append(self.store.crashed())
+        super().cancel(order)
+
+
+def test_a_fill_and_the_position_it_made_are_durable_together_whatever_commits_them() -> None:
+    """The order that a fill calls for commits in the middle of the batch; killed there, the next process must hold what was filled."""
+    store = MemoryStore()
+    executor = Fatal(store)
+    it = Harness(store=store, executor=executor)
+    it.say(1)
+    it.complete()
+    it.tick(25000.0, 5)
+    it.say(-1)
+    it.complete()  # the exit's fill sends the entry on the other side
+    it.ack()
+    it.working()
+    it.tick(25000.0, 3)
+    it.fill(30)
+    it.say(0)  # cancels what works
+    assert len(executor.left) >= 4
+    for left in executor.left:
+        filled = sum(fill.side.sign * fill.quantity for fill in left.fills())
+        assert sum(position.quantity for position in left.positions()) == filled
+
+
 def test_tags_are_sixteen_characters_and_never_repeat_over_many_starts() -> None:
     store, given = MemoryStore(), []
     for _ in range(50):
