@@ -42,6 +42,8 @@ def main() -> int:
                 _tell(console, result)
             bar.update(task, advance=1, bad=bad)
     met = len(struck)
+    if idle := sorted(set(CATALOGUE) - set(struck)):
+        console.print(f"never struck: {', '.join(idle)}", highlight=False, soft_wrap=True)
     print(
         f"simulate: {days} days (seeds {seeds.start} to {seeds.stop - 1}), {bad} with violations, {orders} orders, {kills} kills, "
         f"{sum(struck.values())} faults struck, {met} of {len(CATALOGUE)} kinds, {cpu / max(1, days):.2f} s CPU a day, "

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from brokers.spec import Announce, Put
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Event, FeedStatus, Funds, OrderUpdate, SessionStatus, Trade
+from core.ports import TokenSource
 from core.types import IST, Bar, Instrument, Order, SessionState, Tick
 from tests.simulation.faults import Plan
 from tests.simulation.venue import Venue, is_entry
@@ -78,6 +79,48 @@ class Fate:
     error: BrokerError | None = None
 
 
+def fate_of_order(kind: str, plan: Plan, clock: VirtualClock, chance: random.Random) -> Fate:
+    """What becomes of an order call that leaves now."""
+    now = clock.true
+    arrive, reply = chance.uniform(0.004, 0.06), chance.uniform(0.004, 0.06)
+    if (outage := plan.outage(now)) is not None:
+        outage.struck += 1
+        fate = chance.random()
+        if fate < 0.3:
+            return Fate(arrive, None)
+        return Fate(None, None) if fate < 0.7 else Fate(None, reply, Unknown("connection refused"))
+    ends: Mapping[str, Callable[[], Fate]] = {
+        "ack_lost": lambda: Fate(arrive, None),
+        "request_lost": lambda: Fate(None, None),
+        "arrives_late": lambda: Fate(chance.uniform(3.5, 20.0), reply),
+        "reset_booked": lambda: Fate(arrive, reply, Unknown("connection reset by peer")),
+        "reset": lambda: Fate(None, reply, Unknown("connection reset by peer")),
+        "502_booked": lambda: Fate(arrive, reply, Unknown("HTTP 502: <html>", code="502")),
+        "502": lambda: Fate(chance.choice((None, arrive)) if kind == "modify" else None, reply, Unknown("HTTP 502: <html>", code="502")),
+        "no_id": lambda: Fate(arrive, reply, Unknown("the reply carries no order id")),
+        "429": lambda: Fate(None, reply, RateLimited("Too many requests", code="429")),
+        "refused": lambda: Fate(None, reply, Rejected("it cannot be done, says the simulation")),
+        "slow": lambda: Fate(arrive, chance.uniform(1.5, 2.8)),
+        "late": lambda: Fate(chance.uniform(0.8, 2.5), reply),
+    }
+    for end, make in ends.items():
+        if plan.strike(f"{kind}_{end}", now):
+            return make()
+    return Fate(arrive, reply)
+
+
+def fate_of_read(plan: Plan, clock: VirtualClock, chance: random.Random) -> Fate:
+    """What becomes of a read that leaves now."""
+    now = clock.true
+    if plan.outage(now) is not None:
+        return Fate(None, None) if chance.random() < 0.6 else Fate(None, 0.05, Transient("connection refused"))
+    if plan.active("books_fail", now) is not None:
+        return chance.choice((Fate(None, None), Fate(None, 0.05, Transient("HTTP 503"))))
+    if plan.active("books_slow", now) is not None:
+        return Fate(chance.uniform(0.1, 3.0), chance.uniform(0.1, 3.5))
+    return Fate(chance.uniform(0.004, 0.04), chance.uniform(0.004, 0.04))
+
+
 class SimBroker:
     """core.ports.Broker at the port: the exchange answers, the wire loses."""
 
@@ -113,37 +156,7 @@ class SimBroker:
         when = struck.chance.choice((0, 1, 2)) if struck is not None else None
         if when == 0:
             raise Killed
-        return self._call(kind, token, do, self._fate(kind), ORDER_S, Unknown, when)
-
-    def _fate(self, kind: str) -> Fate:
-        plan, now, chance = self._plan, self._clock.true, self._chance
-        arrive, reply = chance.uniform(0.004, 0.06), chance.uniform(0.004, 0.06)
-        if (outage := plan.outage(now)) is not None:
-            outage.struck += 1
-            fate = chance.random()
-            if fate < 0.3:
-                return Fate(arrive, None)
-            return Fate(None, None) if fate < 0.7 else Fate(None, reply, Unknown("connection refused"))
-        ends: Mapping[str, Callable[[], Fate]] = {
-            "ack_lost": lambda: Fate(arrive, None),
-            "request_lost": lambda: Fate(None, None),
-            "arrives_late": lambda: Fate(chance.uniform(3.5, 20.0), reply),
-            "reset_booked": lambda: Fate(arrive, reply, Unknown("connection reset by peer")),
-            "reset": lambda: Fate(None, reply, Unknown("connection reset by peer")),
-            "502_booked": lambda: Fate(arrive, reply, Unknown("HTTP 502: <html>", code="502")),
-            "502": lambda: Fate(
-                chance.choice((None, arrive)) if kind == "modify" else None, reply, Unknown("HTTP 502: <html>", code="502")
-            ),
-            "no_id": lambda: Fate(arrive, reply, Unknown("the reply carries no order id")),
-            "429": lambda: Fate(None, reply, RateLimited("Too many requests", code="429")),
-            "refused": lambda: Fate(None, reply, Rejected("it cannot be done, says the simulation")),
-            "slow": lambda: Fate(arrive, chance.uniform(1.5, 2.8)),
-            "late": lambda: Fate(chance.uniform(0.8, 2.5), reply),
-        }
-        for end, make in ends.items():
-            if plan.strike(f"{kind}_{end}", now):
-                return make()
-        return Fate(arrive, reply)
+        return self._call(kind, token, do, fate_of_order(kind, self._plan, self._clock, self._chance), ORDER_S, Unknown, when)
 
     # --- reads ------------------------------------------------------------------------------------------------------------------------
 
@@ -192,14 +205,7 @@ class SimBroker:
     def _read(self, ask: Callable[[], T]) -> T:
         self._budget.acquire(Lane.PORTFOLIO, "other")
         token = self._session.token()
-        plan, now, chance = self._plan, self._clock.true, self._chance
-        fate = Fate(chance.uniform(0.004, 0.04), chance.uniform(0.004, 0.04))
-        if plan.outage(now) is not None:
-            fate = Fate(None, None) if chance.random() < 0.6 else Fate(None, 0.05, Transient("connection refused"))
-        elif plan.active("books_fail", now) is not None:
-            fate = chance.choice((Fate(None, None), Fate(None, 0.05, Transient("HTTP 503"))))
-        elif plan.active("books_slow", now) is not None:
-            fate = Fate(chance.uniform(0.1, 3.0), chance.uniform(0.1, 3.5))
+        fate = fate_of_read(self._plan, self._clock, self._chance)
         return self._call("other", token, ask, fate, READ_S, Transient)
 
     # --- one call -----------------------------------------------------------------------------------------------------------------------
@@ -252,7 +258,7 @@ class SimFeed:
     counts: Mapping[str, int] = {}
     texts: Sequence[str] = ()
 
-    def __init__(self, seed: int, account: str, session: SimSession, clock: VirtualClock, put: Put, venue: Venue, plan: Plan) -> None:
+    def __init__(self, seed: int, account: str, session: TokenSource, clock: VirtualClock, put: Put, venue: Venue, plan: Plan) -> None:
         self._name = f"{account}/feed"
         self._session = session
         self._clock = clock

@@ -10,7 +10,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
-import time as wall
+import time as wall_time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,11 +25,12 @@ from sqlalchemy import event
 
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, Lookup, Put, Session, Spec
 from brokers.zerodha import SPEC
+from brokers.zerodha.session import ZerodhaSession
 from core.errors import NiyamError
 from core.events import Command
 from core.market import Calendar
 from core.ports import Broker, Clock, CredentialStore, Feed
-from core.types import Account, AccountKind, Order
+from core.types import Account, AccountKind, Order, SessionState
 from data_ingestion.instruments import InstrumentStore
 from runtime import daemon as daemon_module
 from runtime.circuits import CircuitWatch
@@ -41,6 +42,7 @@ from runtime.state_folder import RunFolder
 from runtime.wiring import House, build
 from simulators.zerodha_rows import instruments_csv
 from storage.store import open_reader, open_store
+from tests.simulation import wire
 from tests.simulation.client import Login, SimBroker, SimFeed, SimSession
 from tests.simulation.faults import Fault, Plan
 from tests.simulation.market import DAY, KEYS, WaveMarket, clock, facts
@@ -54,6 +56,7 @@ from utils.pacing import Budget
 
 ACCOUNT = Account("simulated", AccountKind.PRACTICE_LIVE, "zerodha", 20_000_000.0)
 LAST = clock("15:55:00")
+WIRED = 7  # of twenty days, the one on which the real client speaks over an in-memory wire
 EVERY = timedelta(seconds=15)  # the engine's regular reads
 DISK = {"store_locked": "database is locked", "store_full": "database or disk is full", "store_io": "disk I/O error"}
 Parts = Mapping[str, type]
@@ -88,7 +91,7 @@ class Silent:
 class SimDaemon(daemon_module.Daemon):
     """The real daemon's days, without its signals, sockets, screen and housekeeping."""
 
-    def __init__(self, house: House, control: Any, config: Config, look: Callable[[], None]) -> None:
+    def __init__(self, house: House, control: Any, config: Config, look: Callable[[], None], login_page: str | None) -> None:
         self._options = RunOptions(config.folder, house.run.path, days=1)
         self._config = config
         self._account = house.account
@@ -97,7 +100,7 @@ class SimDaemon(daemon_module.Daemon):
         self._opened = False
         self._stopping = ""
         self._house, self._control = house, control
-        self._sources = Sources(house.clock, house.inbox, house.pump, NoSecrets())  # type: ignore[arg-type]
+        self._sources = Sources(house.clock, house.inbox, house.pump, NoSecrets(), login_page=login_page)  # type: ignore[arg-type]
         self._roster, self._reload = self._changes()
         control.changes = self._reload
         self._probe = SessionProbe(house.engine.world, house.alerts, config.settings.feed.first_tick_minutes)
@@ -195,6 +198,10 @@ class Day:
         self.chance = random.Random(f"day {seed}")
         self.venue = Venue(seed, self.clock, self.plan, facts())
         self.login = Login()
+        self.simulator = wire.Zerodha(seed, self.venue, self.clock.true) if seed % 20 == WIRED else None
+        if self.simulator is not None:
+            self.venue.simulator = self.simulator.advance
+            self.venue.token_died = self._token_died
         self.notifier = Silent()
         config, shared = assets()
         caps = config.risk.model_copy(
@@ -208,8 +215,7 @@ class Day:
                 shutil.copy(shared / f"ledger.sqlite{suffix}", self.folder.path)
         self.folder.instruments.symlink_to(shared / "instruments")
         self.house: House | None = None
-        self.session: SimSession | None = None
-        self.broker: SimBroker | None = None
+        self.session: SimSession | ZerodhaSession | None = None
         self.starts = 0
         self.commits = 0
         self.watch = Watch(self.clock, self.venue, self.plan, self.notifier)
@@ -220,7 +226,7 @@ class Day:
     # --- the day ------------------------------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
-        began = wall.process_time()
+        began = wall_time.process_time()
         try:
             while self.clock.true < LAST:
                 try:
@@ -251,7 +257,7 @@ class Day:
         return Result(
             self.seed, self.watch.violations, digest, [str(fault) for fault in self.plan.faults], lines,
             orders=sum(1 for order in self.venue.account.orders.values() if order.tag), starts=self.starts, struck=struck,
-            cpu_s=wall.process_time() - began,
+            cpu_s=wall_time.process_time() - began,
         )  # fmt: skip
 
     def _live(self) -> None:
@@ -269,7 +275,7 @@ class Day:
                 inbox=inbox,
                 pump=pump,
                 credentials=NoSecrets(),
-                endpoints=None,
+                endpoints=wire.ENDPOINTS if self.simulator is not None else None,
                 ledger_url=self.folder.ledger_url,
                 notifier=self.notifier,
                 answer=lambda *answer: None,
@@ -284,14 +290,19 @@ class Day:
             assert house.broker_worker is not None
             for worker in (house.broker_worker.orders, house.broker_worker.reads, house.downloads):
                 self.clock.spawn(worker.run)
-            SimDaemon(house, control, self.config, self.watch.look).live()
+            page = None
+            if isinstance(self.session, ZerodhaSession):
+                page = wire.ENDPOINTS.login
+                if self.session.expires_at() is not None and self.session.state() is SessionState.LOGIN_REQUIRED:
+                    self._logged_in()
+            SimDaemon(house, control, self.config, self.watch.look, page).live()
 
     def _bury(self, why: str) -> None:
         """The process is gone, with everything that was not committed."""
         house, self.house = self.house, None
         self.venue.hear = self.venue.struck = None
         self.clock.kill()
-        self.session = self.broker = None
+        self.session = None
         self.watch.end(why)
         if house is not None:
             house.store._drop()
@@ -341,16 +352,22 @@ class Day:
         def make_session(
             account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
         ) -> Session:
+            if day.simulator is not None:
+                day.session = real = wire.make_session(account, day.clock, token_file, announce, day._origin([]))
+                return real
             day.session = SimSession(account, day.clock, day.login, announce)
             return day.session
 
         def make_broker(
             session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
         ) -> Broker:
+            if isinstance(day.session, ZerodhaSession):
+                day.watch.calls = []
+                return wire.make_broker(day.session, day.clock, budget, lookup, day._origin(day.watch.calls))
             assert day.session is not None
-            day.broker = SimBroker(day.seed, day.session, day.clock, budget, day.venue, day.plan)
-            day.watch.calls = day.broker.calls
-            return day.broker
+            broker = SimBroker(day.seed, day.session, day.clock, budget, day.venue, day.plan)
+            day.watch.calls = broker.calls
+            return broker
 
         def make_feed(
             account: str, session: Session, clock: Clock, put: Put, endpoints: Endpoints, lookup: Lookup, transport: FeedTransport,
@@ -361,10 +378,23 @@ class Day:
 
         return replace(SPEC, make_session=make_session, make_broker=make_broker, make_feed=make_feed)
 
+    def _origin(self, calls: list[datetime]) -> wire.MemoryOrigin:
+        assert self.simulator is not None
+        chance = random.Random(f"wire {self.seed} {self.clock.true}")
+        return wire.MemoryOrigin(self.clock, self.simulator, self.plan, chance, calls)
+
+    def _token_died(self) -> None:
+        assert self.simulator is not None
+        self.simulator.sessions.kill_all()
+
     def _logged_in(self) -> None:
+        """A person has logged in, or does so now."""
         self.login.token, self.login.refused = self.venue.token, ""
-        if self.session is not None:
-            self.session.state()
+        session = self.session
+        if isinstance(session, ZerodhaSession):
+            self.clock.spawn(lambda: wire.log_in(session, self.clock))
+        elif session is not None:
+            session.state()
 
     # --- faults of the process, its disk, its clock and its people ------------------------------------------------------------------------
 

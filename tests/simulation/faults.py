@@ -104,6 +104,7 @@ CATALOGUE: Mapping[str, Kind] = {
     # --- the market
     "circuit": Kind((30, 600), what="one listing is locked at its circuit"),
     "halt": Kind((30, 600), what="the exchange stands still"),
+    "thin": Kind((60, 900), what="a wide spread: orders rest"),
     "gap": Kind((1, 1), what="prices jump"),
     # --- people
     "command_kill": Kind((120, 600), begins=("10:00:00", "15:25:00"), what="kill, and resume minutes later"),
@@ -133,12 +134,12 @@ class Fault:
 
 
 class Plan:
-    """The faults of one day, and what is asked of them at each step."""
+    """The faults of one day, and what is asked of them at each step. A fault of a seed is the same whichever others are drawn with it."""
 
     def __init__(self, seed: int, only: Sequence[str] | None = None) -> None:
         chance = random.Random(f"faults {seed}")
         kinds = list(only) if only is not None else chance.sample(sorted(CATALOGUE), chance.randint(5, 9))
-        self.faults = [_draw(kind, chance) for kind in kinds]
+        self.faults = [_draw(kind, random.Random(f"{seed} {kind} {kinds[:place].count(kind)}")) for place, kind in enumerate(kinds)]
         self.faults.sort(key=lambda fault: (fault.start, fault.kind))
         self._wide = [fault for fault in self.faults if fault.left is None]  # those that do not wait for something to strike
 

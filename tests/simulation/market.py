@@ -49,6 +49,8 @@ class WaveMarket:
         }
         self.gaps: dict[str, list[tuple[datetime, float]]] = {key: [] for key in KEYS}  # sudden moves: since when, by which factor
         self._locked: dict[str, str] = {}
+        self.thin: set[str] = set()  # keys whose shown quotes are gone when an order comes: it rests, and fills by prints alone
+        self._levels = chance.choice((1, 3, 40))  # lots that stand at each price
         self.halted_at: datetime | None = None
         expiry = known.monthly_expiries("NIFTY", DAY, 1)[0]
         self.listings: Mapping[str, Listing] = {
@@ -62,6 +64,7 @@ class WaveMarket:
         return None
 
     def step(self, now: datetime) -> list[str]:
+        self.move_to(now)
         return list(KEYS)
 
     def price(self, key: str, at: datetime) -> float:
@@ -76,12 +79,14 @@ class WaveMarket:
                 factor *= by
         return as_grid(BASES[key] * factor * (1 + move + noise), self.listings[key].tick_size)
 
-    def quote(self, key: str, at: datetime | None = None) -> Quote:
+    def quote(self, key: str, at: datetime | None = None, *, shown: bool = False) -> Quote:
+        """`shown`: as the feed has it, which an order may not meet."""
         at = at or self._now
         listing, last = self.listings[key], self.price(key, at)
-        tick, size = listing.tick_size, listing.lot * (40 if listing.lot > 1 else 900)
-        bids = tuple((round(last - tick * n, 4), size, 3) for n in range(1, 6))
-        asks = tuple((round(last + tick * n, 4), size, 3) for n in range(1, 6))
+        tick, size = listing.tick_size, listing.lot * self._levels * (1 if listing.lot > 1 else 100)
+        away = round(last * 0.006 / tick) * tick if key in self.thin and not shown else 0.0
+        bids = tuple((round(last - away - tick * n, 4), size, 3) for n in range(1, 6))
+        asks = tuple((round(last + away + tick * n, 4), size, 3) for n in range(1, 6))
         lock = self._locked.get(key)
         bids = (NO_LEVEL,) * 5 if lock == "lower" else bids
         asks = (NO_LEVEL,) * 5 if lock == "upper" else asks
@@ -90,7 +95,12 @@ class WaveMarket:
         return Quote(last, listing.lot, at, volume, last, 0, 0, 0, close, last, last, close, bids, asks, size, size, at)
 
     def trades(self, key: str, at: datetime) -> list[tuple[float, int]]:
-        if self.halted_at is not None or key in self._locked or not self.opens_at <= at <= self.closes_at:
+        if (
+            self.halted_at is not None
+            or key in self._locked
+            or (key in self.thin and at.second % 20)
+            or not self.opens_at <= at <= self.closes_at
+        ):
             return []
         draw = crc32(f"t{self._seed}{key}{at:%H%M%S}".encode())
         last = self.price(key, at)

@@ -4,7 +4,7 @@ It lives in true time whether the daemon does or not. What it tells the daemon g
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -54,7 +54,8 @@ class Venue:
         self.hear: Callable[[Event], None] | None = None  # the daemon's feed, while it is connected
         self.struck: Callable[[], None] | None = None  # the feed looks what a fault does to it
         self.busy: Callable[[], bool] = lambda: False  # whether the daemon has orders under way
-        self.placed: Callable[[Order, SimOrder], None] = lambda order, booked: None
+        self.simulator: Callable[[datetime], None] | None = None  # what moves the exchange instead of us
+        self.placed: Callable[[SimOrder], None] = lambda booked: None
         self.traded: Callable[[SimOrder, SimTrade], None] = lambda order, trade: None
         self.token = "token-1"
         self.dead: set[str] = set()
@@ -63,6 +64,7 @@ class Venue:
         self._armed: datetime | None = None
         self._rows: dict[tuple[str, int], OrderUpdate] = {}
         self._trades: list[Trade] = []
+        self._known: set[str] = set()
         for fault in plan.faults:
             clock_.at(fault.start, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
             clock_.at(fault.end, lambda fault=fault: self._end(fault))  # type: ignore[misc]
@@ -74,8 +76,11 @@ class Venue:
         """Play the exchange up to now and tell what happened."""
         now = self.clock.true
         self.market.move_to(now)
-        for change in self.exchange.advance(now):
-            self._tell(change)
+        if self.simulator is not None:
+            self.simulator(now)
+        else:
+            for change in self.exchange.advance(now):
+                self.told(change)
         due = self.exchange.next_due()
         if due is not None and (self._armed is None or due < self._armed or self._armed <= now):
             self._armed = due
@@ -105,7 +110,7 @@ class Venue:
             return
         if self.exchange._sessions.phase(self.market.listings[key], now) is None:
             return
-        quote = self.market.quote(key, now)
+        quote = self.market.quote(key, now, shown=True)
         price, made = quote.last_price, now
         fault = plan.active("tick_garbage", now)
         good = True
@@ -207,18 +212,21 @@ class Venue:
             order.instrument.key, str(order.side), order.quantity, str(order.order_type), order.product, order.limit_price,
             order.trigger_price or 0.0, tag=order.tag,
         )  # fmt: skip
-        if self.plan.strike("rms_reject", now):
-            self.exchange.force_reject("RMS: blocked by the simulation", user=USER)
-        if self.plan.strike("partial", now):
-            lot = order.instrument.lot
-            self.exchange.force_partial(max(lot, order.quantity // 2 // lot * lot), user=USER)
+        self.expect(now, {"quantity": str(order.quantity), "lot": str(order.instrument.lot)})
         try:
             booked = self.exchange.place(USER, params, now)
         except OrderRefused as error:
             raise Rejected(str(error), code=str(error.why)) from None
-        self.placed(order, booked)
         self.advance()
         return booked.id
+
+    def expect(self, now: datetime, form: Mapping[str, str]) -> None:
+        """An order is about to arrive: the desk and the market may have something against it."""
+        if self.plan.strike("rms_reject", now):
+            self.exchange.force_reject("RMS: blocked by the simulation", user=USER)
+        if self.plan.strike("partial", now):
+            lot = int(form.get("lot") or self.market.listings[f"{form['exchange']}:{form['tradingsymbol']}"].lot)
+            self.exchange.force_partial(max(lot, int(form["quantity"]) // 2 // lot * lot), user=USER)
 
     def modify(self, order: Order, quantity: int, limit_price: float) -> str:
         return self._change(
@@ -239,8 +247,12 @@ class Venue:
 
     # --- what it tells by itself --------------------------------------------------------------------------------------------------------
 
-    def _tell(self, change: Change) -> None:
+    def told(self, change: Change) -> None:
+        """The exchange did something to an order."""
         self.stirred = self.clock.true
+        if change.order.tag and change.order.id not in self._known:
+            self._known.add(change.order.id)
+            self.placed(change.order)
         if change.trade is not None:
             self.traded(change.order, change.trade)
         plan, now = self.plan, self.clock.true
@@ -272,7 +284,6 @@ class Venue:
     # --- faults that happen here --------------------------------------------------------------------------------------------------------
 
     def _begin(self, fault: Fault) -> None:
-        now = self.clock.true
         if fault.left is None and self.hear is not None:
             fault.struck += 1
         if self.struck is not None:
@@ -280,25 +291,34 @@ class Venue:
         match fault.kind:
             case "token_dies":
                 self.dead.add(self.token)
+                self.token_died()
+            case "foreign_entry":
+                self._foreign(fault.key, fault.chance.choice(("BUY", "SELL")), self._size(fault.key, fault.chance), fault.chance)
+            case "foreign_close":
+                self._close(fault.chance)
+            case "foreign_cancel":
+                self._cancel_some(fault)
+            case _:
+                self._move(fault)
+
+    def _move(self, fault: Fault) -> None:
+        """What a fault does to the market."""
+        match fault.kind.partition("_")[0]:
+            case "cancel" | "modify":
+                self.market.thin.update(KEYS)  # so that there is something to cancel and to change
             case "circuit":
                 self.exchange.lock_circuit(fault.key, fault.chance.choice(("upper", "lower")))
             case "halt":
                 self.exchange.halt(True)
+            case "thin":
+                self.market.thin.add(fault.key)
             case "gap":
                 for key in KEYS:
-                    self.market.gaps[key].append((now, 1 + fault.chance.uniform(-0.02, 0.02)))
-            case "foreign_entry":
-                self._foreign(fault.key, fault.chance.choice(("BUY", "SELL")), self._size(fault.key, fault.chance), fault.chance)
-            case "foreign_close":
-                held = [(key, quantity) for (key, product), quantity in self.net().items() if product == "MIS"]
-                if held:
-                    key, quantity = fault.chance.choice(held)
-                    part = fault.chance.choice((abs(quantity), abs(quantity) + self._size(key, fault.chance)))
-                    self._foreign(key, "SELL" if quantity > 0 else "BUY", part, fault.chance)
-            case "foreign_cancel":
-                self._cancel_some(fault)
+                    self.market.gaps[key].append((self.clock.true, 1 + fault.chance.uniform(-0.02, 0.02)))
 
     def _end(self, fault: Fault) -> None:
+        if fault.kind.startswith(("cancel_", "modify_")):
+            self.market.thin.clear()
         match fault.kind:
             case "token_dies":
                 self.token = f"token-{len(self.dead) + 1}"
@@ -307,13 +327,24 @@ class Venue:
                 self.exchange.lock_circuit(fault.key, None)
             case "halt":
                 self.exchange.halt(False)
+            case "thin":
+                self.market.thin.discard(fault.key)
             case "partial":
                 self.exchange.release_partials()
 
+    token_died: Callable[[], None] = staticmethod(lambda: None)
     logged_in: Callable[[], None] = staticmethod(lambda: None)
 
     def _size(self, key: str, chance: random.Random) -> int:
         return self.market.listings[key].lot * chance.choice((1, 2, 5))
+
+    def _close(self, chance: random.Random) -> None:
+        """Somebody else closes what we hold intraday, and more at times."""
+        held = [(key, quantity) for (key, product), quantity in self.net().items() if product == "MIS"]
+        if held:
+            key, quantity = chance.choice(held)
+            part = chance.choice((abs(quantity), abs(quantity) + self._size(key, chance)))
+            self._foreign(key, "SELL" if quantity > 0 else "BUY", part, chance)
 
     def _foreign(self, key: str, side: str, quantity: int, chance: random.Random) -> None:
         self.advance()

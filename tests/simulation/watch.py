@@ -174,13 +174,14 @@ class Watch:
         if sum(1 for at in desk.sent if (now - at).total_seconds() < 1.0) > caps.orders_per_second:
             self.violation("I9", "more order calls within one second than the cap")
 
-    def _placed(self, order: Order, booked: SimOrder) -> None:
-        """An order is booked at the broker (I1)."""
-        self._by_tag[order.tag] += 1
-        if self._by_tag[order.tag] > 1:
-            self.violation("I1", f"{order.tag} is booked {self._by_tag[order.tag]} times")
-        if order.tag not in self._submitted:
-            self.violation("I1", f"{order.tag} was never submitted")
+    def _placed(self, booked: SimOrder) -> None:
+        """An order with a tag of ours is booked at the broker (I1)."""
+        tag = booked.tag or ""
+        self._by_tag[tag] += 1
+        if self._by_tag[tag] > 1:
+            self.violation("I1", f"{tag} is booked {self._by_tag[tag]} times")
+        if tag not in self._submitted:
+            self.violation("I1", f"{tag} was never submitted")
 
     def _traded(self, booked: SimOrder, trade: SimTrade) -> None:
         """Something fills (I6). Whoever else trades on the account closes ours first."""
