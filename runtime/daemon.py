@@ -129,17 +129,21 @@ class Daemon:
             answer=self._on_answer,
         )
         self._house.engine.world.data = sources.label(self._sources, options)
-        self._roster, self._reload = self._changes()
-        self._control.changes = self._reload
-        self._probe = SessionProbe(self._house.engine.world, self._house.alerts, config.settings.feed.first_tick_minutes)
-        house = self._house
-        self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
+        self._attend()
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
         calls = self._house.engine.hearing.calls = CallWatch(self._wall.monotonic)
         self._hang_alarm = HangAlarm(calls, self._notifier)
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
         self._screen = self._make_screen() if sys.stdout.isatty() else None
+
+    def _attend(self) -> None:
+        """Make what looks after the house while its days run."""
+        house = self._house
+        self._roster, self._reload = self._changes()
+        self._control.changes = self._reload
+        self._probe = SessionProbe(house.engine.world, house.alerts, self._config.settings.feed.first_tick_minutes)
+        self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
 
     def now(self) -> datetime:
         """The market's time of this run."""

@@ -33,9 +33,7 @@ from core.ports import Broker, Clock, CredentialStore, Feed
 from core.types import Account, AccountKind, Order, SessionState
 from data_ingestion.instruments import InstrumentStore
 from runtime import daemon as daemon_module
-from runtime.circuits import CircuitWatch
 from runtime.inbox import Inbox
-from runtime.market_doubts import SessionProbe
 from runtime.options import RunOptions
 from runtime.sources import Sources
 from runtime.state_folder import RunFolder
@@ -101,10 +99,7 @@ class SimDaemon(daemon_module.Daemon):
         self._stopping = ""
         self._house, self._control = house, control
         self._sources = Sources(house.clock, house.inbox, house.pump, NoSecrets(), login_page=login_page)  # type: ignore[arg-type]
-        self._roster, self._reload = self._changes()
-        control.changes = self._reload
-        self._probe = SessionProbe(house.engine.world, house.alerts, config.settings.feed.first_tick_minutes)
-        self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
+        self._attend()
         self._look = look
 
     def live(self) -> None:
