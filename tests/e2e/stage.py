@@ -138,12 +138,13 @@ class Stage:
         faults: Iterable[Mapping[str, Any]] = (),
         seed: int = 2,
         speed: str = "max",
+        broker: str = "zerodha",
     ) -> None:
         """Start a simulator that stays when the run has ended, so that its books can be looked at; one before it is ended."""
         self._end_simulator()
         script, said = self.folder / "faults.json", self.folder / "simulator.out"
         script.write_text(json.dumps(list(faults)), encoding="utf-8")
-        command = [*MAIN, "simulate", "zerodha", "--granted", "--json", "--date", date, "--start", start]
+        command = [*MAIN, "simulate", broker, "--granted", "--json", "--date", date, "--start", start]
         command += ["--seed", str(seed), "--speed", speed, "--faults", str(script), *flags]
         with said.open("wb") as out:
             self._simulator = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
