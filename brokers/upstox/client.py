@@ -7,7 +7,7 @@ Transient and those three.
 import gzip
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -26,11 +26,11 @@ from utils.pacing import Budget, Lane
 
 T = TypeVar("T")
 
-_LTP_KEYS = 500  # instruments in one request for last prices
+_QUOTE_KEYS = 500  # instruments in one request for last prices or quotes
 _PAUSE = 5.0  # seconds after a 429
 _DAY = 1440
 _READABLE = re.compile(
-    r"/v2/user/profile|/v3/historical-candle/.*|/v3/market-quote/(ltp|ohlc)|/market-quote/instruments/exchange/[a-z]+\.json\.gz"
+    r"/v2/user/profile|/v3/historical-candle/.*|/v3/market-quote/(ltp|ohlc|quotes)|/market-quote/instruments/exchange/[a-z]+\.json\.gz"
 )
 _HOSTS = {  # of the production API: what does not live beside the rest
     "https://api.upstox.com": ("https://api-hft.upstox.com", "https://assets.upstox.com"),
@@ -96,19 +96,11 @@ class UpstoxData:
             raise Transient(f"Upstox's instrument file is a broken archive ({error}); ask again") from error
 
     def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
-        prices: dict[str, float] = {}
-        lookup = self._lookup()
-        keys = {token: one.key for one in instruments if (token := _token(lookup, one))}
-        tokens = list(keys)
-        for first in range(0, len(tokens), _LTP_KEYS):
-            asked = ",".join(tokens[first : first + _LTP_KEYS])
-            answer = self._mapping("last prices", "quote", "/v3/market-quote/ltp", {"instrument_key": asked}, Lane.DATA)
-            try:
-                found = {str(row["instrument_token"]): float(row["last_price"]) for row in answer.values()}
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                raise Transient(f"Upstox's last prices hold a row that does not read ({error}); ask again") from error
-            prices.update((keys[token], price) for token, price in found.items() if token in keys)
-        return prices
+        return self._quoted("/v3/market-quote/ltp", instruments, lambda row: float(row["last_price"]))
+
+    def circuits(self, instruments: Sequence[Instrument]) -> dict[str, tuple[float, float]]:
+        limits: dict[str, tuple[float, float]] = self._quoted("/v3/market-quote/quotes", instruments, _limits)
+        return {key: (low, high) for key, (low, high) in limits.items() if 0 < low < high}
 
     def profile(self) -> Mapping[str, Any]:
         return self._mapping("profile", "other", "/v2/user/profile", None, Lane.PORTFOLIO)
@@ -122,6 +114,21 @@ class UpstoxData:
     def _rows_of(self, path: str) -> list[Any]:
         answer = self._mapping("candles", "historical", path, None, Lane.DATA)
         return listed("Upstox", "candles", answer.get("candles"))
+
+    def _quoted(self, path: str, instruments: Sequence[Instrument], read: Callable[[Any], T]) -> dict[str, T]:
+        """What `read` makes of each instrument's row, by its key; rows are joined by the instrument key inside them."""
+        lookup, found = self._lookup(), dict[str, T]()
+        keys = {token: one.key for one in instruments if (token := _token(lookup, one))}
+        tokens = list(keys)
+        for first in range(0, len(tokens), _QUOTE_KEYS):
+            asked = ",".join(tokens[first : first + _QUOTE_KEYS])
+            answer = self._mapping("quotes", "quote", path, {"instrument_key": asked}, Lane.DATA)
+            try:
+                rows = {str(row["instrument_token"]): read(row) for row in answer.values()}
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                raise Transient(f"Upstox's quotes hold a row that does not read ({error}); ask again") from error
+            found.update((keys[token], value) for token, value in rows.items() if token in keys)
+        return found
 
     def _mapping(self, what: str, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Mapping[str, Any]:
         answer = self._read(kind, path, params, lane)
@@ -225,6 +232,10 @@ def _token(lookup: Any, instrument: Instrument) -> str:
         return str(lookup.token(instrument))
     except DataError:
         return ""  # a key the broker does not know is absent from the answer
+
+
+def _limits(row: Any) -> tuple[float, float]:
+    return float(row.get("lower_circuit_limit") or 0.0), float(row.get("upper_circuit_limit") or 0.0)
 
 
 def _confirmed(kind: str, data: Any) -> None:

@@ -244,6 +244,15 @@ def test_last_prices_are_joined_by_the_key_inside_the_row(server: ScriptedServer
     assert server.requests[0].query == {"instrument_key": [f"{RELIANCE_KEY},{NIFTY_KEY}"]}
 
 
+def test_circuit_limits_leave_out_what_has_none(server: ScriptedServer, house: House) -> None:
+    limits = {"lower_circuit_limit": 1278.5, "upper_circuit_limit": 1562.5}
+    none = {"instrument_token": NIFTY_KEY, "lower_circuit_limit": None}
+    server.script = [ok({"NSE_EQ:RELIANCE": {"instrument_token": RELIANCE_KEY, **limits}, "X": none}), ok({"X": []})]
+    assert house.data().circuits([RELIANCE, NIFTY]) == {"NSE:RELIANCE": (1278.5, 1562.5)}
+    with pytest.raises(Transient, match="quotes hold a row"):
+        house.data().circuits([RELIANCE])
+
+
 def test_the_instrument_file_is_unpacked_and_a_broken_one_is_transient(server: ScriptedServer, house: House) -> None:
     packed = gzip.compress(b"[]")
     server.script = [http(200, packed, "application/gzip"), http(200, packed[:-6], "application/gzip")]

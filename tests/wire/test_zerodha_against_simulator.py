@@ -1,101 +1,31 @@
 """Our Zerodha session, client and feed against the stand-alone wire simulator: a login, the dump, an order's life and the books."""
 
-import json
 import queue
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from brokers.spec import Endpoints
 from brokers.zerodha import SPEC
-from brokers.zerodha.client import ZerodhaBroker, ZerodhaData
+from brokers.zerodha.client import ZerodhaBroker
 from brokers.zerodha.session import ZerodhaSession
-from core.clock import SystemClock
 from core.errors import Rejected, SessionExpired, Unknown
 from core.events import Event, FeedStatus, OrderUpdate
-from core.types import IST, Horizon, Instrument, Kind, OrderState, OrderType, SessionState, Side, Tick
+from core.types import IST, Horizon, OrderState, OrderType, SessionState, Side, Tick
 from tests.builders import make_order
-from tests.wire.kite_samples import Listed
-from tests.wire.zerodha_house import AuditLog
-from utils.pacing import Budget
-
-ROOT = Path(__file__).resolve().parents[2]
-DAY = date(2026, 11, 20)
+from tests.wire.at_simulator import AtSimulator, eventually, future
 
 
-class DayClock(SystemClock):
-    """The wall clock moved to 09:30 of the simulated day; seconds are as long as ever."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._offset = datetime(2026, 11, 20, 9, 30, tzinfo=IST) - super().now()
-
-    def now(self) -> datetime:
-        return super().now() + self._offset
-
-
-class Simulator:
-    """The simulator as another process, free-running at real speed from 09:30, and our side of it."""
+class Simulator(AtSimulator):
+    """Free-running at real speed from 09:30."""
 
     def __init__(self, folder: Path) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "simulators.server",
-            "zerodha",
-            "--json",
-            "--date",
-            DAY.isoformat(),
-            "--start",
-            "09:30",
-            "--seed",
-            "5",
-        ]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.told: dict[str, Any] = json.loads(self.process.stdout.readline())
-        self.clock = DayClock()
-        self.endpoints = Endpoints(self.told["rest"], self.told["stream"], self.told["login"])
-        self.events: list[Event] = []
-        self.audit = AuditLog()
-        self.session = ZerodhaSession("live", self, self.clock, folder / "zerodha.json", self.endpoints, self.events.append)
-        self.budget = Budget(self.clock, SPEC.limits)
-        self.lookup = Listed({})
-        self.session.auto_login(self.told["login"])
-        dump = SPEC.parse_instruments(self.data().instruments())
-        self.lookup.tokens = {row.token: row.instrument() for row in dump}
-        assert dump.skipped == {}
-
-    def get_secret(self, name: str) -> str:
-        value: str = self.told["credentials"][{"ZERODHA_API_KEY": "api_key", "ZERODHA_API_SECRET": "api_secret"}[name]]
-        return value
-
-    def data(self) -> ZerodhaData:
-        return ZerodhaData(self.session, self.clock, self.budget, self.audit, self.endpoints, lambda: self.lookup)
+        super().__init__(folder, SPEC)
 
     def broker(self) -> ZerodhaBroker:
-        return ZerodhaBroker(self.session, self.clock, self.budget, self.audit, self.endpoints, lambda: self.lookup)
-
-    def fault(self, **fault: Any) -> None:
-        self.admin("/faults", fault)
-
-    def admin(self, path: str, body: Any) -> None:
-        request = urllib.request.Request(self.told["admin"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as reply:
-            assert reply.status == 200
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        return ZerodhaBroker(cast(ZerodhaSession, self.session), self.clock, self.budget, self.audit, self.endpoints, lambda: self.lookup)
 
 
 @pytest.fixture
@@ -103,19 +33,6 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
     made = Simulator(tmp_path)
     yield made
     made.stop()
-
-
-def future(simulator: Simulator) -> Instrument:
-    futures = [one for one in simulator.lookup.tokens.values() if one.kind is Kind.FUTURE and one.underlying == "NIFTY"]
-    return min(futures, key=lambda one: one.expiry or date.max)
-
-
-def eventually(read: Callable[[], Any], seconds: float = 10.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (answer := read()):
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.2)
-    return answer
 
 
 def test_an_orders_life_and_the_books(simulator: Simulator) -> None:
