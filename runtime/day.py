@@ -158,8 +158,7 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     house.subscriptions = Subscriptions(house.feed)
     house.subscriptions.want("strategies", names.values())
     house.subscriptions.want("positions", _held(house))
-    due = [change for change in changes.values() if change.due is not None]
-    house.subscriptions.want("rolls", [one for change in due for one in (change.today, change.after) if one is not None])
+    house.subscriptions.want("rolls", [one for change in changes.values() for one in (change.today, change.after) if one is not None])
     house.subscriptions.want("canary", [engine.world.canary] if engine.world.canary else [])
     _record_ticks(house, house.feed)
     house.feed.start()
