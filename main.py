@@ -179,12 +179,12 @@ def _run_flags(run: argparse.ArgumentParser) -> None:
 
 
 def _login_flags(login: argparse.ArgumentParser) -> None:
-    login.add_argument("broker", metavar="BROKER", help="zerodha")
+    login.add_argument("broker", metavar="BROKER", help="angelone, upstox, zerodha")
     login.add_argument("--account", metavar="A", help="account of settings.yaml (default: the one in use, else the broker's own)")
     login.add_argument(
         "--redirect-url", metavar="URL", help="the address the browser ended on, or its request_token, instead of catching it"
     )
-    login.add_argument("--totp", action="store_true", help="log in unattended, where the broker's API offers that (Zerodha's does not)")
+    login.add_argument("--totp", action="store_true", help="log in unattended by a stored TOTP secret (Angel One)")
     _json_flag(login)
 
 
@@ -289,7 +289,7 @@ def _backtest(options: argparse.Namespace) -> int:
 
 
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
-    simulate.add_argument("broker", metavar="BROKER", help="zerodha")
+    simulate.add_argument("broker", metavar="BROKER", help="angelone, upstox, zerodha")
     simulate.add_argument(
         "--port", metavar="N", type=int, default=0, help="REST port; stream, login and admin follow (default 0: any free)"
     )
