@@ -204,3 +204,14 @@ def test_a_ledger_that_does_not_open_is_wrong(config: Path) -> None:
 def test_the_day_ahead_is_checked_not_a_holiday(config: Path) -> None:
     saturday = T0 + timedelta(days=1)
     assert all("2026-11-23" in one["text"] for one in look(config, "live", saturday)["cut-off"])
+
+
+def test_what_the_broker_cannot_express_is_told_with_the_alternative(config: Path) -> None:
+    assert statuses(look(config, "paper"), "broker") == {"ok"}
+    settings, strategy = config / "settings.yaml", next((config / "strategies").glob("nifty_trend.yaml"))
+    settings.write_text(settings.read_text().replace("kind: paper\n    broker: zerodha", "kind: paper\n    broker: upstox"))
+    assert statuses(look(config, "paper"), "broker") == {"ok"}
+    strategy.write_text(strategy.read_text().replace("[NIFTY_FUT]", "[MCX:GOLD26DECFUT]"))
+    (found,) = look(config, "paper")["broker"]
+    assert (found["status"], "trade the NSE contract" in found["text"]) == ("wrong", True)
+    assert found["remedy"] == "change the strategy, or trade it with another broker's account"
