@@ -167,7 +167,7 @@ def _open(house: House, symbol: str, login_page: str | None) -> None:
     instrument = house.resolve(symbol)
     if not resumed:
         engine.portfolio.start_day(day)
-    engine.desk.open_day(house.store.orders(day))
+    engine.desk.open_day(house.store.orders(day), day)
     engine.world.canary = instrument
     engine.open_day(day, [], {}, resumed=resumed)
     house.store.put("engine", "day", day.isoformat())

@@ -147,14 +147,11 @@ def protect(config: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["auto", "broker"])
-def test_live_is_refused_while_its_stops_would_have_to_stand_at_the_broker(config: Path, by: str) -> None:
+def test_live_has_its_stops_at_the_broker(config: Path, by: str) -> None:
     protect(config, f"{{by: {by}, distance_pct: 1.0}}")
     (found,) = look(config, "live")["protection"]
-    assert (found["status"], f"protect.by is {by}" in found["text"], "{by: engine}" in found["remedy"]) == ("wrong", True, True)
+    assert (found["status"], found["text"]) == ("ok", "each position has its stop at the broker")
     assert "protection" not in look(config, "paper")
-    with pytest.raises(ConfigError, match=r"'live' is live and not protected.*`protect: \{by: engine\}`"):
-        daemon.run(RunOptions(config, config.parent / "state", account="live"))
-    assert not (config.parent / "state" / "lock").exists()
 
 
 def test_live_refuses_a_strategy_that_may_hold_a_position_without_a_stop(config: Path) -> None:
