@@ -5,7 +5,7 @@ strategies yield signals, each changed target is planned, the gate judges, the d
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -39,9 +39,7 @@ from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder, PriceLadder
-from execution_engine.protection import Protect, Protection
 from execution_engine.reconciliation import Reconciliation
-from execution_engine.refusals import Refusals
 from execution_engine.rollover import NO_SWITCHES, Rolls, RollSettings, Switch
 from execution_engine.runs import Run
 from execution_engine.square_off import SquareOff
@@ -79,7 +77,6 @@ class Engine:
         on_history: Callable[[History], None] = lambda history: None,
         rolls: RollSettings | None = None,
         delivery: DeliverySettings | None = None,
-        protect: Protect | None = None,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -97,7 +94,8 @@ class Engine:
         self.timers = Timers()
         self.targets = Targets(store)
         self.signals: deque[Signal] = deque(maxlen=500)
-        self.refusals = Refusals(clock, store)
+        self.refusals: dict[tuple[str, str, str], tuple[str, int]] = {}  # (strategy, name, rule) -> (reason, count)
+        self._refusing: set[tuple[str, str, str]] = set()  # refusals in a row, of which the first is journalled
         self.late_events = 0
         self._books_every_s = books_every_s
         self._record = record
@@ -114,7 +112,7 @@ class Engine:
             world=world,
             gate=gate,
             exits=self.exits,
-            refused=self.refusals.note,
+            refused=self._refused,
             cancel=self._cancel_and_replan,
         )
         self.rolls = Rolls(
@@ -164,8 +162,6 @@ class Engine:
             locked=world.locked,
         )
         self.reconciliation = Reconciliation(desk, portfolio, store, world, alert, horizon_of, self._closed_outside)
-        parts = (clock, desk, portfolio, self.targets, world, gate, executor, alert)
-        self.protection = Protection(protect, *parts, self.reconciliation.shortfall, self._submit, self.flatten)
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
             Bar: self._on_played,
@@ -193,6 +189,7 @@ class Engine:
         if not resumed:
             self.targets.clear_intraday()
             self.refusals.clear()
+            self._refusing.clear()
         held = (position.instrument for position in self.portfolio.positions() if position.quantity)
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
@@ -203,6 +200,8 @@ class Engine:
         self.hearing.stop_failed(self.runs)
         self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
+        self.price_ladder.watch()  # what rested when an earlier process ended climbs on
+        self.store.put("engine", "day", day.isoformat())
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
         self.settle()
 
@@ -224,6 +223,7 @@ class Engine:
             "data": self.world.data,
         }
         self.store.put("day", day.isoformat(), record)
+        self.store.put("engine", "closed_day", day.isoformat())
         self.store.journal(now, "day_closed", {"day": day.isoformat(), "flat": self.flat, "pnl": self.portfolio.pnl()})
         self.settle()
 
@@ -319,7 +319,7 @@ class Engine:
         """A target acts when it changes (raw target or contract); otherwise only its protection moves."""
         nonsense = run.nonsense(signal)
         if nonsense:
-            self.refusals.note(run.strategy.name, str(signal.name), "signal", nonsense)
+            self._refused(run.strategy.name, str(signal.name), "signal", nonsense)
             return
         now_said = self.rolls.heard(signal)
         if now_said is None:
@@ -332,14 +332,13 @@ class Engine:
             if not old.latched and protection != (old.stop, old.take_profit):
                 old.stop, old.take_profit = protection
                 self.targets.keep(old)
-                self.protection.keep(old)
             return
         if old is None and signal.target == 0:
             return  # flat from the start: nothing to hold, nothing to say
         try:
             target = run.target(signal, self.world.last_price(signal.instrument) or 0.0)
         except SizingError as error:
-            self.refusals.note(signal.strategy, signal.name, "size", str(error))
+            self._refused(signal.strategy, signal.name, "size", str(error))
             return
         target.horizon = self.desk.horizon(target.strategy, target.name, target.instrument) or target.horizon
         self.signals.append(signal)
@@ -384,7 +383,7 @@ class Engine:
             working=working,
             shortfall=self.reconciliation.shortfall(target.instrument),
             quote=self.world.quote(target.instrument),
-            cap_pct=self.ladder.cap_pct / self.ladder.steps,
+            cap_pct=self.price_ladder.settings.cap_pct / self.price_ladder.settings.steps,
             now=self.clock.now(),
         )
         exits = bool(todo.send) and todo.send[0].purpose is not Purpose.ENTRY  # one plan has one purpose
@@ -396,15 +395,10 @@ class Engine:
         if exits and not self.world.calendar.is_open(target.instrument, self.clock.now()):
             if self.timers.due("second") is not None:  # else it goes on when the next day opens
                 self.exits.look_again(target)
-        elif todo.waiting or (exits and not self._may_leave(target, todo.send)):
+        elif todo.waiting or (exits and (self.reconciliation.recovering or not self.exits.way_is_clear(todo.send[0]))):
             self.exits.look_again(target)
         elif todo.send and (not exits or self.exits.may_go(target)):
             self._send(target, todo.send)
-
-    def _may_leave(self, target: Target, exits: Sequence[OrderRequest]) -> bool:
-        if self.reconciliation.recovering or not self.exits.way_is_clear(exits[0]):
-            return False
-        return self.protection.make_way(target, sum(request.quantity for request in exits))
 
     def _send(self, target: Target, requests: Iterable[OrderRequest]) -> None:
         """Ask the gate about each, and submit until one is refused."""
@@ -415,7 +409,8 @@ class Engine:
                 break
             if not self._submit(verdict):
                 break
-            self.refusals.went(target.strategy, target.name)
+            if self._refusing:
+                self._refusing = {key for key in self._refusing if key[:2] != (target.strategy, target.name)}
             if target.pending:
                 target.pending = False
                 self.targets.keep(target)
@@ -448,7 +443,7 @@ class Engine:
         return True
 
     def _on_refused(self, target: Target, refused: Refused) -> None:
-        self.refusals.note(target.strategy, target.name, refused.rule, refused.reason)
+        self._refused(target.strategy, target.name, refused.rule, refused.reason)
         if refused.request.purpose is Purpose.ROLL:
             self.rolls.on_refused(target, refused)
         elif refused.request.purpose is not Purpose.ENTRY:
@@ -458,6 +453,14 @@ class Engine:
         else:
             target.pending = True
             self.targets.keep(target)
+
+    def _refused(self, strategy: str, name: str, rule: str, reason: str) -> None:
+        """Refusals are journalled on change (the first, and the first after an order went), counted otherwise."""
+        key = (strategy, name, rule)
+        self.refusals[key] = (reason, self.refusals.get(key, ("", 0))[1] + 1)
+        if key not in self._refusing:
+            self._refusing.add(key)
+            self.store.journal(self.clock.now(), "refused", {"strategy": strategy, "name": name, "rule": rule, "reason": reason})
 
     def latch(self, target: Target, why: str) -> None:
         target.wanted = self.portfolio.position(target.strategy, target.instrument)
@@ -509,7 +512,6 @@ class Engine:
         if change is None:
             return
         order = change.order
-        self.protection.on_change(change)
         for fill in change.fills:
             self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
             if order.purpose is Purpose.ROLL:
@@ -537,7 +539,7 @@ class Engine:
             self.alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
         lacking = target.wanted - self.portfolio.position(target.strategy, target.instrument)
         unwanted = order.purpose is Purpose.ENTRY and (target.latched or lacking * order.side.sign <= 0)
-        if order.state is OrderState.FILLED or replanned or unwanted or order.purpose is Purpose.PROTECT:
+        if order.state is OrderState.FILLED or replanned or unwanted:
             self.act(target)
         elif order.purpose is Purpose.ENTRY:
             self.latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
@@ -600,7 +602,7 @@ class Engine:
                 self.store.put("engine", "gate", self.gate.state())
             self.portfolio.sample(now)
         self.feed_watch.each_second(now)
-        return self.protection.look(now) or breached
+        return breached
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""
@@ -639,12 +641,7 @@ class Engine:
         return self.hearing.runs
 
     @property
-    def ladder(self) -> Ladder:
-        return self.price_ladder.settings
-
-    @property
     def flat(self) -> bool:
         """Nothing intraday of ours is open, no order of ours is alive, and every fill of ours is booked."""
         held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != EXTERNAL for p in self.portfolio.positions())
-        alive = any(o.purpose is not Purpose.PROTECT or o.horizon is Horizon.INTRADAY for o in self.desk.live())  # a carried stop may stay
-        return not held and not alive and not self.desk.unbooked()
+        return not held and not self.desk.live() and not self.desk.unbooked()

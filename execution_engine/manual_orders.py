@@ -245,7 +245,7 @@ def _request(engine: Engine, wish: _Wish, now: datetime) -> OrderRequest | str:
     if price is None:
         if tick is None:
             return f"no price of {instrument.key} within {PRICE_WITHIN.seconds} s; is its market open?"
-        price = capped_price(side, instrument, Quote(tick.price, tick.bid, tick.ask), engine.ladder.cap_pct)
+        price = capped_price(side, instrument, Quote(tick.price, tick.bid, tick.ask), engine.price_ladder.settings.cap_pct)
     return OrderRequest(
         strategy=MANUAL,
         name=instrument.key,

@@ -216,7 +216,6 @@ class Daemon:
                     raise
                 raise trading_day.NothingToTrade(f"{error}\nthe data has: {_listed(played.symbols)}") from None
             resumed, self._opened = False, True
-            house.store.put("engine", "day", today.isoformat())
             self._folder.note(day_open=today.isoformat())
             while not self._stopping and house.clock.now() < (end := trading_day.ends_at(house, today) + AFTER_CLOSE):
                 mind_year(house.engine.world, house.alerts, today)
@@ -224,7 +223,6 @@ class Daemon:
             if self._stopping:
                 break
             trading_day.close_day(house, today)
-            house.store.put("engine", "closed_day", today.isoformat())
             self._folder.note(day_open=None)
             self._publish(force=True)
             logger.info("the day is closed: {}", today)

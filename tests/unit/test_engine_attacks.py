@@ -99,6 +99,33 @@ def test_an_exit_waiting_for_a_cancel_is_sent_after_a_restart_too() -> None:
     assert (exit_.purpose, exit_.side, exit_.quantity) == (Purpose.EXIT, Side.SELL, 65)
 
 
+def test_an_exit_that_rested_when_the_process_died_climbs_on_after_the_restart() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.want(0)
+    it.ack()
+    it.working()
+    resting = it.row(it.last, OrderState.WORKING, 0)
+    again = it.restarted()
+    again.tick(24900.0, 1)
+    again.books(resting, net=65)
+    again.tick(24900.0, 6)
+    [(exit_, price)] = again.executor.modified
+    assert exit_.purpose is Purpose.EXIT
+    assert price < resting.limit_price
+
+
+def test_a_day_is_opened_and_closed_in_one_transaction_with_the_note_of_it() -> None:
+    it = Harness()
+    today = it.clock.now().date()
+    left = it.store.crashed()
+    assert (left.get("engine", "day"), len(left.read_journal(kind="day_opened"))) == (today.isoformat(), 1)
+    it.engine.close_day(today)
+    left = it.store.crashed()
+    assert (left.get("engine", "closed_day"), len(left.read_journal(kind="day_closed"))) == (today.isoformat(), 1)
+
+
 def test_a_fill_after_the_cancel_of_a_killed_entry_is_closed_at_once() -> None:
     it = Harness()
     it.want(1)

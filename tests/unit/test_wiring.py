@@ -59,7 +59,7 @@ def house(tmp_path: Path) -> Iterator[wiring.House]:
 
 def test_the_price_ladder_is_the_settings(tmp_path: Path) -> None:
     house = house_of(tmp_path, cap_pct=0.5, steps=2, step_s=1.5)
-    assert house.engine.ladder == Ladder(0.5, 2, 1.5, 0.5)
+    assert house.engine.price_ladder.settings == Ladder(0.5, 2, 1.5, 0.5)
     house.store.close()
 
 
