@@ -5,7 +5,6 @@ PY := $(VENV)/bin/python
 ARGS ?=
 SEEDS ?= 20
 FIRST_SEED ?= 1
-N ?= 10
 
 .PHONY: setup run test check test-browser cover bench docs clean crash simulate
 
@@ -37,8 +36,12 @@ bench: setup
 simulate: setup
 	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED)
 
+# Every crash point of a short day; with N=n also n kills -9 of the real daemon at random moments.
 crash: setup
+	$(PY) -m tests.proofs.crash_points
+ifdef N
 	$(PY) -m tests.e2e.crash --kills $(N)
+endif
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .coverage

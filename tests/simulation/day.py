@@ -185,11 +185,20 @@ def strategies_of(chance: random.Random) -> dict[str, StrategySettings]:
 class Day:
     """One seed's world, in which daemons live and die."""
 
-    def __init__(self, seed: int, *, plant: Parts | None = None, only: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        plant: Parts | None = None,
+        only: Sequence[str] | None = None,
+        plan: Plan | None = None,
+        begins: str = "08:58",
+    ) -> None:
+        """`plan` instead of the one that the seed draws; `begins`: the clock time of the first process."""
         self.seed = seed
         self.plant = plant or {}
-        self.clock = VirtualClock(clock("08:58"))
-        self.plan = Plan(seed, only)
+        self.clock = VirtualClock(clock(begins))
+        self.plan = plan or Plan(seed, only)
         self.chance = random.Random(f"day {seed}")
         self.venue = Venue(seed, self.clock, self.plan, facts())
         self.login = Login()
@@ -335,7 +344,7 @@ class Day:
                 timers.set("books", now + EVERY)
             return wake
         if due is not None and due < now + 2 * EVERY:
-            timers.set("books", now + 8 * EVERY)
+            timers.set("books", now + 4 * EVERY)
         others = [due for name, due in timers._due.items() if name != "second"]
         return max(wake, min([*others, wake + timedelta(seconds=60)]))
 
