@@ -7,13 +7,13 @@ and smartapi-python 1.5.5 where the two differ.
 
 import json
 import struct
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import brokers.angelone.mapping as mapping
+from brokers.faults import Faults
 from brokers.spec import Lookup
 from core.errors import DataError
 from core.events import Event, OrderUpdate
@@ -36,16 +36,6 @@ _QUOTE = struct.Struct("<35xqqq8xq40xq")  # time, price, quantity, volume, close
 _LTP = struct.Struct("<35xqq")  # time, price
 _SIZES = {51: LTP, 123: QUOTE, 379: SNAP_QUOTE}
 _LATEST = 4_102_444_800_000  # the year 2100: a later time is no time
-
-
-class Faults:
-    """What did not decode, counted by reason, with the latest texts the broker sent as errors. Never raised: a bad packet costs itself."""
-
-    __slots__ = ("counts", "texts")
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.texts: deque[str] = deque(maxlen=20)
 
 
 def name_of(exchange_type: int, token: str) -> bytes:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import urllib3
 
+import brokers.book_rows as book_rows
 import brokers.upstox.mapping as mapping
 from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, complete, lane_of, listed, patience_of, unanswered
 from brokers.spec import Audit, Endpoints, Lookup, Session
@@ -196,7 +197,7 @@ class UpstoxBroker(UpstoxData):
         _confirmed("modify", self._order(lane_of(order), "modify", "PUT", "/v3/order/modify", None, body))
 
     def cancel(self, order: Order) -> None:
-        params = {"order_id": mapping.broker_id(order)}
+        params = {"order_id": book_rows.broker_id(order)}
         _confirmed("cancel", self._order(Lane.CANCEL, "cancel", "DELETE", "/v3/order/cancel", params, None))
 
     def orders(self) -> tuple[OrderUpdate, ...]:

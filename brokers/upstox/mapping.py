@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import brokers.book_rows as book_rows
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
-from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
+from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
 
 STATES: Mapping[str, OrderState] = {
     "validation pending": OrderState.PENDING_NEW,
@@ -89,16 +90,6 @@ def objection(horizon: Horizon, instrument: Instrument) -> str:
 # --- rows of the books ------------------------------------------------------------------------------------------------------------------
 
 
-def moment(text: Any) -> datetime | None:
-    """`2026-11-20 10:02:11` (IST) as an aware time; None for anything else."""
-    if not isinstance(text, str) or len(text) != 19:
-        return None
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=IST)
-    except ValueError:
-        return None
-
-
 def instrument_of(row: Mapping[str, Any], lookup: InstrumentLookup) -> Instrument:
     """The instrument of a book row; one that the snapshot does not hold becomes a minimal one, so that no row is lost."""
     token, exchange = str(row.get("instrument_token") or row.get("instrument_key") or ""), str(row["exchange"])
@@ -119,75 +110,31 @@ def instrument_of(row: Mapping[str, Any], lookup: InstrumentLookup) -> Instrumen
 
 def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: InstrumentLookup) -> OrderUpdate:
     """An order book row, or the same payload of the portfolio stream; raises DataError where its essential fields are missing."""
-    try:
+    with book_rows.reading("Upstox", "an order", row):
         label = str(row["status"]).strip().lower()
-        order_type, quantity, filled = _order_type(row.get("order_type")), int(row["quantity"]), int(row.get("filled_quantity") or 0)
-        return OrderUpdate(
-            at=at,
-            source=source,
-            broker_order_id=str(row["order_id"]),
-            instrument=instrument_of(row, lookup),
-            side=Side(row["transaction_type"]),
-            quantity=quantity,
-            state=_state(label, order_type, filled, quantity),
-            filled=filled,
-            average_price=float(row.get("average_price") or 0.0),
-            tag=row.get("tag") or None,
-            label=label,
-            product=str(row.get("product") or ""),
-            order_type=order_type,
-            limit_price=float(row.get("price") or 0.0),
-            trigger_price=float(row["trigger_price"]) if row.get("trigger_price") else None,
-            reason=str(row.get("status_message") or row.get("status_message_raw") or ""),
-            exchange_at=moment(row.get("exchange_timestamp")) or moment(row.get("order_timestamp")),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"an order row of Upstox misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+        told_at = book_rows.moment(row.get("exchange_timestamp")) or book_rows.moment(row.get("order_timestamp"))
+        return book_rows.order_update(row, at, source, instrument_of(row, lookup), label, _state(label, row), told_at)
 
 
-def _state(label: str, order_type: OrderType, filled: int, quantity: int) -> OrderState | None:
-    if label in _AMBIGUOUS and filled == 0 and order_type in (OrderType.SL, OrderType.SL_M):
+def _state(label: str, row: Mapping[str, Any]) -> OrderState | None:
+    filled, kind = int(row.get("filled_quantity") or 0), book_rows.order_type(row.get("order_type"))
+    if label in _AMBIGUOUS and filled == 0 and kind in (OrderType.SL, OrderType.SL_M):
         return OrderState.TRIGGER_PENDING
-    if label == "complete" and filled < quantity:  # said too early, as reported of BSE: still at the exchange
+    if label == "complete" and filled < int(row["quantity"]):  # said too early, as reported of BSE: still at the exchange
         return OrderState.WORKING
     return STATES.get(label)
 
 
-def _order_type(text: Any) -> OrderType:
-    return OrderType(text) if text in ("LIMIT", "SL", "MARKET", "SL-M") else OrderType.LIMIT
-
-
 def trade(row: Mapping[str, Any], lookup: InstrumentLookup) -> Trade:
     """A row of the trade book; raises DataError where a field is missing."""
-    try:
-        at = moment(row.get("exchange_timestamp")) or moment(row.get("order_timestamp"))
-        if at is None:
-            raise ValueError(f"exchange_timestamp {row.get('exchange_timestamp')!r} is no time")
-        return Trade(
-            id=str(row["trade_id"]),
-            broker_order_id=str(row["order_id"]),
-            instrument=instrument_of(row, lookup),
-            side=Side(row["transaction_type"]),
-            quantity=int(row["quantity"]),
-            price=float(row["average_price"]),
-            at=at,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"a trade row of Upstox misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+    with book_rows.reading("Upstox", "a trade", row):
+        return book_rows.trade(row, instrument_of(row, lookup), ("exchange_timestamp", "order_timestamp"))
 
 
 def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition:
-    """A row of the short-term positions; quantity 0 (closed today) is kept: it is evidence that there is none."""
-    try:
-        return BrokerPosition(
-            instrument=instrument_of(row, lookup),
-            product=str(row["product"]),
-            quantity=int(row["quantity"]),
-            average_price=float(row.get("average_price") or 0.0),
-            last_price=float(row.get("last_price") or 0.0),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"a position row of Upstox misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+    """A row of the short-term positions; raises DataError where a field is missing."""
+    with book_rows.reading("Upstox", "a position", row):
+        return book_rows.position(row, instrument_of(row, lookup))
 
 
 def funds(data: Mapping[str, Any]) -> Funds:
@@ -197,10 +144,6 @@ def funds(data: Mapping[str, Any]) -> Funds:
         return Funds(available=float(equity["available_margin"]), used=float(equity["used_margin"]))
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"Upstox's funds miss the available or used margin ({type(error).__name__}: {error})") from error
-
-
-def _short(row: Mapping[str, Any]) -> str:
-    return str({key: row.get(key) for key in ("order_id", "trade_id", "instrument_token", "status") if key in row})
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------
@@ -218,7 +161,7 @@ def place_body(order: Order, token: Token) -> dict[str, Any]:
         "transaction_type": order.side.value,
         "quantity": order.quantity,
         "product": order.product or product(order.horizon, order.instrument),
-        "order_type": _sendable(order),
+        "order_type": book_rows.sendable(order),
         "price": round(order.limit_price, 4),
         "trigger_price": round(order.trigger_price or 0.0, 4),
         "validity": order.validity.value,
@@ -232,30 +175,14 @@ def place_body(order: Order, token: Token) -> dict[str, Any]:
 def modify_body(order: Order, quantity: int, limit_price: float, trigger_price: float | None) -> dict[str, Any]:
     """The JSON of a modification; `quantity` is the new total, what is filled included."""
     return {
-        "order_id": broker_id(order),
+        "order_id": book_rows.broker_id(order),
         "quantity": quantity,
         "price": round(limit_price, 4),
-        "order_type": _sendable(order),
+        "order_type": book_rows.sendable(order),
         "trigger_price": round(trigger_price or 0.0, 4),
         "validity": order.validity.value,
         "disclosed_quantity": 0,
     }
-
-
-def broker_id(order: Order) -> str:
-    if not order.broker_order_id:
-        raise Rejected(f"order {order.id} has no broker order id yet; look for its tag {order.tag} in the order book first")
-    return order.broker_order_id
-
-
-def _sendable(order: Order) -> str:
-    if order.order_type not in (OrderType.LIMIT, OrderType.SL):
-        raise Rejected(
-            f"order {order.id}: a bare {order.order_type.value} is never sent; translate it into a capped LIMIT or SL. Nothing was sent"
-        )
-    if order.order_type is OrderType.SL and order.trigger_price is None:
-        raise Rejected(f"order {order.id}: SL without a trigger price; nothing was sent")
-    return order.order_type.value
 
 
 # --- what a refusal means ---------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ A live message may hold a part of an instrument only. What is absent keeps its l
 
 import json
 import uuid
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 import brokers.upstox.mapping as mapping
+from brokers.faults import Faults
 from brokers.spec import Lookup
 from core.errors import DataError
 from core.events import Event, OrderUpdate
@@ -62,22 +62,6 @@ parse = _parser()
 _DAY_MS = 86_400_000
 _IST_MS = 19_800_000
 _REASONABLE = range(946_684_800_000, 4_102_444_800_000)  # 2000 to 2100 in epoch milliseconds
-
-
-class Faults:
-    """What did not decode, counted by reason, with the latest texts the broker sent as errors. Never raised: a bad message costs itself."""
-
-    __slots__ = ("counts", "keys", "texts")
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.keys: set[str] = set()
-        self.texts: deque[str] = deque(maxlen=20)
-
-    def unknown(self, key: str) -> None:
-        self.counts["unknown token"] += 1
-        if len(self.keys) < 1000:
-            self.keys.add(key)
 
 
 class Decoder:

@@ -18,6 +18,7 @@ from kiteconnect.ticker import KiteTicker
 from twisted.internet import reactor, ssl
 
 import brokers.zerodha.wire as wire
+from brokers.faults import Faults
 from brokers.spec import Lookup
 from brokers.stream import Closed, Refused
 from core.events import Event
@@ -40,7 +41,7 @@ class TickerTransport:
         self._lookup = lookup
         self._instruments: dict[int, Instrument] = {}
         self._first = wire.FirstTicks()
-        self.faults = wire.Faults()
+        self.faults = Faults()
 
     def open(self, token: str) -> "TickerLink":
         _start_reactor()

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
+import brokers.book_rows as book_rows
 from brokers.spec import InstrumentRow
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, OrderUpdate, Trade
 from core.ports import InstrumentLookup
-from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
+from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
 
 STATES: Mapping[str, OrderState] = {
     "PUT ORDER REQ RECEIVED": OrderState.PENDING_NEW,
@@ -70,16 +71,6 @@ def horizon_of(product: str) -> Horizon:
 # --- rows of the books ------------------------------------------------------------------------------------------------------------------
 
 
-def moment(text: Any) -> datetime | None:
-    """`2026-11-20 10:02:11` (IST by Kite's word) as an aware time; None for anything else (trades also carry a bare `10:02:11`)."""
-    if not isinstance(text, str) or len(text) != 19:
-        return None
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=IST)
-    except ValueError:
-        return None
-
-
 def instrument_of(row: Mapping[str, Any], lookup: InstrumentLookup) -> Instrument:
     """The instrument of a book row; one that the snapshot does not hold becomes a minimal one, so that no row is lost."""
     exchange, symbol = str(row["exchange"]), str(row["tradingsymbol"])
@@ -94,74 +85,29 @@ def instrument_of(row: Mapping[str, Any], lookup: InstrumentLookup) -> Instrumen
 
 def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: InstrumentLookup) -> OrderUpdate:
     """An order book row, or the same payload of a postback or stream text; raises DataError where its essential fields are missing."""
-    try:
+    with book_rows.reading("Kite", "an order", row):
         label = str(row["status"]).strip().upper()
-        order_type = _order_type(row.get("order_type"))
-        filled = int(row.get("filled_quantity") or 0)
-        return OrderUpdate(
-            at=at,
-            source=source,
-            broker_order_id=str(row["order_id"]),
-            instrument=instrument_of(row, lookup),
-            side=Side(row["transaction_type"]),
-            quantity=int(row["quantity"]),
-            state=_state(label, order_type, filled),
-            filled=filled,
-            average_price=float(row.get("average_price") or 0.0),
-            tag=row.get("tag") or None,
-            label=label,
-            product=str(row.get("product") or ""),
-            order_type=order_type,
-            limit_price=float(row.get("price") or 0.0),
-            trigger_price=float(row["trigger_price"]) if row.get("trigger_price") else None,
-            reason=str(row.get("status_message") or row.get("status_message_raw") or ""),
-            exchange_at=moment(row.get("exchange_update_timestamp")) or moment(row.get("exchange_timestamp")),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"an order row of Kite misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+        told_at = book_rows.moment(row.get("exchange_update_timestamp")) or book_rows.moment(row.get("exchange_timestamp"))
+        return book_rows.order_update(row, at, source, instrument_of(row, lookup), label, _state(label, row), told_at)
 
 
-def _state(label: str, order_type: OrderType, filled: int) -> OrderState | None:
-    if label in _AMBIGUOUS and filled == 0 and order_type in (OrderType.SL, OrderType.SL_M):
+def _state(label: str, row: Mapping[str, Any]) -> OrderState | None:
+    is_stop = book_rows.order_type(row.get("order_type")) in (OrderType.SL, OrderType.SL_M)
+    if label in _AMBIGUOUS and is_stop and not int(row.get("filled_quantity") or 0):
         return OrderState.TRIGGER_PENDING
     return STATES.get(label)
 
 
-def _order_type(text: Any) -> OrderType:
-    return OrderType(text) if text in ("LIMIT", "SL", "MARKET", "SL-M") else OrderType.LIMIT
-
-
 def trade(row: Mapping[str, Any], lookup: InstrumentLookup) -> Trade:
     """A row of the trade book; raises DataError where a field is missing."""
-    try:
-        at = moment(row.get("fill_timestamp")) or moment(row.get("exchange_timestamp"))
-        if at is None:
-            raise ValueError(f"fill_timestamp {row.get('fill_timestamp')!r} is no time")
-        return Trade(
-            id=str(row["trade_id"]),
-            broker_order_id=str(row["order_id"]),
-            instrument=instrument_of(row, lookup),
-            side=Side(row["transaction_type"]),
-            quantity=int(row["quantity"]),
-            price=float(row["average_price"]),
-            at=at,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"a trade row of Kite misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+    with book_rows.reading("Kite", "a trade", row):
+        return book_rows.trade(row, instrument_of(row, lookup), ("fill_timestamp", "exchange_timestamp"))
 
 
 def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition:
-    """A row of the net positions; quantity 0 (closed today) is kept: it is evidence that there is none."""
-    try:
-        return BrokerPosition(
-            instrument=instrument_of(row, lookup),
-            product=str(row["product"]),
-            quantity=int(row["quantity"]),
-            average_price=float(row.get("average_price") or 0.0),
-            last_price=float(row.get("last_price") or 0.0),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"a position row of Kite misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+    """A row of the net positions; raises DataError where a field is missing."""
+    with book_rows.reading("Kite", "a position", row):
+        return book_rows.position(row, instrument_of(row, lookup))
 
 
 def funds(margins: Mapping[str, Any]) -> Funds:
@@ -171,10 +117,6 @@ def funds(margins: Mapping[str, Any]) -> Funds:
         return Funds(available=float(equity["net"]), used=float(equity["utilised"]["debits"]))
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"Kite's margins miss the equity segment's net or debits ({type(error).__name__}: {error})") from error
-
-
-def _short(row: Mapping[str, Any]) -> str:
-    return str({key: row.get(key) for key in ("order_id", "trade_id", "exchange", "tradingsymbol", "status") if key in row})
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------
@@ -191,7 +133,7 @@ def place_parameters(order: Order) -> dict[str, Any]:
         "transaction_type": order.side.value,
         "quantity": order.quantity,
         "product": order.product or product(order.horizon, order.instrument),
-        "order_type": _sendable(order),
+        "order_type": book_rows.sendable(order),
         "price": round(order.limit_price, 4),
         "trigger_price": round(order.trigger_price, 4) if order.trigger_price is not None else None,
         "validity": order.validity.value,
@@ -203,33 +145,17 @@ def modify_parameters(order: Order, quantity: int, limit_price: float, trigger_p
     """Keyword arguments of modify_order; `quantity` is the new total, what is filled included."""
     return {
         "variety": "regular",
-        "order_id": _broker_id(order),
+        "order_id": book_rows.broker_id(order),
         "quantity": quantity,
         "price": round(limit_price, 4),
-        "order_type": _sendable(order),
+        "order_type": book_rows.sendable(order),
         "trigger_price": round(trigger_price, 4) if trigger_price is not None else None,
         "validity": order.validity.value,
     }
 
 
 def cancel_parameters(order: Order) -> dict[str, Any]:
-    return {"variety": "regular", "order_id": _broker_id(order)}
-
-
-def _broker_id(order: Order) -> str:
-    if not order.broker_order_id:
-        raise Rejected(f"order {order.id} has no broker order id yet; look for its tag {order.tag} in the order book first")
-    return order.broker_order_id
-
-
-def _sendable(order: Order) -> str:
-    if order.order_type not in (OrderType.LIMIT, OrderType.SL):
-        raise Rejected(
-            f"order {order.id}: a bare {order.order_type.value} is never sent; translate it into a capped LIMIT or SL. Nothing was sent"
-        )
-    if order.order_type is OrderType.SL and order.trigger_price is None:
-        raise Rejected(f"order {order.id}: SL without a trigger price; nothing was sent")
-    return order.order_type.value
+    return {"variety": "regular", "order_id": book_rows.broker_id(order)}
 
 
 # --- what a refusal means ---------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ Connect v3 documentation, section WebSocket streaming, and kiteconnect 5.2.2 whe
 
 import json
 import struct
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import brokers.zerodha.mapping as mapping
+from brokers.faults import Faults
 from brokers.spec import Lookup
 from core.errors import DataError
 from core.events import Event, OrderUpdate
@@ -36,22 +36,6 @@ _INDEX = struct.Struct(">2I12xI")  # token, price, close
 _LTP = struct.Struct(">2I")
 _WORD = struct.Struct(">I")
 _SHORT = struct.Struct(">H")
-
-
-class Faults:
-    """What did not decode, counted by reason, with the latest texts the broker sent as errors. Never raised: a bad packet costs itself."""
-
-    __slots__ = ("counts", "texts", "tokens")
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.tokens: set[int] = set()
-        self.texts: deque[str] = deque(maxlen=20)
-
-    def unknown(self, token: int) -> None:
-        self.counts["unknown token"] += 1
-        if len(self.tokens) < 1000:
-            self.tokens.add(token)
 
 
 @lru_cache(maxsize=4096)

@@ -13,6 +13,7 @@ import numpy
 import pytest
 
 from brokers.angelone import wire
+from brokers.faults import Faults
 from core.types import IST, OrderState, Side, Tick
 from tests.builders import NIFTY, RELIANCE
 from tests.wire.angel_in_process import FUTURE, Angel
@@ -57,16 +58,16 @@ def test_the_simulators_packets_read_alike() -> None:
 def test_a_packet_cut_anywhere_is_counted_and_nothing_else(size: int) -> None:
     whole, by_name = random_packet(random.Random(size), size), Everything()
     for cut in range(len(whole)):
-        faults = wire.Faults()
+        faults = Faults()
         assert wire.decode(whole[:cut], AT, by_name, faults) == []
         assert sum(faults.counts.values()) == 1, cut
-    faults = wire.Faults()
+    faults = Faults()
     assert wire.decode(whole + b"\0", AT, by_name, faults) == []
     assert faults.counts == {"packet of another length than its mode's": 1}
 
 
 def test_an_unknown_token_and_an_unknown_mode_are_counted() -> None:
-    faults = wire.Faults()
+    faults = Faults()
     rng = random.Random(2)
     for packet in (random_packet(rng, 379), random_packet(rng, 51), b"\x04" + bytes(442), b""):
         assert wire.decode(packet, AT, NAMES.get, faults) == []
@@ -161,7 +162,7 @@ def test_an_order_message_is_an_order_update_by_its_orderstatus() -> None:
 
 
 def test_greetings_and_pongs_are_none_and_errors_are_kept() -> None:
-    faults = wire.Faults()
+    faults = Faults()
     texts = ("pong", b"", told({**ROW, "orderid": ""}), "[1]", "nonsense", told({}, **{"error-message": "Adapter is Logged Off"}))
     assert [wire.parse_order(text, AT, lambda: KNOWN, faults) for text in texts] == [[]] * 6
     assert list(faults.texts) == ["Adapter is Logged Off"]

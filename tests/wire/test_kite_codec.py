@@ -15,6 +15,7 @@ import numpy
 import pytest
 from kiteconnect.ticker import KiteTicker
 
+from brokers.faults import Faults
 from brokers.zerodha import wire
 from core.types import IST, OrderState, Side, Tick
 from tests.wire.kite_samples import (
@@ -72,7 +73,7 @@ def test_the_documented_quote_and_full_packets() -> None:
 
 
 def test_a_heartbeat_and_an_empty_frame_hold_no_ticks() -> None:
-    faults = wire.Faults()
+    faults = Faults()
     assert [wire.decode(frame, AT, KNOWN.by_token, faults) for frame in (b"\x00", b"", b"\x00\x00")] == [[], [], []]
     assert not faults.counts
 
@@ -90,7 +91,7 @@ def test_a_missing_exchange_time_is_none_and_not_1970() -> None:
 def test_a_frame_cut_anywhere_keeps_its_whole_packets_and_is_counted(frame: bytes) -> None:
     whole = decoded(frame)
     for cut in range(2, len(frame)):
-        faults = wire.Faults()
+        faults = Faults()
         ticks = wire.decode(frame[:cut], AT, KNOWN.by_token, faults)
         assert ticks == whole[: len(ticks)]
         assert len(ticks) < len(whole)
@@ -98,7 +99,7 @@ def test_a_frame_cut_anywhere_keeps_its_whole_packets_and_is_counted(frame: byte
 
 
 def test_an_unknown_token_and_an_odd_length_cost_only_themselves() -> None:
-    faults = wire.Faults()
+    faults = Faults()
     stranger = struct.pack(">II", 999 << 8 | 1, 100)
     packets = [stranger, b"\x01" * 17, FULL[4:], b"", struct.pack(">II", 738561, 5)]
     ticks = wire.decode(frame_of(packets), AT, KNOWN.by_token, faults)
@@ -108,7 +109,7 @@ def test_an_unknown_token_and_an_odd_length_cost_only_themselves() -> None:
 
 
 def test_an_unknown_token_among_full_packets_costs_only_itself() -> None:
-    faults = wire.Faults()
+    faults = Faults()
     stranger = struct.pack(">I", 999 << 8 | 1) + FULL[8:]
     ticks = wire.decode(frame_of([FULL[4:], stranger, FULL[4:]]), AT, KNOWN.by_token, faults)
     assert [tick.instrument for tick in ticks] == [RELIANCE, RELIANCE]
@@ -116,7 +117,7 @@ def test_an_unknown_token_among_full_packets_costs_only_itself() -> None:
 
 
 def test_bytes_behind_the_last_packet_are_counted() -> None:
-    faults = wire.Faults()
+    faults = Faults()
     assert len(wire.decode(QUOTE + b"abc", AT, KNOWN.by_token, faults)) == 1
     assert faults.counts == {"bytes after the last packet": 3}
 
@@ -192,7 +193,7 @@ def test_an_order_text_is_an_order_update() -> None:
 
 
 def test_errors_are_kept_and_other_texts_ignored() -> None:
-    faults = wire.Faults()
+    faults = Faults()
     texts = (
         '{"type":"error","data":"exceeded"}',
         '{"type":"instruments_meta","data":{}}',

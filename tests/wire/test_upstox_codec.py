@@ -14,7 +14,8 @@ from google.protobuf.json_format import MessageToDict
 from upstox_client.feeder.market_data_streamer_v3 import MarketDataStreamerV3
 from upstox_client.feeder.proto import MarketDataFeedV3_pb2 as proto
 
-from brokers.upstox.wire import Decoder, Faults, parse_text
+from brokers.faults import Faults
+from brokers.upstox.wire import Decoder, parse_text
 from core.types import IST, OrderState, Side, Tick
 from simulators import upstox_wire
 from tests.builders import NIFTY, RELIANCE
@@ -129,7 +130,7 @@ def test_an_unknown_key_costs_only_itself() -> None:
     feed = upstox_wire.feed("ltpc", upstox_wire.Instant(5.0, NOW_MS, 1, 4.0))
     ticks = read(upstox_wire.message([("NSE_FO|1", feed), (NIFTY_KEY, feed)], NOW_MS, 1), faults)
     assert [tick.instrument for tick in ticks] == [NIFTY]
-    assert (faults.counts, faults.keys) == ({"unknown token": 1}, {"NSE_FO|1"})
+    assert (faults.counts, faults.tokens) == ({"unknown token": 1}, {"NSE_FO|1"})
 
 
 def test_a_price_of_zero_and_an_impossible_interest_are_counted() -> None:
