@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from tests.wire.scripted_server import ScriptedServer, ok, reset
 from tests.wire.zerodha_house import House
 
 PLACED = ok({"order_id": "7"})
-FIRST, SECOND = make_order(), make_order(id="ABCDEFGH00000002", tag="ABCDEFGH00000002")
+FRESH = SystemClock().now() + timedelta(hours=1)  # no entry is sent that waited too long, and these tests may
+FIRST = make_order(created_at=FRESH)
+SECOND = make_order(created_at=FRESH, id="ABCDEFGH00000002", tag="ABCDEFGH00000002")
 
 
 class Desk:
