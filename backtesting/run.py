@@ -30,6 +30,7 @@ from execution_engine.paper_broker import PaperBroker
 from execution_engine.paper_rules import FillRules
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder
+from execution_engine.protection import Protect
 from execution_engine.round_trips import RoundTrip, walk
 from execution_engine.runs import Run, StrategyError, make_runs
 from execution_engine.world import World
@@ -107,7 +108,7 @@ class Backtest:
         self.world = World(account, self._calendar, config.square_off, self.portfolio, self.desk, self.clock.now, self._margin(caps))
         self.world.data = market.label
         self.bars: PlayedBars | BarBuilder = PlayedBars(self._calendar, market.interval) if market.interval else BarBuilder(self._calendar)
-        chase = config.settings.orders
+        chase, protect = config.settings.orders, config.settings.protect
         self.engine = Engine(
             account=account,
             clock=self.clock,
@@ -125,6 +126,7 @@ class Backtest:
             record=None,
             horizon_of=self._spec.horizon_of,
             commands=lambda engine, command: None,
+            protect=Protect(protect.limit_pct) if protect.by == "broker" else None,
         )
 
     def run(self, days: Sequence[date] | None = None, on_day: Callable[[date, int], None] | None = None) -> Outcome:
@@ -359,7 +361,7 @@ class Backtest:
     def _outcome(self, equity: list[tuple[datetime, float]], results: dict[date, int], events: int) -> Outcome:
         fills = [fill for fill in self.store.kept_fills if fill.strategy != EXTERNAL]
         refusals: dict[str, int] = {}
-        for (_, _, rule), (_, count) in self.engine.refusals.items():
+        for (_, _, rule), (_, count) in self.engine.refusals.rows.items():
             refusals[rule] = refusals.get(rule, 0) + count
         assumed = {note: None for day in results for note in self.world.assumed(day)}
         held = {one.instrument.key: one.quantity for one in self.portfolio.positions() if one.quantity}

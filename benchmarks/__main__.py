@@ -11,12 +11,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bars, codec, codec_angelone, intents, memory, record, starts, tick_to_order
+from benchmarks import bars, codec, codec_angelone, codec_upstox, intents, memory, record, starts, tick_to_order
 from benchmarks.rounds import Line
 
 MEASURES: dict[str, Callable[[int], list[Line]]] = {
     "codec": codec.measure,
     "codec-angelone": codec_angelone.measure,
+    "codec-upstox": codec_upstox.measure,
     "bars": bars.measure,
     "order": tick_to_order.measure,
     "starts": starts.measure,

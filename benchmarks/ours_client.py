@@ -69,7 +69,7 @@ def main() -> None:
     house.broker_worker.stop()
     house.recorder.swap(None)
     house.store.close()
-    for refusal, (reason, count) in engine.refusals.items():
+    for refusal, (reason, count) in engine.refusals.rows.items():
         print("refused:", refusal, reason, count, file=sys.stderr)
 
 

@@ -5,7 +5,7 @@ strategies yield signals, each changed target is planned, the gate judges, the d
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -39,7 +39,9 @@ from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder, PriceLadder
+from execution_engine.protection import Protect, Protection
 from execution_engine.reconciliation import Reconciliation
+from execution_engine.refusals import Refusals
 from execution_engine.rollover import NO_SWITCHES, Rolls, RollSettings, Switch
 from execution_engine.runs import Run
 from execution_engine.square_off import SquareOff
@@ -77,6 +79,7 @@ class Engine:
         on_history: Callable[[History], None] = lambda history: None,
         rolls: RollSettings | None = None,
         delivery: DeliverySettings | None = None,
+        protect: Protect | None = None,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -94,8 +97,7 @@ class Engine:
         self.timers = Timers()
         self.targets = Targets(store)
         self.signals: deque[Signal] = deque(maxlen=500)
-        self.refusals: dict[tuple[str, str, str], tuple[str, int]] = {}  # (strategy, name, rule) -> (reason, count)
-        self._refusing: set[tuple[str, str, str]] = set()  # refusals in a row, of which the first is journalled
+        self.refusals = Refusals(clock, store)
         self.late_events = 0
         self._books_every_s = books_every_s
         self._record = record
@@ -112,7 +114,7 @@ class Engine:
             world=world,
             gate=gate,
             exits=self.exits,
-            refused=self._refused,
+            refused=self.refusals.note,
             cancel=self._cancel_and_replan,
         )
         self.rolls = Rolls(
@@ -162,6 +164,8 @@ class Engine:
             locked=world.locked,
         )
         self.reconciliation = Reconciliation(desk, portfolio, store, world, alert, horizon_of, self._closed_outside)
+        parts = (clock, desk, portfolio, self.targets, world, gate, executor, alert)
+        self.protection = Protection(protect, *parts, self.reconciliation.shortfall, self._submit, self.flatten)
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
             Bar: self._on_played,
@@ -189,7 +193,6 @@ class Engine:
         if not resumed:
             self.targets.clear_intraday()
             self.refusals.clear()
-            self._refusing.clear()
         held = (position.instrument for position in self.portfolio.positions() if position.quantity)
         self.square_off.arm(day, {*names.values(), *held, *(order.instrument for order in self.desk.live())})
         self.reconciliation.open_day()
@@ -319,7 +322,7 @@ class Engine:
         """A target acts when it changes (raw target or contract); otherwise only its protection moves."""
         nonsense = run.nonsense(signal)
         if nonsense:
-            self._refused(run.strategy.name, str(signal.name), "signal", nonsense)
+            self.refusals.note(run.strategy.name, str(signal.name), "signal", nonsense)
             return
         now_said = self.rolls.heard(signal)
         if now_said is None:
@@ -332,13 +335,14 @@ class Engine:
             if not old.latched and protection != (old.stop, old.take_profit):
                 old.stop, old.take_profit = protection
                 self.targets.keep(old)
+                self.protection.keep(old)
             return
         if old is None and signal.target == 0:
             return  # flat from the start: nothing to hold, nothing to say
         try:
             target = run.target(signal, self.world.last_price(signal.instrument) or 0.0)
         except SizingError as error:
-            self._refused(signal.strategy, signal.name, "size", str(error))
+            self.refusals.note(signal.strategy, signal.name, "size", str(error))
             return
         target.horizon = self.desk.horizon(target.strategy, target.name, target.instrument) or target.horizon
         self.signals.append(signal)
@@ -395,10 +399,15 @@ class Engine:
         if exits and not self.world.calendar.is_open(target.instrument, self.clock.now()):
             if self.timers.due("second") is not None:  # else it goes on when the next day opens
                 self.exits.look_again(target)
-        elif todo.waiting or (exits and (self.reconciliation.recovering or not self.exits.way_is_clear(todo.send[0]))):
+        elif todo.waiting or (exits and not self._may_leave(target, todo.send)):
             self.exits.look_again(target)
         elif todo.send and (not exits or self.exits.may_go(target)):
             self._send(target, todo.send)
+
+    def _may_leave(self, target: Target, exits: Sequence[OrderRequest]) -> bool:
+        if self.reconciliation.recovering or not self.exits.way_is_clear(exits[0]):
+            return False
+        return self.protection.make_way(target, sum(request.quantity for request in exits))
 
     def _send(self, target: Target, requests: Iterable[OrderRequest]) -> None:
         """Ask the gate about each, and submit until one is refused."""
@@ -409,8 +418,7 @@ class Engine:
                 break
             if not self._submit(verdict):
                 break
-            if self._refusing:
-                self._refusing = {key for key in self._refusing if key[:2] != (target.strategy, target.name)}
+            self.refusals.went(target.strategy, target.name)
             if target.pending:
                 target.pending = False
                 self.targets.keep(target)
@@ -443,7 +451,7 @@ class Engine:
         return True
 
     def _on_refused(self, target: Target, refused: Refused) -> None:
-        self._refused(target.strategy, target.name, refused.rule, refused.reason)
+        self.refusals.note(target.strategy, target.name, refused.rule, refused.reason)
         if refused.request.purpose is Purpose.ROLL:
             self.rolls.on_refused(target, refused)
         elif refused.request.purpose is not Purpose.ENTRY:
@@ -453,14 +461,6 @@ class Engine:
         else:
             target.pending = True
             self.targets.keep(target)
-
-    def _refused(self, strategy: str, name: str, rule: str, reason: str) -> None:
-        """Refusals are journalled on change (the first, and the first after an order went), counted otherwise."""
-        key = (strategy, name, rule)
-        self.refusals[key] = (reason, self.refusals.get(key, ("", 0))[1] + 1)
-        if key not in self._refusing:
-            self._refusing.add(key)
-            self.store.journal(self.clock.now(), "refused", {"strategy": strategy, "name": name, "rule": rule, "reason": reason})
 
     def latch(self, target: Target, why: str) -> None:
         target.wanted = self.portfolio.position(target.strategy, target.instrument)
@@ -512,6 +512,7 @@ class Engine:
         if change is None:
             return
         order = change.order
+        self.protection.on_change(change)
         for fill in change.fills:
             self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
             if order.purpose is Purpose.ROLL:
@@ -539,7 +540,7 @@ class Engine:
             self.alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
         lacking = target.wanted - self.portfolio.position(target.strategy, target.instrument)
         unwanted = order.purpose is Purpose.ENTRY and (target.latched or lacking * order.side.sign <= 0)
-        if order.state is OrderState.FILLED or replanned or unwanted:
+        if order.state is OrderState.FILLED or replanned or unwanted or order.purpose is Purpose.PROTECT:
             self.act(target)
         elif order.purpose is Purpose.ENTRY:
             self.latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
@@ -602,7 +603,7 @@ class Engine:
                 self.store.put("engine", "gate", self.gate.state())
             self.portfolio.sample(now)
         self.feed_watch.each_second(now)
-        return breached
+        return self.protection.look(now) or breached
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""
@@ -644,4 +645,5 @@ class Engine:
     def flat(self) -> bool:
         """Nothing intraday of ours is open, no order of ours is alive, and every fill of ours is booked."""
         held = any(p.quantity and p.horizon is Horizon.INTRADAY and p.strategy != EXTERNAL for p in self.portfolio.positions())
-        return not held and not self.desk.live() and not self.desk.unbooked()
+        alive = any(o.purpose is not Purpose.PROTECT or o.horizon is Horizon.INTRADAY for o in self.desk.live())  # a carried stop may stay
+        return not held and not alive and not self.desk.unbooked()

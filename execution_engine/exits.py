@@ -87,6 +87,7 @@ class Exits:
             if order.instrument.key == exit_.instrument.key
             and order.side is not exit_.side
             and order.state not in (OrderState.UNKNOWN, OrderState.TRIGGER_PENDING)
+            and (order.purpose is not Purpose.PROTECT or order.state is OrderState.WORKING)  # behind its trigger it meets nobody
             and (exit_.limit_price - order.limit_price) * exit_.side.sign >= 0
         ]
         for order in met:

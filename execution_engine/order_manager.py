@@ -19,7 +19,7 @@ import msgspec
 from core.errors import StoreError
 from core.events import Action, OrderUpdate, Outcome, Reply, Trade
 from core.ports import Executor, Store
-from core.types import Approved, Fill, Horizon, Instrument, Order, OrderState, Purpose
+from core.types import Approved, Fill, Horizon, Instrument, Order, OrderState, Purpose, Validity
 from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, filled_to, merge, move, replied
 from execution_engine.portfolio import Portfolio
 
@@ -150,8 +150,19 @@ class OrderDesk:
                 self._store.save_order(order)
             self._keep(order)
 
-    def open_day(self, today: Iterable[Order]) -> None:
-        """Forget yesterday's closed orders and count today's."""
+    def open_day(self, today: Iterable[Order], day: date | None = None) -> None:
+        """Forget yesterday's closed orders and count today's. What is older than `day` and still counts as alive ended with its session."""
+        for order in self.live() if day is not None else ():
+            if day is not None and order.created_at.date() < day and order.validity is Validity.DAY:
+                if order.state is OrderState.SENDING:
+                    order = move(order, OrderState.UNKNOWN, order.updated_at)
+                over = move(
+                    order,
+                    OrderState.EXPIRED,
+                    order.updated_at,
+                    reason=f"a DAY order of {order.created_at:%Y-%m-%d}: it ended with its session",
+                )
+                self._changed(order, over, (), "the calendar")
         self._orders = {order.id: order for order in self._orders.values() if order.id in self._live}
         for order in today:
             self._orders.setdefault(order.id, order)
@@ -214,12 +225,23 @@ class OrderDesk:
 
     def reprice(self, order: Order, limit_price: float, now: datetime, why: str) -> bool:
         """Move a working order's limit; False if it cannot be modified (any more) and must be cancelled instead."""
-        if order.state is not OrderState.WORKING or order.modifications >= MAX_MODIFICATIONS:
+        return order.state is OrderState.WORKING and self.modify(
+            order, quantity=order.quantity, limit_price=limit_price, trigger_price=order.trigger_price, now=now, why=why
+        )
+
+    def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None, now: datetime, why: str) -> bool:
+        """Ask for other terms of an order that rests or is armed (`quantity`: the new total); False if it cannot be modified (any more)."""
+        if order.state not in (OrderState.WORKING, OrderState.TRIGGER_PENDING) or order.modifications >= MAX_MODIFICATIONS:
             return False
         changed = move(order, OrderState.PENDING_MODIFY, now)
         changed = msgspec.structs.replace(changed, modifications=order.modifications + 1)
-        self._command(changed, "modify", now, f"{why}: {order.limit_price} -> {limit_price}")
-        self._executor.modify(order, quantity=order.quantity, limit_price=limit_price, trigger_price=order.trigger_price)
+        moved = f"{order.limit_price} -> {limit_price}"
+        if quantity != order.quantity:
+            moved += f", {order.quantity} -> {quantity} units"
+        if trigger_price != order.trigger_price:
+            moved += f", trigger {order.trigger_price} -> {trigger_price}"
+        self._command(changed, "modify", now, f"{why}: {moved}")
+        self._executor.modify(order, quantity=quantity, limit_price=limit_price, trigger_price=trigger_price)
         return True
 
     # --- hearing --------------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ def order_row(order: Order) -> dict[str, Any]:
         "instrument": order.instrument.key,
         "side": str(order.side),
         "order_type": str(order.order_type),
+        "purpose": str(order.purpose),
         "product": order.product,
         "quantity": order.quantity,
         "filled": order.filled,
@@ -84,7 +85,7 @@ def _status(
         "strategies": list(strategies),
         "refusals": [
             {"strategy": strategy, "name": name, "rule": rule, "reason": reason, "count": count}
-            for (strategy, name, rule), (reason, count) in engine.refusals.items()
+            for (strategy, name, rule), (reason, count) in engine.refusals.rows.items()
         ],
         "late_events": engine.late_events,
         "accounts": [

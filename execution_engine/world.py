@@ -27,7 +27,7 @@ from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
 from risk.book import EntryWindow, exposure
 
-_CLOSING = frozenset({Purpose.EXIT, Purpose.SQUARE_OFF})
+_CLOSING = frozenset({Purpose.EXIT, Purpose.SQUARE_OFF, Purpose.PROTECT})
 Window = tuple[datetime | None, datetime | None]
 
 

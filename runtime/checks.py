@@ -20,7 +20,7 @@ from core.market import Calendar
 from core.ports import Clock, CredentialStore
 from core.types import IST, PRACTICE_KINDS, Account, Horizon, Instrument, Kind, SessionState
 from runtime import state_folder
-from runtime.protection import unprotected
+from runtime.protection import at_broker, unprotected
 from runtime.state_folder import RunFolder
 from utils.config_loader import Config, environment, load
 from utils.config_loader import config as secrets
@@ -351,9 +351,11 @@ def _protection(subject: Subject) -> Iterator[Finding]:
     for text, remedy in missing:
         yield Finding("protection", "wrong", text, remedy)
     if subject.live and not missing:
-        yield Finding(
-            "protection", "note", "the engine holds the stops; they go when it dies", "know how to close positions at the broker's terminal"
-        )
+        remedy = "know how to close positions at the broker's terminal"
+        if at_broker(subject.config, subject.account) is None:
+            yield Finding("protection", "note", "the engine holds the stops; they go when it dies", remedy)
+        else:
+            yield Finding("protection", "ok", "each position has its stop at the broker")
 
 
 def _database(subject: Subject) -> Iterator[Finding]:

@@ -146,7 +146,7 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     )
     if not resumed:
         engine.portfolio.start_day(day)
-    engine.desk.open_day(house.store.orders(day))
+    engine.desk.open_day(house.store.orders(day), day)
     engine.world.canary = _canary(house, names)
     engine.world.windows = entry_windows(day, enabled)
     restrict(house, day)

@@ -30,6 +30,7 @@ from utils import config_loader, control
 from utils.config_loader import Config, Secrets, environment
 
 PATIENCE_S = 60.0  # wall seconds until an outcome must be known
+BOOKS_S = 15.0  # of them, until the broker's books must have been read; without them the gate refuses, and says so
 _KINDS = {  # (at a simulator, live)
     (False, False): AccountKind.PAPER,
     (False, True): AccountKind.LIVE,
@@ -78,13 +79,17 @@ def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[s
     answers: list[dict[str, Any]] = []
     with _house(config, account, state, here, answers) as (house, commands):
         _open(house, str(given.get("symbol")), here.login_page)
-        engine = house.engine
-        engine.process(Command(house.clock.now(), "script", "order", dict(given)))
-        until = house.clock.monotonic() + PATIENCE_S
+        engine, asked = house.engine, False
+        begun = house.clock.monotonic()
         while True:
             engine.settle()
             commands.check(engine)
-            if answers or house.clock.monotonic() >= until:
+            now = house.clock.monotonic()
+            if not asked and ("recovery" not in engine.world.blinded or now >= begun + BOOKS_S):
+                asked = True
+                engine.process(Command(house.clock.now(), "script", "order", dict(given)))
+                continue
+            if answers or now >= begun + PATIENCE_S:
                 break
             for event in house.pump.next(engine.wake_at()):
                 engine.process(event)
@@ -162,7 +167,7 @@ def _open(house: House, symbol: str, login_page: str | None) -> None:
     instrument = house.resolve(symbol)
     if not resumed:
         engine.portfolio.start_day(day)
-    engine.desk.open_day(house.store.orders(day))
+    engine.desk.open_day(house.store.orders(day), day)
     engine.world.canary = instrument
     engine.open_day(day, [], {}, resumed=resumed)
     held = [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]

@@ -1,23 +1,27 @@
-"""Whether a live account's positions would stand protected: what is missing is a reason not to start.
+"""Who holds an account's stops, and whether a live account's positions would stand protected: what is missing is a reason not to start.
 
-This version holds stops in the engine: they go when the process dies. A live account must accept that in so many words, and every
-strategy of it must have a stop to hold.
+Stops at the broker outlive this process; the engine's own go when it dies, and a live account must ask for that in so many words. Either
+way every strategy of it must have a stop to hold.
 """
 
 from core.errors import ConfigError
 from core.types import Account, AccountKind
+from execution_engine.protection import Protect
 from utils.config_loader import Config
+
+
+def at_broker(config: Config, account: Account) -> Protect | None:
+    """How this account's stops stand at the broker; None: the engine holds them."""
+    protect = config.settings.protect
+    wanted = protect.by == "broker" or (protect.by == "auto" and account.kind is AccountKind.LIVE)
+    return Protect(protect.limit_pct) if wanted else None
 
 
 def unprotected(config: Config, account: Account) -> list[tuple[str, str]]:
     """(what is missing, what to do) for each reason; empty for an account that is not live."""
     if account.kind is not AccountKind.LIVE:
         return []
-    protect, found = config.settings.protect, []
-    if protect.by != "engine":
-        text = f"protect.by is {protect.by}: stops would have to stand at the broker, and this version cannot place them there yet"
-        remedy = "write `protect: {by: engine}` in settings.yaml to accept stops that the engine holds, and that go when it dies"
-        found.append((text, remedy))
+    protect, found = config.settings.protect, list[tuple[str, str]]()
     for name, strategy in config.strategies.items():
         ours = strategy.enabled and strategy.account in (None, account.name)
         if ours and strategy.risk.stop_pct is None and protect.distance_pct is None:

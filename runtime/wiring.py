@@ -39,6 +39,7 @@ from risk.gate import Gate
 from risk.margin import required
 from runtime.alerts import Alerts
 from runtime.inbox import Inbox, Pump
+from runtime.protection import at_broker
 from runtime.state_folder import RunFolder
 from storage.audit import AuditSegment
 from storage.store import SqlStore, open_store
@@ -298,6 +299,7 @@ def build(
         horizon_of=spec.horizon_of,
         commands=control.handle,
         on_history=filler.answered,
+        protect=at_broker(config, account),
     )
     house = House(
         account=account,

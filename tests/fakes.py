@@ -116,6 +116,7 @@ class SilentExecutor:
         self.forgotten: list[Order] = []
         self.cancelled: list[Order] = []
         self.modified: list[tuple[Order, float]] = []
+        self.terms: list[tuple[int, float, float | None]] = []  # quantity, limit and trigger of each modification
         self.reads = 0
         self.events: list[Event] = []
 
@@ -130,6 +131,7 @@ class SilentExecutor:
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
         self.modified.append((order, limit_price))
+        self.terms.append((quantity, limit_price, trigger_price))
 
     def cancel(self, order: Order) -> None:
         self.cancelled.append(order)

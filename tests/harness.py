@@ -1,6 +1,6 @@
 """An engine on one thread with a hand-moved clock, a memory store and an executor that says only what the test makes it say."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
@@ -33,6 +33,7 @@ from execution_engine.engine import Engine
 from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
 from execution_engine.price_ladder import Ladder
+from execution_engine.protection import Protect
 from execution_engine.reconciliation import RECOVERING
 from execution_engine.runs import Run
 from execution_engine.world import World
@@ -91,10 +92,12 @@ class Harness:
         made: "type[Told] | None" = None,
         resumed: bool = False,
         stopped: str = "",
+        protect: Protect | None = None,
+        make_executor: Callable[[ManualClock], Any] | None = None,
     ) -> None:
         self.clock = ManualClock(at)
         self.store = store or MemoryStore()
-        self.executor = executor or SilentExecutor()
+        self.executor = make_executor(self.clock) if make_executor is not None else executor or SilentExecutor()
         self.alerts: list[tuple[str, str, str]] = []
         self.answers: list[tuple[str, bool, str, Any]] = []
         self.instrument = instrument
@@ -122,6 +125,7 @@ class Harness:
             record=None,
             horizon_of=lambda product: Horizon.INTRADAY if product == "MIS" else Horizon.CARRY,
             commands=lambda engine, command: self.control.handle(engine, command),
+            protect=protect,
         )
         self.strategy = (made or Told)(StrategySpec("told", Told.params_type(), ("IT",), 5, horizon), "IT")
         self.strategy.start()

@@ -179,12 +179,13 @@ class Orders(_Section):
 class Protect(_Section):
     """Who holds the stop of an open position: `broker` (survives our death), `engine`, or `auto` = the broker for live, else the engine.
 
-    Stops at the broker are not built yet: live starts only with `engine` (runtime/protection.py).
-    `distance_pct` of the entry price serves a signal that brings no stop; live refuses a strategy that has neither.
+    `distance_pct` of the entry price serves a signal that brings no stop; live refuses a strategy that has neither. `limit_pct`: how far
+    beyond its trigger the limit of a stop at the broker lies.
     """
 
     by: Literal["auto", "broker", "engine"] = "auto"
     distance_pct: Annotated[Number, Field(gt=0, le=50)] | None = None
+    limit_pct: Annotated[Number, Field(gt=0, le=20)] = 1.0
 
 
 class Log(_Section):

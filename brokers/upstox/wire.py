@@ -87,13 +87,17 @@ class Decoder:
         except (DecodeError, UnicodeDecodeError):
             self.faults.counts["message that is no protobuf"] += 1
             return []
+        return self.ticks(response, at)
+
+    def ticks(self, response: Any, at: datetime) -> list[Tick]:
+        """The same of a message that is parsed already."""
         now_ms = response.currentTs
         if now_ms != self._stamp[0]:
             known = now_ms in _REASONABLE
             self._stamp = (now_ms, _time(now_ms) if known else None, now_ms - (now_ms + _IST_MS) % _DAY_MS if known else 0)
         _, sent_at, midnight = self._stamp
         ticks: list[Tick] = []
-        get, last, tick = self.instruments.get, self._last, Tick
+        get, last, tick, add = self.instruments.get, self._last, Tick, ticks.append
         for entry in response.feeds:
             key = entry.key
             instrument = get(key)
@@ -101,22 +105,22 @@ class Decoder:
                 self.faults.unknown(key)
                 continue
             feed = entry.value.fullFeed.marketFF
-            levels, trade = feed.marketLevel.bidAskQuote, feed.ltpc
-            price, made, close, volume, oi = trade.ltp, trade.ltt, trade.cp, feed.vtt, feed.oi
-            if levels and price and close and volume and made >= midnight and 0 <= oi < 1e15:  # whole, as nearly all are
-                best = levels[0]
-                before = last.get(key) if not oi else None
-                made_tick = tick(
-                    instrument, at, price, volume, trade.ltq, sent_at, best.bidP, best.askP, best.bidQ, best.askQ,
-                    int(oi) if before is None else before.oi, close,
-                )  # fmt: skip
-            else:
-                merged = self._merged(instrument, key, entry.value, at, sent_at, midnight)
-                if merged is None:
+            levels = feed.marketLevel.bidAskQuote
+            if levels:  # whole, as nearly all are
+                trade, volume, oi = feed.ltpc, feed.vtt, feed.oi
+                price, close = trade.ltp, trade.cp
+                if price and close and volume and trade.ltt >= midnight and 0 <= oi < 1e15:
+                    best, before = levels[0], None if oi else last.get(key)
+                    interest = int(oi) if before is None else before.oi
+                    made = last[key] = tick(
+                        instrument, at, price, volume, trade.ltq, sent_at, best.bidP, best.askP, best.bidQ, best.askQ, interest, close
+                    )
+                    add(made)
                     continue
-                made_tick = merged
-            last[key] = made_tick
-            ticks.append(made_tick)
+            merged = self._merged(instrument, key, entry.value, at, sent_at, midnight)
+            if merged is not None:
+                last[key] = merged
+                add(merged)
         return ticks
 
     def _merged(self, instrument: Instrument, key: str, feed: Any, at: datetime, sent_at: datetime | None, midnight: int) -> Tick | None:

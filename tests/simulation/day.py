@@ -344,7 +344,7 @@ class Day:
                 timers.set("books", now + EVERY)
             return wake
         if due is not None and due < now + 2 * EVERY:
-            timers.set("books", now + 4 * EVERY)
+            timers.set("books", now + 8 * EVERY)
         others = [due for name, due in timers._due.items() if name != "second"]
         return max(wake, min([*others, wake + timedelta(seconds=60)]))
 

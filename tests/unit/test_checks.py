@@ -147,14 +147,11 @@ def protect(config: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["auto", "broker"])
-def test_live_is_refused_while_its_stops_would_have_to_stand_at_the_broker(config: Path, by: str) -> None:
+def test_live_has_its_stops_at_the_broker(config: Path, by: str) -> None:
     protect(config, f"{{by: {by}, distance_pct: 1.0}}")
     (found,) = look(config, "live")["protection"]
-    assert (found["status"], f"protect.by is {by}" in found["text"], "{by: engine}" in found["remedy"]) == ("wrong", True, True)
+    assert (found["status"], found["text"]) == ("ok", "each position has its stop at the broker")
     assert "protection" not in look(config, "paper")
-    with pytest.raises(ConfigError, match=r"'live' is live and not protected.*`protect: \{by: engine\}`"):
-        daemon.run(RunOptions(config, config.parent / "state", account="live"))
-    assert not (config.parent / "state" / "lock").exists()
 
 
 def test_live_refuses_a_strategy_that_may_hold_a_position_without_a_stop(config: Path) -> None:
@@ -204,3 +201,14 @@ def test_a_ledger_that_does_not_open_is_wrong(config: Path) -> None:
 def test_the_day_ahead_is_checked_not_a_holiday(config: Path) -> None:
     saturday = T0 + timedelta(days=1)
     assert all("2026-11-23" in one["text"] for one in look(config, "live", saturday)["cut-off"])
+
+
+def test_what_the_broker_cannot_express_is_told_with_the_alternative(config: Path) -> None:
+    assert statuses(look(config, "paper"), "broker") == {"ok"}
+    settings, strategy = config / "settings.yaml", next((config / "strategies").glob("nifty_trend.yaml"))
+    settings.write_text(settings.read_text().replace("kind: paper\n    broker: zerodha", "kind: paper\n    broker: upstox"))
+    assert statuses(look(config, "paper"), "broker") == {"ok"}
+    strategy.write_text(strategy.read_text().replace("[NIFTY_FUT]", "[MCX:GOLD26DECFUT]"))
+    (found,) = look(config, "paper")["broker"]
+    assert (found["status"], "trade the NSE contract" in found["text"]) == ("wrong", True)
+    assert found["remedy"] == "change the strategy, or trade it with another broker's account"

@@ -183,7 +183,7 @@ def test_a_permanent_refusal_latches_and_is_journalled_once() -> None:
     it.want(1)
     assert not it.executor.placed
     assert len(it.journal("refused")) == 1
-    assert it.engine.refusals[next(iter(it.engine.refusals))][1] == 2
+    assert it.engine.refusals.rows[next(iter(it.engine.refusals.rows))][1] == 2
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from brokers.angelone import SmartAPIClient
 from core.errors import LoginRefused, RateLimited, Rejected, SessionExpired, Transient
 from data_ingestion.data_fetcher import DataFetcher
 from data_ingestion.live_feed import LiveDataFeed
+from execution_engine.order_manager import OrderManager
 from simulators.angelone_session import totp
 from tests.wire.granted_client import admin, simulator
 
@@ -150,3 +151,18 @@ def test_history_and_a_live_price_come_as_from_every_broker(about: dict[str, Any
 def test_no_secret_reached_the_log_of_the_wire(about: dict[str, Any]) -> None:
     text = json.dumps(admin(about, "GET", "/requests"))
     assert about["credentials"]["totp_secret"] not in text
+
+
+def test_orders_of_a_script_pass_the_engine_on_paper_and_live(
+    about: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIYAM_STATE", str(tmp_path))
+    monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
+    before = len(admin(about, "GET", "/accounts")["A123456"]["orders"])
+    manager = OrderManager(broker="angelone")
+    paper = manager.place_order("NIFTY_FUT", "BUY", lots=1, order_type="MARKET", product_type="MIS")
+    assert (paper["status"], paper["filled"], paper["error"]) == ("EXECUTED", 65, "")
+    live = manager.place_order("INFY", "BUY", 10, product_type="CNC", live=True)
+    assert (live["status"], live["filled"], live["error"]) == ("EXECUTED", 10, "")
+    (order,) = admin(about, "GET", "/accounts")["A123456"]["orders"][before:]
+    assert (order["orderid"], order["orderstatus"], order["producttype"]) == (live["order_id"], "complete", "DELIVERY")
