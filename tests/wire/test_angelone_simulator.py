@@ -221,9 +221,8 @@ def test_packets_have_the_size_of_their_mode_and_come_one_in_a_message(angel: An
 def test_what_the_feed_cannot_read_and_too_much_are_errors(angel: Angel) -> None:
     feed = angel.stream()
     angel.say(feed, "nonsense")
-    keys = list(angel.simulator.names.all())
     for mode in (1, 2, 3):
-        angel.subscribe(feed, mode, *keys)
+        angel.subscribe(feed, mode, *angel.simulator.names.all())
     angel.say(feed, "ping")
     texts = [frame for frame in angel.frames(feed) if isinstance(frame, str)]
     assert [json.loads(text)["errorCode"] for text in texts[:-1]] == ["E1001", "E1002"]
