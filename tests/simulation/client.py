@@ -180,7 +180,11 @@ class SimBroker:
         return self._read(self._venue.funds)
 
     def _as_of(self, kind: str) -> datetime:
-        """As of when the books are shown: now, or as they stood when the fault began, at most its lag ago."""
+        """As of when the books are shown: now, or as they stood a while ago."""
+        stale = self._plan.active("books_stale", self._clock.true)
+        if stale is not None:
+            stale.struck += 1
+            return stale.start
         fault = self._plan.active(kind, self._clock.true)
         if fault is None:
             return self._clock.true

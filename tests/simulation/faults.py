@@ -59,6 +59,7 @@ CATALOGUE: Mapping[str, Kind] = {
     "books_fail": Kind((20, 120), blinds=True, what="every read fails"),
     "books_slow": Kind((20, 120), blinds=True, what="every read takes seconds"),
     "books_lag": Kind((20, 100), blinds=True, what="orders, trades and positions as they stood a while ago"),
+    "books_stale": Kind((200, 1800), blinds=True, what="all books stand still for minutes, placing works (6 November 2023)"),
     "trades_lag": Kind((20, 100), blinds=True, what="the trade book lags behind the order book"),
     "positions_lag": Kind((20, 100), blinds=True, what="positions lag behind orders"),
     "positions_empty": Kind((20, 80), blinds=True, what="no position rows at all"),
