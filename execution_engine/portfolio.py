@@ -99,6 +99,7 @@ class Portfolio:
         self.trades = Trades()
         self._lines: dict[str, _Line] = {}  # orders of this session
         self._seen: set[tuple[str, date, Side, str]] = set()  # trades of this session
+        self._traded: set[str] = set()  # keys of instruments in which something was booked in this session
         self._marks: dict[str, float] = {}
         self._day: date | None = None
         self._digest = hashlib.sha256()
@@ -183,6 +184,10 @@ class Portfolio:
         self._touch()
         self._move(holding, -holding.life.quantity, price)
 
+    def traded(self, instrument: Instrument) -> bool:
+        """Whether any execution in it has been booked in this session, ours or not."""
+        return instrument.key in self._traded
+
     def booked(self, order_id: str) -> int:
         """Units booked for this order in this session."""
         line = self._lines.get(order_id)
@@ -224,6 +229,7 @@ class Portfolio:
         return line.charged - before
 
     def _enter(self, fill: Fill, product: str, horizon: Horizon) -> None:
+        self._traded.add(fill.instrument.key)
         holding = self._holding(fill.strategy, fill.instrument, product, horizon)
         holding.charges += fill.charges
         holding.day_charges += fill.charges
@@ -433,6 +439,7 @@ class Portfolio:
                 self._rebase(holding, (closes or {}).get(holding.instrument.key))
         self._lines.clear()
         self._seen.clear()
+        self._traded.clear()
         self._curve.clear()
         self._peak = self._drawdown = 0
         self._touch()
@@ -517,6 +524,7 @@ class Portfolio:
         foreign = fill.order_id.startswith((f"{ADOPTED}:", f"{EXTERNAL}:"))
         trade_id = fill.id.rsplit("/", 1)[0] if foreign else fill.id
         self._seen.add((fill.instrument.key, fill.at.date(), fill.side, trade_id))
+        self._traded.add(fill.instrument.key)
         line = self._lines.setdefault(fill.order_id.rsplit(":", 1)[-1] if foreign else fill.order_id, _Line())
         line.quantity += fill.quantity
         line.worth += fill.quantity * fill.price

@@ -49,6 +49,7 @@ class Reconciliation:
         self._closed_outside = closed_outside
         self._absent: dict[str, tuple[int, datetime]] = {}  # order id -> complete reads without it, first of them
         self._differences: dict[tuple[str, str], int] = {}
+        self._differing: dict[tuple[str, str], Instrument] = {}  # of what differs, also when neither side shows a row of it any more
         self._shortfalls: dict[tuple[str, str], int] = {}
         self._foreign_orders: dict[str, OrderUpdate] = {}
         self._foreign_trades: set[tuple[str, date, Side, str]] = set()
@@ -198,7 +199,7 @@ class Reconciliation:
     def _positions(self, books: Books, rows: tuple[BrokerPosition, ...]) -> None:
         shown = {(row.instrument.key, row.product): row for row in rows}
         ours = {(held.instrument.key, held.product): held.instrument for held in self._portfolio.positions()}
-        instruments = {key: row.instrument for key, row in shown.items()} | ours
+        instruments = {key: row.instrument for key, row in shown.items()} | ours | self._differing
         for key, instrument in sorted(instruments.items()):
             if self._world.expired(instrument):
                 continue  # the broker settles it when it does; expiry.py books ours
@@ -206,17 +207,19 @@ class Reconciliation:
             believed, real = self._portfolio.net(instrument, key[1]), row.quantity if row is not None else 0
             if believed == real:
                 self._differences.pop(key, None)
+                self._differing.pop(key, None)
                 self._shortfalls.pop(key, None)
                 if self._world.frozen_by_books.pop(instrument.key, None):
                     self._store.journal(books.at, "thawed", {"instrument": instrument.key, "quantity": real})
-            elif not self._baseline and self._portfolio.owned(instrument, key[1]) == 0:
+            elif not (self._baseline or self._portfolio.owned(instrument, key[1]) or self._portfolio.traded(instrument)):
                 self._adopt(books, row or BrokerPosition(instrument, key[1], 0, self._world.last_price(instrument) or 0.0))
             elif not self._in_flight(instrument, books):
                 self._differ(books, instrument, key, believed, real)
         self._baseline = True
 
     def _adopt(self, books: Books, row: BrokerPosition) -> None:
-        """At the first read of a process or day: what the account holds beside ours is EXTERNAL from the start."""
+        """At the first read of a process or day: what the account holds beside ours is EXTERNAL from the start. Not where something was
+        traded today: the books may stand still, and what they show be older than what the ledger knows."""
         why = "held at the broker when the day's first read was made"
         for change in self._portfolio.adopt(row.instrument, row.product, row.quantity, row.average_price, books.at, why):
             facts = {"strategy": change.strategy, "instrument": change.instrument.key, "product": change.product,
@@ -226,6 +229,7 @@ class Reconciliation:
     def _differ(self, books: Books, instrument: Instrument, key: tuple[str, str], believed: int, real: int) -> None:
         seen = self._differences.get(key, 0) + 1
         self._differences[key] = seen
+        self._differing[key] = instrument
         self._shortfalls[key] = believed - real
         if seen != 2:
             return

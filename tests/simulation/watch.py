@@ -80,6 +80,7 @@ class Watch:
         self._by_tag: Counter[str] = Counter()
         self._ours: Counter[tuple[str, str]] = Counter()
         self._horizons: dict[str, Horizon] = {}
+        self._moved_at: dict[tuple[str, str], datetime] = {}
         self._foreign_at: dict[str, datetime] = {}
         self._refused: set[str] = set()
         self._seen: set[tuple[str, str]] = set()
@@ -185,6 +186,7 @@ class Watch:
 
     def _traded(self, booked: SimOrder, trade: SimTrade) -> None:
         """Something fills (I6). Whoever else trades on the account closes ours first."""
+        self._moved_at[trade.key, trade.product] = self._clock.true
         sign = 1 if trade.side == "BUY" else -1
         if booked.tag is None:
             self._foreign_at[trade.key] = self._clock.true
@@ -228,7 +230,7 @@ class Watch:
             if truth.get(key, 0) == ledger.get(key, 0):
                 self._differs_since.pop(key, None)
                 continue
-            since = self._differs_since.setdefault(key, now)
+            since = max(self._differs_since.setdefault(key, now), self._moved_at.get(key, self._began))
             if self._healthy_since is not None and (now - max(since, self._healthy_since)).total_seconds() > AGREE_S:
                 self.violation("I2", f"{key}: the ledger holds {ledger.get(key, 0)}, the broker {truth.get(key, 0)} since {since:%H:%M:%S}")
         world, desk = house.engine.world, house.engine.desk

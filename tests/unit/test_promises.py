@@ -537,6 +537,26 @@ def test_a_fill_and_the_position_it_made_are_durable_together_whatever_commits_t
         assert sum(position.quantity for position in left.positions()) == filled
 
 
+def test_books_that_stand_still_over_a_restart_are_a_difference_and_nobodys_holdings() -> None:
+    """What the ledger traded today is older news to the broker's books than to us: their old position is not adopted as EXTERNAL."""
+    it = watched()
+    it.say(1)
+    it.complete()
+    it.tick(25000.0, 5)
+    it.say(0)
+    it.complete()
+    again = it.restarted()
+    again.books(net=65)  # as they stood before the exit
+    assert again.portfolio.net(FUTURE, "MIS") == 0
+    assert not again.journal("adopted")
+    again.tick(25000.0, 15)
+    again.books(net=65)
+    assert again.told("Positions differ") == ["page"]
+    again.tick(25000.0, 15)
+    again.books(net=0)
+    assert again.engine.world.frozen(FUTURE) is None
+
+
 def test_tags_are_sixteen_characters_and_never_repeat_over_many_starts() -> None:
     store, given = MemoryStore(), []
     for _ in range(50):
