@@ -113,6 +113,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         ),
         "charges": ("what a trade costs at a broker on a date, line by line with each rate's source", _charges_flags, _charges),
         "backtest": ("one strategy over recorded data, on the engine that trades live", _backtest_flags, _backtest),
+        "vault": ("the credential store: sealed secrets by name, and the broker apps of the API", _vault_flags, _vault),
         "simulate": (
             "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given",
             _simulate_flags,
@@ -288,6 +289,20 @@ def _backtest(options: argparse.Namespace) -> int:
     return backtest.command(options)
 
 
+def _vault_flags(vault: argparse.ArgumentParser) -> None:
+    vault.epilog = (
+        "A secret is typed (not shown) or piped in, never given as an argument: `main.py vault set ZERODHA_API_SECRET < file`. "
+        "The key is never in the database: it is STATE/vault.key, a password, the file of NIYAM_VAULT_KEY_FILE, or the systemd credential "
+        "niyam-vault."
+    )
+    vault.add_argument("action", choices=("init", "set", "list", "rotate", "export-public"))
+    vault.add_argument("name", nargs="?", metavar="NAME", help="set: the secret's name, such as ZERODHA_API_KEY")
+    vault.add_argument("--password", action="store_true", help="init, rotate: the key comes from a password, asked for now")
+    vault.add_argument("--key-file", metavar="F", help="init, rotate: the key comes from this file, which stays where it is")
+    vault.add_argument("--fernet-key-file", metavar="F", help="set: what is given is a Fernet token, and this its key")
+    _json_flag(vault)
+
+
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument("broker", metavar="BROKER", help="angelone, upstox, zerodha")
     simulate.add_argument(
@@ -351,6 +366,12 @@ def _charges(options: argparse.Namespace) -> int:
     from runtime import charges
 
     return charges.command(options)
+
+
+def _vault(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.vault(options)
 
 
 def _simulate(options: argparse.Namespace) -> int:

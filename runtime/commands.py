@@ -134,6 +134,17 @@ def login(options: argparse.Namespace) -> int:
     return 0
 
 
+def vault(options: argparse.Namespace) -> int:
+    from runtime import vault as doing
+
+    data = doing.command(options, _state(options))
+    if options.json:
+        _print_json(data)
+    else:
+        sys.stdout.write(doing.told(options.action, data))
+    return 0
+
+
 def instruments(options: argparse.Namespace) -> int:
     from runtime import instruments as doing
     from runtime import venue
@@ -277,9 +288,11 @@ def _current(state: Path) -> RunFolder:
 
 
 def _state(options: argparse.Namespace) -> Path:
-    from utils.config_loader import environment
+    from utils.config_loader import environment, use_state
 
-    return Path(options.state or environment("NIYAM_STATE") or "var")
+    state = Path(options.state or environment("NIYAM_STATE") or "var")
+    use_state(state)
+    return state
 
 
 def _path(text: str | None) -> Path | None:

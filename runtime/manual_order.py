@@ -130,7 +130,7 @@ def _house(config: Config, account: Account, state: Path, here: Venue, answers: 
         clock=here.clock,
         inbox=inbox,
         pump=SystemPump(inbox, here.clock),
-        credentials=here.credentials,
+        credentials=here.credentials_of(account),
         endpoints=here.endpoints,
         ledger_url=state_folder.ledger_url(run, account.kind, config.settings.database.url, Secrets()),
         notifier=telling,

@@ -49,7 +49,7 @@ def find(options: RunOptions, config: Config, account: Account, folder: RunFolde
     inbox = Inbox()
     if account.kind not in PRACTICE_KINDS:
         clock = SystemClock()
-        return Sources(clock, inbox, SystemPump(inbox, clock), Secrets())
+        return Sources(clock, inbox, SystemPump(inbox, clock), Secrets(app=account.app))
     manifest = _prepared(options, config, account, folder) if options.data is not None else None
     facts = simulator.find(folder, options)
     if facts is not None and options.simulator is None:

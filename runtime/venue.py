@@ -69,7 +69,12 @@ class Venue:
     def session(self, account: Account, folder: RunFolder) -> Session:
         """The account's login, kept in its folder."""
         token_file = folder.token_file(account.broker)
-        return self.spec.make_session(account.name, self.credentials, self.clock, token_file, self.endpoints, lambda event: None)
+        credentials = self.credentials_of(account)
+        return self.spec.make_session(account.name, credentials, self.clock, token_file, self.endpoints, lambda event: None)
+
+    def credentials_of(self, account: Account) -> CredentialStore:
+        """The simulator's, or those of the app that the account names, or the machine's."""
+        return self.credentials if self.simulator else secrets.for_app(account.app)
 
 
 def find(broker: str) -> Venue:

@@ -1,6 +1,7 @@
 """How a ledger is reached: engines for SQLite and PostgreSQL, the schema's version, and migrating it."""
 
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,18 @@ from storage.models import HEAD
 
 LOCK_WAIT_S = 2.0  # a writer waits no longer for another's lock; then the engine halts entries
 _ADVISORY_LOCK = 0x6E697961  # "niya": one writer for each PostgreSQL ledger
-_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What one kind of database file is called, its newest version, and the folder with the steps to it."""
+
+    name: str
+    head: str
+    migrations: Path
+
+
+LEDGER = Schema("ledger", HEAD, Path(__file__).parent / "migrations")
 
 
 def writing_engine(url: str) -> Engine:
@@ -77,44 +89,44 @@ def require_head(connection: Connection, url: str) -> None:
     if found is None:
         raise StoreError(f"{shown(url)} holds no ledger; nothing has run with it yet (main.py run makes one)")
     if found != HEAD:
-        _refuse_newer(found, url)
+        _refuse_newer(found, url, LEDGER)
         raise StoreError(
             f"the ledger at {shown(url)} has schema {found}, this program reads {HEAD}; start `main.py run` once to migrate it"
         )
 
 
-def migrate(connection: Connection, url: str) -> None:
-    """Bring the ledger to HEAD in one transaction; at HEAD already, nothing is imported or done."""
+def migrate(connection: Connection, url: str, schema: Schema = LEDGER) -> None:
+    """Bring the database to its schema's head in one transaction; there already, nothing is imported or done."""
     found = version(connection)
-    if found == HEAD:
+    if found == schema.head:
         return
     if found is not None:
-        _refuse_newer(found, url)
+        _refuse_newer(found, url, schema)
     from alembic import command
 
-    config = _alembic_config()
+    config = _alembic_config(schema)
     config.attributes["connection"] = connection
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN")
     command.upgrade(config, "head")
     connection.exec_driver_sql("COMMIT")
 
 
-def _refuse_newer(found: str, url: str) -> None:
+def _refuse_newer(found: str, url: str, schema: Schema) -> None:
     from alembic.script import ScriptDirectory
 
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config(schema)).walk_revisions()}
     if found not in known:
         raise StoreError(
-            f"the ledger at {shown(url)} has schema {found}, which this program (schema {HEAD}) does not know: a newer version wrote it. "
-            f"Run that version again, or restore the copy made before the upgrade"
+            f"the {schema.name} at {shown(url)} has schema {found}, which this program (schema {schema.head}) does not know: a newer "
+            f"version wrote it. Run that version again, or restore the copy made before the upgrade"
         )
 
 
-def _alembic_config() -> Any:
+def _alembic_config(schema: Schema) -> Any:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(schema.migrations).replace("%", "%%"))
     return config
 
 

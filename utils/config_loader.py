@@ -23,6 +23,7 @@ from utils.redaction import register_secret
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+    from storage.credentials import Vault
     from utils.config_schema import Risk, Settings, StrategySettings
     from utils.yaml_file import Document
 
@@ -134,22 +135,33 @@ def running_build() -> str:
 
 
 class Secrets:
-    """Secrets by name for scripts and the daemon, until a vault holds them: the environment, else `.env`, else config/secrets.env.
+    """Secrets by name for scripts and the daemon: the vault, else the environment, else `.env`, else config/secrets.env.
 
-    Nothing is cached and nothing is logged; each value handed out is masked in every log line from then on.
+    With `app` the broker's secrets come from that app of the vault. Nothing is cached and nothing is logged; each value handed out is
+    masked in every log line from then on.
     """
 
-    def __init__(self, root: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Path = ROOT, environment: Mapping[str, str] | None = None, *, state: Path | None = None, app: str | None = None
+    ) -> None:
+        self._root = root
         self._files = (root / ".env", root / "config" / "secrets.env")
         self._environment = environment
+        self._state = state
+        self._app = app
+
+    def for_app(self, app: str | None) -> "Secrets":
+        """The same for an account that names an app of the vault."""
+        return self if app is None else Secrets(self._root, self._environment, state=self._state, app=app)
 
     def get_secret(self, name: str) -> str:
         """The secret of that name; ConfigError names the places searched (never a value)."""
         value = self.find(name)
         if value is None:
-            places = ", ".join(["the environment", *(str(path) for path in self._files)])
+            places = ", ".join(["the vault", "the environment", *(str(path) for path in self._files)])
             raise ConfigError(
-                f"the secret {name} is not set; looked in {places}; add a line {name}=... to {self._files[0]} (see .env.example)"
+                f"the secret {name} is not set; looked in {places}; give it by `main.py vault set {name}`, or add a line {name}=... to "
+                f"{self._files[0]} (see .env.example)"
             )
         return value
 
@@ -157,12 +169,28 @@ class Secrets:
         """The same, None where it is not set or empty."""
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
             raise ConfigError(f"a secret's name is written in capitals, digits and underscores, got {name!r}")
+        vault = self._vault()
+        sealed = vault.find(name, self._app) if vault is not None else None
+        if sealed:
+            register_secret(sealed)
+            return sealed
         for values in self._places():
             value = (values.get(name) or "").strip()
             if value:
                 register_secret(value)
                 return value
         return None
+
+    def _vault(self) -> "Vault | None":
+        """The state folder's vault where there is one; reading the environment alone must not cost its libraries."""
+        if self._state is None and self._environment is not None:
+            return None  # a made-up environment has no state folder of its own
+        state = self._state or _state or Path(os.environ.get("NIYAM_STATE") or "var")
+        if not (state / "accounts.sqlite").is_file():
+            if self._app is not None:
+                raise ConfigError(f"an account names the app {self._app!r}, but there is no vault in {state}: add the app over the API")
+            return None
+        return vault_of(state.resolve())
 
     def _places(self) -> Iterator[Mapping[str, str | None]]:
         yield os.environ if self._environment is None else self._environment
@@ -175,6 +203,29 @@ class Secrets:
 
 config = Secrets()
 """For bare scripts: `from utils.config_loader import config`."""
+_state: Path | None = None
+
+
+def use_state(folder: Path) -> None:
+    """The state folder of this process (`--state`): where its vault is."""
+    global _state
+    _state = folder
+
+
+@cache
+def vault_of(state: Path) -> "Vault":
+    """The vault of a state folder, made if it is not there; unlocked when it is first needed."""
+    from storage.account_file import AccountFile
+    from storage.credentials import Materials, Vault
+
+    return Vault(AccountFile(state), Materials(state, vault_places()))
+
+
+def vault_places() -> list[Path]:
+    """Where the operator keeps the vault's key or password: the systemd credential `niyam-vault`, the file of NIYAM_VAULT_KEY_FILE."""
+    given = os.environ.get("NIYAM_VAULT_KEY_FILE")
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return [*([Path(folder) / "niyam-vault"] if folder else []), *([Path(given)] if given else [])]
 
 
 def environment(name: str, default: str = "") -> str:
