@@ -114,6 +114,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         "charges": ("what a trade costs at a broker on a date, line by line with each rate's source", _charges_flags, _charges),
         "backtest": ("one strategy over recorded data, on the engine that trades live", _backtest_flags, _backtest),
         "vault": ("the credential store: sealed secrets by name, and the broker apps of the API", _vault_flags, _vault),
+        "sweep": ("many runs of one strategy over recorded data: its parameters side by side, or walked forward", _sweep_flags, _sweep),
         "simulate": (
             "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given",
             _simulate_flags,
@@ -263,24 +264,56 @@ def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
         "For example `main.py backtest config/strategies/nifty_trend.yaml --data bars.parquet --fill bar-path --slippage-ticks 1`. "
         "The data's form is in docs/market-data.md; what each fill rule flatters or hurts is in docs/backtesting.md."
     )
-    backtest.add_argument("strategy", metavar="STRATEGY.yaml", help="the strategy's file")
-    backtest.add_argument("--data", metavar="PATH", required=True, help="bars or ticks: a Parquet or CSV file, or a folder of them")
-    backtest.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on (earlier days warm up)")
-    backtest.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
-    backtest.add_argument("--instrument", metavar="SYM", help="trade this instead of the file's instruments")
-    backtest.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key")
-    backtest.add_argument("--repair", action="store_true", help="drop bad rows of the data and say which")
-    backtest.add_argument("--broker", metavar="B", help="whose charges and hours (default: the account's in settings.yaml)")
-    backtest.add_argument("--capital", metavar="RUPEES", type=_price, help="the account's money (default: the account's)")
-    backtest.add_argument("--fill", choices=("next-open", "bar-path"), default="next-open", help="how orders meet bars (default next-open)")
-    backtest.add_argument("--slippage-ticks", metavar="N", type=float, default=0.0, help="paid on each fill, within the order's limit")
-    backtest.add_argument("--slippage-bps", metavar="N", type=float, default=0.0, help="the same in hundredths of a per cent")
-    backtest.add_argument("--spread-ticks", metavar="N", type=int, default=0, help="the whole spread where the data has no book")
-    backtest.add_argument("--volume-share", metavar="F", type=float, help="most of a bar's volume one order gets, e.g. 0.1")
+    _history_flags(backtest)
     backtest.add_argument("--html", metavar="FILE", help="write a report with charts, one file that needs no network")
     backtest.add_argument("--csv", metavar="FILE", help="write the trades as CSV")
-    backtest.add_argument("--latency", metavar="S", type=float, default=0.0, help="seconds until an order is in the book")
     _json_flag(backtest)
+
+
+def _history_flags(command: argparse.ArgumentParser) -> None:
+    """What backtest and sweep have in common."""
+    command.add_argument("strategy", metavar="STRATEGY.yaml", help="the strategy's file")
+    command.add_argument("--data", metavar="PATH", required=True, help="bars or ticks: a Parquet or CSV file, or a folder of them")
+    command.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on (earlier days warm up)")
+    command.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
+    command.add_argument("--instrument", metavar="SYM", help="trade this instead of the file's instruments")
+    command.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key")
+    command.add_argument("--repair", action="store_true", help="drop bad rows of the data and say which")
+    command.add_argument("--broker", metavar="B", help="whose charges and hours (default: the account's in settings.yaml)")
+    command.add_argument("--capital", metavar="RUPEES", type=_price, help="the account's money (default: the account's)")
+    command.add_argument("--fill", choices=("next-open", "bar-path"), default="next-open", help="how orders meet bars (default next-open)")
+    command.add_argument("--slippage-ticks", metavar="N", type=float, default=0.0, help="paid on each fill, within the order's limit")
+    command.add_argument("--slippage-bps", metavar="N", type=float, default=0.0, help="the same in hundredths of a per cent")
+    command.add_argument("--spread-ticks", metavar="N", type=int, default=0, help="the whole spread where the data has no book")
+    command.add_argument("--volume-share", metavar="F", type=float, help="most of a bar's volume one order gets, e.g. 0.1")
+    command.add_argument("--latency", metavar="S", type=float, default=0.0, help="seconds until an order is in the book")
+
+
+def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
+    sweep.epilog = (
+        'For example `main.py sweep config/strategies/nifty_trend.yaml --data bars.parquet --grid "fast=5:20:1,slow=20:60:5"`. The same '
+        "command goes on where it was stopped. The best of many tries is the luckiest, too: --walk-forward train=60,test=20 says more."
+    )
+    _history_flags(sweep)
+    sweep.add_argument(
+        "--grid", metavar="SPACE", required=True, help='values to try: "fast=5:20:1,slow=20:60:5" (from:to:step) or name=a|b'
+    )
+    sweep.add_argument("--search", choices=("grid", "random", "optuna"), default="grid", help="every combination, some, or a guided search")
+    sweep.add_argument("--trials", metavar="N", type=_count, help="runs of a random or guided search (default 100)")
+    sweep.add_argument("--seed", metavar="N", type=int, default=1, help="seed of a random or guided search (default 1)")
+    sweep.add_argument("--objective", metavar="FIGURE", default="net", help="what is looked for: net (default), sharpe, max_drawdown, ...")
+    sweep.add_argument("--prune", action="store_true", help="give up runs that fall behind the middle one")
+    sweep.add_argument("--walk-forward", metavar="SPEC", help="train=DAYS,test=DAYS[,gap=DAYS]: choose on the one, judge on the other")
+    sweep.add_argument("--workers", metavar="N", type=_count, help="processes (default: one a core)")
+    sweep.add_argument("--cluster", metavar="ADDRESS", help="run on this Dask cluster instead, e.g. tcp://10.0.0.5:8786")
+    sweep.add_argument("--html", metavar="FILE", help="write the heat map of two parameters, one file that needs no network")
+    _json_flag(sweep)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from runtime import sweep
+
+    return sweep.command(options)
 
 
 def _backtest(options: argparse.Namespace) -> int:

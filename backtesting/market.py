@@ -27,8 +27,9 @@ _MINUTE = timedelta(minutes=1)
 class BacktestMarket:
     """A prepared folder. It is also the history that strategies warm up on (core.ports.HistoricalSource)."""
 
-    def __init__(self, manifest: Manifest, calendar: Calendar, *, label: str = "") -> None:
-        """`label` is what results call the data."""
+    def __init__(self, manifest: Manifest, calendar: Calendar, *, label: str = "", keep: int = DAYS_KEPT) -> None:
+        """`label` is what results call the data; `keep` is how many days stay in memory."""
+        self._keep = keep
         self.manifest = manifest
         self.label = f"recorded data, {label or manifest.folder.name}"
         self._calendar = calendar
@@ -52,7 +53,7 @@ class BacktestMarket:
         if found is None:
             found = self._bars(day) if self.manifest.kind == "bars" else self._ticks(day)
             self._rows[day] = found
-            if len(self._rows) > DAYS_KEPT:
+            if len(self._rows) > self._keep:
                 self._rows.popitem(last=False)
         return found
 

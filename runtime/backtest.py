@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,8 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     """The run as `backtest --json` gives it; ConfigError and DataError for what cannot be run."""
     config, account, settings = settings_of(options)
     manifest = prepared(options, config)
-    days = [day for day in manifest.days if (options.start_day or day) <= day <= (options.end_day or day)]
-    if not days:
-        raise DataError(
-            f"no day of the data lies from {options.start_day or 'its start'} to {options.end_day or 'its end'}; "
-            f"it runs from {manifest.days[0]} to {manifest.days[-1]}"
-        )
-    fills = _fills(options)
+    days = days_of(options, manifest)
+    fills = fills_of(options)
     market = BacktestMarket(manifest, config.calendar(account.kind), label=Path(options.data).name)
     clock = SystemClock()
     began = clock.monotonic()
@@ -72,6 +68,17 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     if options.csv:
         _write_trades(Path(options.csv), found["trades"])
     return found
+
+
+def days_of(options: argparse.Namespace, manifest: Manifest) -> list[date]:
+    """The days of the data that were asked for; DataError where there are none."""
+    days = [day for day in manifest.days if (options.start_day or day) <= day <= (options.end_day or day)]
+    if not days:
+        raise DataError(
+            f"no day of the data lies from {options.start_day or 'its start'} to {options.end_day or 'its end'}; "
+            f"it runs from {manifest.days[0]} to {manifest.days[-1]}"
+        )
+    return days
 
 
 def settings_of(options: argparse.Namespace) -> tuple[Config, Account, dict[str, StrategySettings]]:
@@ -142,7 +149,8 @@ def _write_trades(file: Path, trades: list[dict[str, Any]]) -> None:
         writer.writerows(trades)
 
 
-def _fills(options: argparse.Namespace) -> FillRules:
+def fills_of(options: argparse.Namespace) -> FillRules:
+    """The fill rules that the flags ask for."""
     return FillRules(
         inside_bars=options.fill == "bar-path",
         slippage_ticks=options.slippage_ticks,

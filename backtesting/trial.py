@@ -1,0 +1,122 @@
+"""One set of parameters tried: what a worker process keeps between trials, and what it answers."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backtesting.market import BacktestMarket
+from backtesting.metrics import metrics_of
+from backtesting.run import Backtest, Outcome
+from core.clock import SystemClock
+from core.types import Account, AccountKind
+from data_ingestion.replay import Manifest
+from execution_engine.paper_rules import FillRules
+from strategies import registry
+from utils import config_loader
+
+KEPT = ("trades", "gross", "charges", "net", "win_rate", "expectancy", "profit_factor", "max_drawdown", "sharpe", "sortino", "exposure")
+"""The figures of a trial; any of them but a share may be what a sweep looks for."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """All that a worker needs, as files that it can read: they are read once, however many trials it runs."""
+
+    config: Path
+    strategy: Path
+    manifest: Manifest
+    instrument: str | None = None
+    broker: str = "zerodha"
+    capital: float = 1_000_000.0
+    fills: FillRules = FillRules()
+
+    @property
+    def digest(self) -> str:
+        """Equal for work that gives equal results: configuration, strategy, data and fill rules."""
+        config = config_loader.load(self.config, strategy=self.strategy)
+        told = [config.hash, str(self.manifest.folder.name), self.instrument, self.broker, self.capital, msgspec.to_builtins(self.fills)]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """Parameters to try on some days. `floor` is rupees of net by number of days traded: below it the trial is given up."""
+
+    number: int
+    params: Mapping[str, Any]
+    days: tuple[date, ...]
+    floor: Mapping[int, float] = {}
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a trial came to. `given_up` is the number of days after which it was (0: it ran to its end)."""
+
+    number: int
+    params: Mapping[str, Any]
+    figures: Mapping[str, Any] = {}
+    curve: tuple[float, ...] = ()  # net in rupees after each day
+    digest: str = ""
+    seconds: float = 0.0
+    given_up: int = 0
+
+
+class _GivenUp(Exception):
+    """The trial fell below its floor."""
+
+
+class Desk:
+    """What one process keeps: the configuration and the market, all of its days in memory."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._config = config_loader.load(work.config, strategy=work.strategy)
+        self._account = Account("backtest", AccountKind.PRACTICE, work.broker, work.capital)
+        self._market = BacktestMarket(work.manifest, self._config.calendar(self._account.kind), keep=len(work.manifest.days))
+        ((self._name, self._settings),) = self._config.strategies.items()
+        if work.instrument:
+            self._settings = self._settings.model_copy(update={"instruments": (work.instrument,)})
+
+    def run(self, trial: Trial) -> Result:
+        """Try it on the engine."""
+        clock = SystemClock()
+        began = clock.monotonic()
+        settings = self._settings.model_copy(update={"params": {**self._settings.params, **trial.params}})
+        registry.params_of(settings.class_).parse(settings.params)
+        backtest = Backtest(self._config, self._account, self._market, {self._name: settings}, self._work.fills)
+        curve: list[float] = []
+
+        def watch(day: date, events: int) -> None:
+            curve.append((curve[-1] if curve else 0.0) + backtest.portfolio.net_result() / 100)
+            if curve[-1] < trial.floor.get(len(curve), float("-inf")):
+                raise _GivenUp
+
+        try:
+            outcome = backtest.run(trial.days, watch)
+        except _GivenUp:
+            seconds = clock.monotonic() - began
+            return Result(trial.number, trial.params, {"net": round(curve[-1], 2)}, tuple(curve), "", seconds, len(curve))
+        figures = figures_of(outcome)
+        return Result(trial.number, trial.params, figures, tuple(curve), outcome.digest, clock.monotonic() - began)
+
+
+def figures_of(outcome: Outcome) -> dict[str, Any]:
+    metrics = metrics_of(outcome.trips, outcome.days, outcome.equity, outcome.capital, outcome.exposure)
+    return {name: metrics[name] for name in KEPT}
+
+
+_desk: Desk | None = None
+
+
+def open_desk(work: Work) -> None:
+    """The beginning of a worker process."""
+    global _desk
+    _desk = Desk(work)
+
+
+def run_trials(trials: Sequence[Trial]) -> list[Result]:
+    """Some trials in a worker process, one after another."""
+    assert _desk is not None
+    return [_desk.run(trial) for trial in trials]

@@ -1,0 +1,249 @@
+"""Sweeps: what is tried, that trials equal backtests, that nothing finished is lost, and what walking forward may know."""
+
+import json
+import os
+import signal
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtesting.pools import ClusterPool, LocalPool, Parcel
+from backtesting.space import Space, parse_space, parse_windows
+from backtesting.sweep import Guided, Listed, Sweep
+from backtesting.trial import Desk, Result, Trial, Work
+from core.errors import ConfigError
+from core.types import AccountKind
+from data_ingestion.replay import prepare
+from main import main
+from strategies import registry
+from tests.unit.test_backtest import DAYS, YAML, backtest, bars_file, wave
+from utils.config_loader import load
+
+EMA = registry.params_of("ema_cross")
+CHOSEN = [{"fast": fast, "slow": slow} for fast in (2, 3) for slow in (4, 6)]
+
+
+# --- what is tried ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_is_every_combination_with_both_ends() -> None:
+    space = parse_space("fast=5:7:1,slow=20:30:5", EMA)
+    assert space.values == {"fast": (5, 6, 7), "slow": (20, 25, 30)}
+    assert len(space) == len(list(space.grid())) == 9
+    assert parse_space("stop_atr=1.0:2.0:0.25", EMA).values == {"stop_atr": (1.0, 1.25, 1.5, 1.75, 2.0)}
+
+
+def test_a_sample_repeats_by_its_seed_and_has_no_twins() -> None:
+    space = Space({"a": tuple(range(30)), "b": tuple(range(30))})
+    one = space.sample(200, 7)
+    assert one == space.sample(200, 7) != space.sample(200, 8)
+    assert len({json.dumps(each) for each in one}) == 200
+    assert len(space.sample(10_000, 1)) == 900
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("fast", "no parameter with values"),
+        ("fast=5:1:1", "holds nothing"),
+        ("fast=1:2:0", "holds nothing"),
+        ("fast=a:b:c", "is no range"),
+        ("fast=1:9:1,fast=2:3:1", "is there twice"),
+        ("fsat=1:9:1", "did you mean fast"),
+        ("stop_atr=0:100000:0.01", "more than 10000 values"),
+    ],
+)
+def test_a_wrong_space_says_what_is_wrong(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse_space(text, EMA)
+
+
+def test_windows_leave_a_gap_and_never_test_what_was_trained_on() -> None:
+    days = [date(2026, 1, 1) + timedelta(days=number) for number in range(50)]
+    windows = parse_windows("train=20,test=10,gap=2", days)
+    assert [len(one.test) for one in windows] == [10, 10, 8]
+    for one in windows:
+        assert (one.test[0] - one.train[-1]).days == 3
+        assert not set(one.train) & set(one.test)
+    tested = [day for one in windows for day in one.test]
+    assert tested == days[22:]
+    with pytest.raises(ConfigError, match="the data has 50 days"):
+        parse_windows("train=60,test=20", days)
+
+
+# --- trials -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "cross.yaml").write_text(YAML.format(interval=5))
+    file = bars_file(folder, {day: wave(75) for day in DAYS})
+    config = load(Path("config"), strategy=folder / "cross.yaml")
+    manifest = prepare(file, folder / "data", config.calendar(AccountKind.PRACTICE))
+    return Work(Path("config").resolve(), folder / "cross.yaml", manifest)
+
+
+class Here:
+    """A pool that runs in this process, one chunk at a time."""
+
+    width = 1
+
+    def __init__(self, work: Work) -> None:
+        self.desk = Desk(work)
+        self.waiting: list[tuple[Trial, ...]] = []
+        self.ran: list[dict[str, Any]] = []
+
+    @property
+    def pending(self) -> int:
+        return len(self.waiting)
+
+    def submit(self, chunk: tuple[Trial, ...]) -> None:
+        self.waiting.append(chunk)
+
+    def finished(self) -> list[Result]:
+        chunk = self.waiting.pop(0)
+        self.ran += [dict(trial.params) for trial in chunk]
+        return [self.desk.run(trial) for trial in chunk]
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def test_a_trial_is_the_backtest_of_its_parameters(work: Work, tmp_path: Path) -> None:
+    pool = Here(work)
+    (result, *_) = Sweep(pool, tmp_path).run(Listed([{"fast": 2, "slow": 4}]), DAYS)
+    strategy = tmp_path / "cross.yaml"
+    strategy.write_text(YAML.format(interval=5))
+    file = bars_file(tmp_path, {day: wave(75) for day in DAYS})
+    whole = backtest(load(Path("config"), strategy=strategy), file, tmp_path / "data")
+    assert result.digest == whole.digest
+    assert result.figures["trades"] == len(whole.trips)
+    assert round(100 * result.curve[-1]) == sum(whole.days.values())
+
+
+def test_results_are_ranked_and_kept_and_not_run_again(work: Work, tmp_path: Path) -> None:
+    first = Sweep(Here(work), tmp_path)
+    ranked = first.run(Listed(CHOSEN[:3]), DAYS)
+    assert [one.figures["net"] for one in ranked] == sorted((one.figures["net"] for one in ranked), reverse=True)
+    (file,) = tmp_path.glob("*.jsonl")
+    torn = file.read_text()
+    file.write_text(torn + '{"number": 9, "params": {"fa')  # a kill in the middle of a line
+    pool = Here(work)
+    again = Sweep(pool, tmp_path)
+    results = again.run(Listed(CHOSEN), DAYS)
+    assert pool.ran == CHOSEN[3:]
+    assert again.reused == 3
+    assert {one.digest for one in ranked} <= {one.digest for one in results}
+
+
+def test_what_falls_behind_the_middle_is_given_up(work: Work, tmp_path: Path) -> None:
+    class Told(Sweep):
+        def _floor(self, results: Any, days: int) -> dict[int, float]:
+            return {1: 1e9}
+
+    results = Told(Here(work), tmp_path, prune=True).run(Listed(CHOSEN[:1]), DAYS)
+    assert results[0].given_up == 1
+    assert len(results[0].curve) == 1
+    floors = Sweep(Here(work), tmp_path, prune=True)._floor([Result(n, {}, {}, (float(n), float(n))) for n in range(9)], 2)
+    assert floors == {1: 4.0}
+
+
+def test_walking_forward_chooses_on_the_training_days_alone(work: Work, tmp_path: Path) -> None:
+    windows = parse_windows("train=1,test=1,gap=0", DAYS)
+    (step,) = Sweep(Here(work), tmp_path).walk_forward(windows, lambda: Listed(CHOSEN))
+    alone = Sweep(Here(work), tmp_path / "alone").run(Listed(CHOSEN), DAYS[:1])
+    assert step["params"] == alone[0].params
+    assert step["trained"]["net"] == alone[0].figures["net"]
+    tested = Sweep(Here(work), tmp_path / "tested").run(Listed([step["params"]]), DAYS[1:])
+    assert step["tested"]["net"] == tested[0].figures["net"]
+
+
+def test_a_guided_search_ends_repeats_and_finds_the_best_of_a_small_space(work: Work, tmp_path: Path) -> None:
+    space = parse_space("fast=2:5:1,slow=4:8:1", EMA)
+
+    def refused(params: Any) -> str:
+        return "" if params["fast"] < params["slow"] else "fast is not below slow"
+
+    def found(folder: str, trials: int) -> list[Result]:
+        return Sweep(Here(work), tmp_path / folder).run(Guided(space, trials, 3, refused, smaller=False), DAYS)
+
+    some = found("a", 6)
+    assert [one.params for one in some] == [one.params for one in found("b", 6)]
+    assert len(some) == 6
+    every = found("c", 100)
+    assert len(every) == sum(1 for one in space.grid() if not refused(one))
+    grid = Sweep(Here(work), tmp_path / "d").run(Listed([one for one in space.grid() if not refused(one)]), DAYS)
+    assert every[0].figures["net"] == grid[0].figures["net"]
+
+
+# --- processes ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_worker_loses_nothing(work: Work, tmp_path: Path) -> None:
+    pool = LocalPool(work, 2)
+    killed: list[int] = []
+
+    def kill_one(result: Result) -> None:
+        if not killed:
+            killed.append(next(iter(pool._processes._processes)))
+            os.kill(killed[0], signal.SIGKILL)
+
+    try:
+        results = Sweep(pool, tmp_path / "a").run(Listed(CHOSEN), DAYS, kill_one)
+    finally:
+        pool.close()
+    assert killed
+    here = Sweep(Here(work), tmp_path / "b").run(Listed(CHOSEN), DAYS)
+    assert [(one.params, one.digest) for one in results] == [(one.params, one.digest) for one in here]
+
+
+def test_a_parcel_brings_its_files_along(work: Work) -> None:
+    there = Parcel.of(work).unpacked()
+    assert there.manifest.folder != work.manifest.folder
+    trial = Trial(1, CHOSEN[0], DAYS)
+    assert Desk(there).run(trial).digest == Desk(work).run(trial).digest
+
+
+def test_the_command_tells_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cross.yaml").write_text(YAML.format(interval=5))
+    file = bars_file(tmp_path, {day: wave(75) for day in DAYS})
+    asked = ["sweep", str(tmp_path / "cross.yaml"), "--data", str(file), "--state", str(tmp_path), "--grid", "fast=2:3:1,slow=2:6:2"]
+    asked += ["--workers", "1"]
+    page = tmp_path / "heat.html"
+    assert main([*asked, "--html", str(page)]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 100
+    assert "says nothing of what will be" in " ".join(text.split())
+    assert "<script src" not in page.read_text(encoding="utf-8")
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["results"]), found["reused"], found["refused"]) == (4, 4, 2)
+    nets = [row["figures"]["net"] for row in found["results"]]
+    assert nets == sorted(nets, reverse=True)
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_same(work: Work, tmp_path: Path) -> None:
+    """On a Dask cluster of this machine: two worker processes, one of them killed."""
+    distributed = pytest.importorskip("distributed", reason="sweep --cluster is optional: pip install -r requirements-cluster.txt")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50) as cluster,
+    ):
+        pool = ClusterPool(work, cluster.scheduler_address)
+        victim = next(iter(cluster.workers.values()))
+        killed: list[int] = []
+
+        def kill_one(result: Result) -> None:
+            if not killed:
+                killed.append(victim.pid)
+                os.kill(victim.pid, signal.SIGKILL)
+
+        try:
+            results = Sweep(pool, tmp_path / "a").run(Listed(CHOSEN), DAYS, kill_one)
+        finally:
+            pool.close()
+    here = Sweep(Here(work), tmp_path / "b").run(Listed(CHOSEN), DAYS)
+    assert killed
+    assert [(one.params, one.digest) for one in results] == [(one.params, one.digest) for one in here]
