@@ -191,6 +191,26 @@ class Store(Ledger, Protocol):
     def live_orders(self) -> list[Order]: ...
 
 
+class Emergency(Protocol):
+    """Where the intent of an exit goes that leaves while the ledger cannot be written, and the space kept back for the ledger."""
+
+    def keep(self, order: Order) -> None:
+        """On disk when it returns, or StoreError."""
+        ...
+
+    def clear(self) -> None:
+        """The ledger has it all; or StoreError."""
+        ...
+
+    def free(self) -> bool:
+        """Give the reserve to a disk without room; whether there was one."""
+        ...
+
+    def reserve(self) -> bool:
+        """Take it again; False while there is no room."""
+        ...
+
+
 class CredentialStore(Protocol):
     """Secrets by name (`ZERODHA_API_KEY`); decrypted only for the call, never logged."""
 

@@ -13,7 +13,7 @@ import msgspec
 
 from core.errors import StoreError
 from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, PriceLimits, Reply, SessionStatus, Timer
-from core.ports import Bars, Clock, Executor, Store, TickGate
+from core.ports import Bars, Clock, Emergency, Executor, Store, TickGate
 from core.types import (
     Account,
     Approved,
@@ -35,6 +35,7 @@ from execution_engine.exits import Exits
 from execution_engine.expiry import DeliverySettings, Expiry
 from execution_engine.feed_watch import FeedWatch
 from execution_engine.hearing import Hearing
+from execution_engine.ledger_watch import LedgerWatch
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
@@ -80,6 +81,7 @@ class Engine:
         rolls: RollSettings | None = None,
         delivery: DeliverySettings | None = None,
         protect: Protect | None = None,
+        emergency: Emergency | None = None,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -151,6 +153,7 @@ class Engine:
             act=self.act,
             flatten=self.flatten,
         )
+        self.ledger_watch = LedgerWatch(world, alert, emergency)
         self.feed_watch = FeedWatch(world, bars, store, executor, self.timers, alert)
         self.square_off = SquareOff(
             timers=self.timers,
@@ -272,10 +275,10 @@ class Engine:
         try:
             self.store.commit()
         except StoreError as error:
-            self._blind(error)
+            self.ledger_watch.failed(error)
         else:
             if self.world.blinded:
-                self.world.blinded.pop("ledger", None)
+                self.ledger_watch.written()
 
     def wake_at(self) -> datetime:
         return self.timers.next_at(self.clock.now())
@@ -441,7 +444,7 @@ class Engine:
         try:
             self.desk.submit(approved, self.clock.now())
         except StoreError as error:
-            self._blind(error)
+            self.ledger_watch.failed(error)
             target = self.targets.get(approved.request.strategy, approved.request.name)
             if target is not None:
                 target.pending = True
@@ -603,6 +606,7 @@ class Engine:
                 self.store.put("engine", "gate", self.gate.state())
             self.portfolio.sample(now)
         self.feed_watch.each_second(now)
+        self.ledger_watch.each_second(now)
         return self.protection.look(now) or breached
 
     def _look(self, kind: str, now: datetime) -> None:
@@ -629,12 +633,6 @@ class Engine:
             for event in events:
                 self._handlers[type(event)](event)
             events = self._answers()
-
-    def _blind(self, error: StoreError) -> None:
-        reason = f"ledger not writable: {error}"
-        if self.world.blinded.get("ledger") != reason:
-            self.world.blinded["ledger"] = reason
-            self.alert("page", "Entries are off", reason)
 
     @property
     def runs(self) -> list[Run]:

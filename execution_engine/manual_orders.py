@@ -123,8 +123,8 @@ class ManualOrders:
                 MANUAL, request.name, wish.instrument, 0.0, wanted, wish.horizon, now, request.limit_price, why=request.why, latched=True
             )
         )
-        engine.square_off.include(now.date(), wish.instrument)
         try:
+            engine.square_off.include(now.date(), wish.instrument)
             order = engine.desk.submit(verdict, now)
         except StoreError as error:
             return f"never sent: the ledger could not be written ({error})"

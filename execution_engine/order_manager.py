@@ -2,7 +2,7 @@
 
 Rules kept here (promises P1, P2, P11):
 1. `submit` gives the tag, writes the order as SENDING and commits (synchronous) before the executor may send it; meanwhile the executor
-   gets the request ready, and forgets it if the commit fails.
+   gets the request ready, and forgets it if the commit fails. An exit then leaves all the same, its intent in the emergency journal.
 2. Nothing here ever submits an order again. A new try is a new decision with a new tag, made elsewhere on evidence.
 3. A reply is ACK, REJECT or UNKNOWN. ACK means received. Fills come from order rows and trade rows alone.
 4. Every row, whatever its source, goes through order_state.merge; what is illegal is journalled, alerted and freezes its instrument.
@@ -18,7 +18,7 @@ import msgspec
 
 from core.errors import StoreError
 from core.events import Action, OrderUpdate, Outcome, Reply, Trade
-from core.ports import Executor, Store
+from core.ports import Emergency, Executor, Store
 from core.types import Approved, Fill, Horizon, Instrument, Order, OrderState, Purpose, Validity
 from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, filled_to, merge, move, replied
 from execution_engine.portfolio import Portfolio
@@ -83,7 +83,14 @@ class OrderDesk:
     """All orders of one account, by our id, by tag and by the broker's id. Lives on the engine thread."""
 
     def __init__(
-        self, account: str, store: Store, executor: Executor, portfolio: Portfolio, product_of: Callable[[Order], str], alert: Alert
+        self,
+        account: str,
+        store: Store,
+        executor: Executor,
+        portfolio: Portfolio,
+        product_of: Callable[[Order], str],
+        alert: Alert,
+        emergency: Emergency | None = None,
     ) -> None:
         self._account = account
         self._store = store
@@ -91,6 +98,7 @@ class OrderDesk:
         self._portfolio = portfolio
         self._product_of = product_of
         self._alert = alert
+        self._emergency = emergency
         self._tags = Tags(store)
         self._orders: dict[str, Order] = {}
         self._by_broker_id: dict[str, str] = {}
@@ -208,6 +216,7 @@ class OrderDesk:
                 never = move(order, OrderState.CANCELLED, now, reason="never sent: the ledger could not be written")
                 self._changed(order, never, (), "the ledger")  # joins what the next commit writes, after the intent
                 raise
+            self._keep_aside(order)
         except BaseException:
             self._executor.forget(order)
             raise
@@ -215,6 +224,16 @@ class OrderDesk:
         self.orders_today += 1
         self._executor.place(order)
         return order
+
+    def _keep_aside(self, order: Order) -> None:
+        """So that the next process knows an exit as ours although the ledger never heard of it."""
+        if self._emergency is None:
+            return
+        try:
+            self._emergency.keep(order)
+        except StoreError as error:
+            text = f"{order.side} {order.quantity} {order.instrument.key} ({order.tag}) leaves all the same: {error}"
+            self._alert("page", "An exit is written nowhere", text)
 
     def cancel(self, order: Order, now: datetime, why: str) -> None:
         """Ask for a cancellation; the order is cancelled only when a row says so."""

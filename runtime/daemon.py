@@ -433,6 +433,7 @@ class Daemon:
             self._folder.finish(self._wall.now())
         house.recorder.swap(None)
         house.store.close()
+        house.emergency.close()
         house.audit.close()
         self._notifier.stop()
         house.pump.close()

@@ -150,6 +150,7 @@ def _house(config: Config, account: Account, state: Path, here: Venue, answers: 
             house.broker_worker.stop()
         run.finish(wall.now())
         house.store.close()
+        house.emergency.close()
         house.audit.close()
         telling.stop()
 

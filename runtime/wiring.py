@@ -42,6 +42,7 @@ from runtime.inbox import Inbox, Pump
 from runtime.protection import at_broker
 from runtime.state_folder import RunFolder
 from storage.audit import AuditSegment
+from storage.emergency import EmergencyJournal
 from storage.store import SqlStore, open_store
 from utils.config_loader import Config, load_charges
 from utils.pacing import Budget
@@ -108,6 +109,7 @@ class House:
     pump: Pump
     calendar: Calendar
     store: SqlStore
+    emergency: EmergencyJournal
     spec: Spec
     session: Session
     data: DataSession
@@ -239,7 +241,10 @@ def build(
             entry_age_s=config.settings.orders.entry_age_s,
         )
         broker_worker = executor
-    desk = OrderDesk(account.name, store, executor, portfolio, lambda order: spec.product(order.horizon, order.instrument), alerts)
+    emergency = EmergencyJournal(run.path)
+    desk = OrderDesk(
+        account.name, store, executor, portfolio, lambda order: spec.product(order.horizon, order.instrument), alerts, emergency
+    )
 
     def margin(instrument: Instrument, horizon: Horizon, quantity: int, price: float) -> float:
         side = Side.BUY if quantity > 0 else Side.SELL
@@ -300,6 +305,7 @@ def build(
         commands=control.handle,
         on_history=filler.answered,
         protect=at_broker(config, account),
+        emergency=emergency,
     )
     house = House(
         account=account,
@@ -310,6 +316,7 @@ def build(
         pump=pump,
         calendar=calendar,
         store=store,
+        emergency=emergency,
         spec=spec,
         session=session,
         data=data,

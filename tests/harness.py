@@ -9,6 +9,7 @@ import msgspec
 
 from core.clock import ManualClock
 from core.events import Action, Books, BrokerPosition, FeedStatus, OrderUpdate, Outcome, Reply, SessionStatus, Trade
+from core.ports import Emergency
 from core.types import (
     IST,
     Account,
@@ -94,6 +95,7 @@ class Harness:
         stopped: str = "",
         protect: Protect | None = None,
         make_executor: Callable[[ManualClock], Any] | None = None,
+        emergency: Emergency | None = None,
     ) -> None:
         self.clock = ManualClock(at)
         self.store = store or MemoryStore()
@@ -105,7 +107,7 @@ class Harness:
         self.calendar = load_calendar(assumed_cut_offs=True)
         charges = SimpleNamespace(order_charges=lambda *_: SimpleNamespace(total=0.0))
         self.portfolio = Portfolio("test", charges)
-        self.desk = OrderDesk("test", self.store, self.executor, self.portfolio, lambda order: "MIS", self._alert)
+        self.desk = OrderDesk("test", self.store, self.executor, self.portfolio, lambda order: "MIS", self._alert, emergency)
         world = World(self.account, self.calendar, load().square_off, self.portfolio, self.desk, self.clock.now, lambda *_: 0.0)
         self.control = Control(lambda *answer: self.answers.append(answer))
         self.engine = Engine(
@@ -126,6 +128,7 @@ class Harness:
             horizon_of=lambda product: Horizon.INTRADAY if product == "MIS" else Horizon.CARRY,
             commands=lambda engine, command: self.control.handle(engine, command),
             protect=protect,
+            emergency=emergency,
         )
         self.strategy = (made or Told)(StrategySpec("told", Told.params_type(), ("IT",), 5, horizon), "IT")
         self.strategy.start()

@@ -2,11 +2,12 @@
 
 import re
 import resource
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import Done, Stage, closed
+from tests.e2e.stage import Done, Stage, closed, compare, until
 from tests.e2e.test_practice_day import bars, share
 
 
@@ -123,6 +124,27 @@ def test_a_full_disk_stops_entries_is_told_and_loses_nothing(stage: Stage) -> No
     stage.until(lambda status: not status["blind"], "the ledger to be written again")
     assert daemon.wait() == 0, daemon.said
     assert closed(stage) == [], daemon.said
+
+
+def test_an_exit_sent_while_the_ledger_could_not_be_written_is_known_after_kill_9(stage: Stage) -> None:
+    stage.simulate(speed="60")
+    daemon = stage.run()
+    stage.until(lambda status: bool(status["orders"].get("FILLED")) and not status["flat"], "a position")
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))  # no file may grow
+    stage.until(lambda status: bool(status["blind"]), "the ledger to fail")
+    assert stage.ask("square-off").ok
+    daemon.kill()
+    with closing(stage.ledger) as ledger:
+        written = {order.tag for order in ledger.orders()}
+    unwritten = {row["tag"] for row in stage.account()["orders"]} - written
+    assert unwritten, "every exit was in the ledger: the disk was not full"
+
+    daemon = stage.run()
+    stage.until(lambda status: status["blind"] is None and status["feed"]["connected"] and status["session"] == "VALID", "the next daemon")
+    until(lambda: not compare(stage).problems, "both books to agree")
+    daemon.kill()
+    assert {entry["order"] for entry in stage.journal("emergency_intent")} == unwritten
+    assert not [entry for entry in stage.journal("foreign_order") if entry["broker_order_id"]], "its own exits are no stranger's"
 
 
 def test_a_ledger_that_is_not_one_stops_the_start_and_is_left_as_it_is(stage: Stage) -> None:

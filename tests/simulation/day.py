@@ -310,6 +310,7 @@ class Day:
         self.watch.end(why)
         if house is not None:
             house.store._drop()
+            house.emergency.close()
             house.recorder.swap(None)
             house.audit.close()
 
