@@ -39,6 +39,10 @@ bench: setup
 simulate: setup
 	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED)
 
+# The pages that are made from the code.
+docs: setup
+	$(PY) -m tests.contract.table
+
 # Every crash point of a short day; with N=n also n kills -9 of the real daemon at random moments.
 crash: setup
 	$(PY) -m tests.proofs.crash_points

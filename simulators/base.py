@@ -17,6 +17,7 @@ from simulators.wire import Connection, Request, Response, dump
 from simulators.world import World
 
 LOG_LENGTH = 100_000
+STATUS_NAMES = frozenset({"status", "orderstatus", "order_status"})
 REFUSALS = frozenset({"rate_limit", "error", "timed_out", "ip_not_allowed", "no_permission"})
 
 
@@ -164,6 +165,8 @@ class Simulator:
                 return Response(values["status"], response.body[: len(response.body) // 2])
             case "error" | "timed_out":
                 return self._refusal(fault)
+            case "relabel":
+                return _relabelled(response, str(values["label"]))
             case "truncated_dump":
                 body = gzip.decompress(response.body) if "Content-Encoding" in response.headers else response.body
                 return Response(200, body[: int(len(body) * float(values["fraction"]))], response.content_type)
@@ -221,6 +224,20 @@ def _shortened(response: Response, most: int) -> Response:
     if isinstance(holder.get(name), list):
         holder[name] = holder[name][:most]
     return replace(response, body=dump(told))
+
+
+def _relabelled(response: Response, label: str) -> Response:
+    """An order book whose rows all say `label`, by whichever name the broker tells an order's status."""
+
+    def said(told: Any) -> Any:
+        if isinstance(told, dict):
+            words = {
+                name: label if "order_id" in told or "orderid" in told else value for name, value in told.items() if name in STATUS_NAMES
+            }
+            return {**{name: said(value) for name, value in told.items()}, **words}
+        return [said(one) for one in told] if isinstance(told, list) else told
+
+    return replace(response, body=dump(said(json.loads(response.body))))
 
 
 def html(status: int) -> Response:

@@ -208,6 +208,13 @@ class Exchange(TradingDay):
             for order in account.orders.values():
                 order.fill_cap = None
 
+    def fill(self, order_id: str, quantity: int, price: float, now: datetime) -> None:
+        """Somebody takes `quantity` of this live order at `price`, whatever the market does."""
+        order = next(account.orders[order_id] for account in self._accounts.values() if order_id in account.orders)
+        if not order.live or not 0 < quantity <= order.pending:
+            raise ValueError(f"order {order_id} is {order.status} with {order.pending} pending; {quantity} cannot be filled")
+        self._fill(order, quantity, price, now)
+
     def lock_circuit(self, key: str, side: str | None) -> None:
         """Lock a listing at its 'upper' or 'lower' circuit; None releases it."""
         self.market.lock(key, side)

@@ -43,6 +43,7 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "ip_not_allowed": (REQUEST, {"ip": "203.0.113.7"}, "403 PermissionException of the static-IP rule on an order route"),
     "no_permission": (REQUEST, {}, "403 PermissionException: the plan lacks this call"),
     "lagging_book": (REQUEST, {"seconds": 5.0}, "orders and trades are answered as they stood `seconds` ago"),
+    "relabel": (REQUEST, {"label": "SOMETHING NEW"}, "every order of the answered order book has `label` as its status"),
     "truncated_dump": (REQUEST, {"fraction": 0.5}, "the instrument file ends in the middle of a row"),
     "short_history": (REQUEST, {"candles": 100}, "candles end after so many, without a word"),
     "kill_token": (

@@ -1,7 +1,8 @@
 """The socket shell of a broker simulator: one process and one loop for REST, login page, stream, admin routes and the grants channel.
 
 Everything listens on loopback. With `granted` time moves only by grants to an attached client (simulators/grants.py); without it time
-runs by itself at `speed`. Clients that are not attached are answered at once in both.
+runs by itself at `speed`, or, at speed 0, stands still until it is moved (`Server.move`, POST /move). Clients that are not attached are
+answered at once.
 """
 
 import argparse
@@ -44,7 +45,10 @@ STEP_S = 0.1  # real seconds between two looks at a free-running clock
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `simulate` was asked for. `speed` None = as fast as it goes; `data` is a folder normalised by data_ingestion/replay.py."""
+    """What `simulate` was asked for. `data` is a folder normalised by data_ingestion/replay.py.
+
+    `speed` is market seconds per real second; None = as fast as it goes, 0 = time moves by hand.
+    """
 
     broker: str = "zerodha"
     host: str = "127.0.0.1"
@@ -125,6 +129,9 @@ class Server:
         self._addresses: dict[str, str] = {}
         self._grants: Grants
         self._free_now = self._start
+        self._listening: list[asyncio.Server] = []
+        self._served: list[web.Server] = []
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def now(self) -> datetime:
@@ -132,23 +139,36 @@ class Server:
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError, ValueError, RuntimeError):
+                loop.add_signal_handler(number, self._stopped.set)
+        await self.start()
+        self._announce()
+        gc.collect()
+        gc.freeze()  # the day's prices live as long as the process: no collection need look at them
+        await self._stopped.wait()
+        await self.close()
+        return 0
+
+    async def start(self) -> None:
+        """Listen, and let time run if it runs by itself."""
+        loop, serving = asyncio.get_running_loop(), self.options
         self._grants = Grants(
             self.simulator,
-            seed=self.options.seed,
+            seed=serving.seed,
             start=self._start,
-            speed=self.options.speed,
+            speed=serving.speed or None,
             wall=loop.time,
             later=loop.call_later,
             on_move=self._push,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(NotImplementedError, ValueError, RuntimeError):
-                loop.add_signal_handler(number, self._stopped.set)
-        serving, spacing_s = self.options, self.simulator.world.market.spacing_s
+        spacing_s = self.simulator.world.market.spacing_s
         on_request = web.Server(self._on_request, access_log=None, keepalive_timeout=KEEP_ALIVE_S, max_line_size=LONGEST_URL)
+        on_admin = web.Server(self._on_admin, access_log=None)
         broker = await loop.create_server(on_request, serving.host, serving.port)
-        admin = await loop.create_server(web.Server(self._on_admin, access_log=None), serving.host, 0)
+        admin = await loop.create_server(on_admin, serving.host, 0)
         grants = await loop.create_server(lambda: GrantLink(self._grants, spacing_s, granted=serving.granted), serving.host, 0)
+        self._listening, self._served = [broker, admin, grants], [on_request, on_admin]
         rest, control = self._address(broker), self._address(admin)
         self._addresses = {
             "rest": f"http://{rest}",
@@ -157,18 +177,34 @@ class Server:
             "admin": f"http://{control}",
             "grants": self._address(grants),
         }
-        if not self.options.granted:
+        if not serving.granted:
             del self._addresses["grants"]
-        self._announce()
-        gc.collect()
-        gc.freeze()  # the day's prices live as long as the process: no collection need look at them
-        running = None if self.options.granted else asyncio.create_task(self._run_free(loop))
-        await self._stopped.wait()
-        if running is not None:
-            running.cancel()
-        for server in (broker, admin, grants):
+            if serving.speed != 0:
+                self._running = asyncio.create_task(self._run_free(loop))
+
+    async def close(self) -> None:
+        """Stop listening and end every connection."""
+        if self._running is not None:
+            self._running.cancel()
+        for server in self._listening:
             server.close()
-        return 0
+        for _, wire in list(self._free.values()):
+            wire.close(reset=False)
+        for served in self._served:
+            await served.shutdown(0.1)
+
+    def move(self, seconds: float) -> None:
+        """Let market time pass, where it moves by hand: everything up to that moment happens, what is due on the streams is sent."""
+        if self.options.speed != 0 or self.options.granted:
+            raise ValueError("this simulator's time moves by itself or by grants; start it with --speed 0 to move it by hand")
+        if seconds < 0:
+            raise ValueError(f"time never goes back, asked to move by {seconds:g} s")
+        self._to(self._free_now + timedelta(seconds=seconds))
+
+    def _to(self, now: datetime) -> None:
+        self._free_now = now
+        self.simulator.advance(now)
+        self._push(now)
 
     def _address(self, server: asyncio.Server) -> str:
         host, port = server.sockets[0].getsockname()[:2]
@@ -229,7 +265,7 @@ class Server:
 
     async def _wait(self, seconds: float) -> None:
         """Market time for a client that is not attached; in granted time it stands still, so nobody waits."""
-        if seconds > 0 and not self.options.granted and self.options.speed is not None:
+        if seconds > 0 and not self.options.granted and self.options.speed:
             await asyncio.sleep(seconds / self.options.speed)
 
     # --- the stream ---------------------------------------------------------------------------------------------------------------
@@ -317,9 +353,7 @@ class Server:
                 if following is None:
                     return
                 now = following
-            self._free_now = now
-            self.simulator.advance(now)
-            self._push(now)
+            self._to(now)
 
     # --- admin --------------------------------------------------------------------------------------------------------------------
 
@@ -333,6 +367,7 @@ class Server:
             "GET /accounts": lambda _: self.simulator.accounts(),
             "GET /requests": lambda _: list(self.simulator.requests),
             "GET /messages": lambda _: self.simulator.messages(),
+            "POST /move": self._move,
             "POST /redirect": self._redirect,
             "POST /shutdown": self._shutdown,
         }
@@ -351,6 +386,10 @@ class Server:
     def _clear_faults(self, body: bytes) -> Any:
         self.simulator.faults.entries.clear()
         return []
+
+    def _move(self, body: bytes) -> Any:
+        self.move(float(json.loads(body)["seconds"]))
+        return {"now": self.now.isoformat()}
 
     def _redirect(self, body: bytes) -> Any:
         self.simulator.redirect_to(str(json.loads(body)["url"]))
@@ -395,7 +434,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="simulators.server", description="A stand-alone wire simulator of a broker.")
     parser.add_argument("broker", nargs="?", default="zerodha")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--speed", default="1", help="market seconds per real second, or max")
+    parser.add_argument("--speed", default="1", help="market seconds per real second, max, or 0: by hand")
     parser.add_argument("--data", type=Path, help="a folder normalised by data_ingestion/replay.py")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=Path)

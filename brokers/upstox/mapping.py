@@ -151,8 +151,8 @@ def funds(data: Mapping[str, Any]) -> Funds:
 
 def place_body(order: Order, token: Token) -> dict[str, Any]:
     """The JSON of an order; raises Rejected for one that may not be sent as it is."""
-    if len(order.tag) > 40:
-        raise Rejected(f"order {order.id}: tag {order.tag!r} is longer than 40 characters; nothing was sent")
+    if not 0 < len(order.tag) <= 40:
+        raise Rejected(f"order {order.id}: tag {order.tag!r} must be 1-40 characters; nothing was sent")
     reason = objection(order.horizon, order.instrument)
     if reason:
         raise Rejected(f"order {order.id}: {reason}. Nothing was sent")

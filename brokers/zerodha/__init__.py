@@ -106,5 +106,6 @@ SPEC = Spec(
     product=mapping.product,
     horizon_of=mapping.horizon_of,
     parse_instruments=_rows,
+    objection=mapping.objection,
     holds_at_wire=True,
 )

@@ -68,6 +68,11 @@ def horizon_of(product: str) -> Horizon:
     return Horizon.INTRADAY if product == "MIS" else Horizon.CARRY
 
 
+def objection(horizon: Horizon, instrument: Instrument) -> str:
+    """What Kite cannot be asked for, with the alternative; "" for everything else."""
+    return "" if instrument.tradable else f"{instrument.key} is an index; trade its future"
+
+
 # --- rows of the books ------------------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +131,9 @@ def place_parameters(order: Order) -> dict[str, Any]:
     """Keyword arguments of place_order; raises Rejected for an order that may not be sent as it is."""
     if len(order.tag) > 20 or not order.tag.isalnum():
         raise Rejected(f"order {order.id}: tag {order.tag!r} must be 1-20 letters and digits; nothing was sent")
+    reason = objection(order.horizon, order.instrument)
+    if reason:
+        raise Rejected(f"order {order.id}: {reason}. Nothing was sent")
     return {
         "variety": "regular",
         "exchange": order.instrument.exchange,

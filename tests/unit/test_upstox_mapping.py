@@ -140,7 +140,8 @@ def test_an_order_is_sent_as_documented() -> None:
         ({"order_type": OrderType.MARKET}, "a bare MARKET is never sent"),
         ({"order_type": OrderType.SL_M}, "a bare SL-M is never sent"),
         ({"order_type": OrderType.SL}, "without a trigger price"),
-        ({"tag": "T" * 41}, "longer than 40"),
+        ({"tag": "T" * 41}, "1-40 characters"),
+        ({"tag": ""}, "1-40 characters"),
         ({"instrument": INDEX}, "is an index; trade its future"),
     ],
 )

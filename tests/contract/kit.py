@@ -1,0 +1,88 @@
+"""What a broker brings to the contract suite: its simulator's words, its routes, what its API can and cannot be asked for.
+
+All of it is written from the broker's documents, none of it from the adapter. A new broker is one more kit (and a line in kits.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from brokers.spec import Spec
+from core.errors import BrokerError, NiyamError, Rejected
+from core.types import Horizon, Kind, OrderState, OrderType, Validity
+from simulators.orders import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Patterns of the simulator's `match: {route: …}`."""
+
+    place: str
+    modify: str
+    cancel: str
+    orders: str
+    trades: str
+    positions: str
+    funds: str
+    prices: str
+    candles: str
+    dump: str
+    profile: str
+
+    def orders_sent(self) -> tuple[str, ...]:
+        return self.place, self.modify, self.cancel
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One word of the broker's list of statuses. `base` is the order that is to carry it: resting, stop, or filled."""
+
+    text: str
+    state: OrderState
+    base: str = "resting"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One answer of the broker's table of errors, and what it must mean for an order call or a read."""
+
+    name: str
+    values: Mapping[str, Any]
+    order: type[BrokerError]
+    read: type[BrokerError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """`products` are the broker's words. `refuses_ioc`: why an IOC never leaves ("" = it is taken). `renews`: a dead token is replaced
+    without a person. `late_refusals`: a wrong order gets an id and ends rejected. `changed_too_late`: what the second cancel of an order
+    ends in. `unsendable`: key of an instrument that may not be ordered -> words of the reason. `alive_feed`: its sockets outlive the token.
+    """
+
+    spec: Spec
+    routes: Routes
+    products: Mapping[tuple[Horizon, Kind], str]
+    ladder: Mapping[Status, tuple[str, OrderState]]
+    labels: tuple[Label, ...]
+    refusals: tuple[Refusal, ...]
+    no_candles: int
+    longest_tag: int
+    dies_at: str
+    order_route_of_reader: tuple[str, str]
+    refuses_ioc: str = ""
+    late_refusals: bool = False
+    renews: bool = False
+    changed_too_late: type[BrokerError] = Rejected
+    alive_feed: bool = False
+    orders_socket: bool = True
+    login_answers: Mapping[str, type[NiyamError]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def refuses(self, order_type: OrderType, validity: Validity) -> str:
+        """Words of the reason why such an order never leaves this house; "" where it does."""
+        if validity is Validity.IOC and self.refuses_ioc:
+            return self.refuses_ioc
+        return f"a bare {order_type.value} is never sent" if order_type in (OrderType.MARKET, OrderType.SL_M) else ""
