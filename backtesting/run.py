@@ -98,7 +98,7 @@ class Backtest:
         self.clock = ManualClock(datetime.combine(first, time(), IST))
         self.store = MemoryStore(journal=LATEST)
         self._spec = registry.get(account.broker)
-        self.portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker))
+        self.portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker, account.plan))
         self.paper = PaperBroker(account, self.clock, sessions=self._calendar, fills=fills)
         product = self._spec.product
         self.desk = OrderDesk(

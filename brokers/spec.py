@@ -149,6 +149,16 @@ class FeedFactory(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPace:
+    """How often a broker's books are read without a reason, in seconds; 0.0: with each read. A read with a reason (a login, an order of
+    unknown fate, a reconnect) always brings positions too."""
+
+    books_s: float = 15.0
+    positions_s: float = 0.0
+    funds_s: float = 0.0
+
+
 def no_objection(horizon: Horizon, instrument: Instrument) -> str:
     """This broker's API can express every order of ours."""
     return ""
@@ -160,6 +170,9 @@ class Spec:
 
     `objection` says what the broker's API cannot express: why no position of that horizon can be held in that instrument and what to do
     instead, "" where it can. Its client refuses such an order before it is sent, and `check` tells beforehand.
+    `stands_in` says what is ordered where the API lacks the product that a horizon needs, "" where nothing is amiss; `echoes_tags` False:
+    the order list does not give our tag back, so that an order is told from another by what it is.
+    `pace`: how often the books are read. `plan` is the brokerage plan of accounts that name none, where the broker sells several.
     `tape_columns` turns many frames into a recording's columns (None: this broker's stream cannot be recorded).
     `instruments_per_stream` is what one connection of the feed takes, `streams` how many connections one login may have.
     `holds_at_wire`: its order calls go through brokers.transport.PooledSession alone, so that they may be prepared while their intent is
@@ -185,5 +198,9 @@ class Spec:
     horizon_of: Callable[[str], Horizon]
     parse_instruments: Callable[[bytes], InstrumentRows]
     objection: Callable[[Horizon, Instrument], str] = no_objection
+    stands_in: Callable[[Horizon, Instrument], str] = no_objection
+    echoes_tags: bool = True
+    pace: ReadPace = ReadPace()
+    plan: str | None = None
     holds_at_wire: bool = False
     login: LoginKind = "redirect"

@@ -443,6 +443,11 @@ class SocketTransport:
     def faults(self) -> Faults:
         return self._dialect.faults
 
+    @property
+    def link(self) -> "type[SocketLink]":
+        """What an open connection is made as."""
+        return SocketLink
+
     def open(self, token: str) -> "SocketLink":
         url, headers = self._dialect.address(token)
         if self._context is None and url.startswith("wss:"):
@@ -457,8 +462,17 @@ class SocketTransport:
             raise _refusal(error, self._dialect) from None
         except (OSError, websocket.WebSocketException) as error:
             raise Closed(f"no connection: {type(error).__name__}: {error}") from None
+        link = self.link(self._clock, grant.get("X-Grant", f"{self._lane}/{self._opened}"), socket, self._dialect, self._beat)
+        try:
+            self._greet(link, token)
+        except (Refused, Closed):
+            link.close()
+            raise
         socket.settimeout(None)
-        return SocketLink(self._clock, grant.get("X-Grant", f"{self._lane}/{self._opened}"), socket, self._dialect, self._beat)
+        return link
+
+    def _greet(self, link: "SocketLink", token: str) -> None:
+        """What both sides say before the first subscription, where a broker's protocol has such; raises Refused or Closed."""
 
     def take(self, message: Any, at: datetime) -> Sequence[Event]:
         return self._dialect.take(message, at)
@@ -503,13 +517,13 @@ class SocketLink:
         return data.decode("utf-8", "replace") if opcode == websocket.ABNF.OPCODE_TEXT else bytes(data)
 
     def subscribe(self, instruments: Sequence[Instrument]) -> None:
-        self._send(self._dialect.subscribe(instruments))
+        self.send(self._dialect.subscribe(instruments))
 
     def unsubscribe(self, instruments: Sequence[Instrument]) -> None:
-        self._send(self._dialect.unsubscribe(instruments))
+        self.send(self._dialect.unsubscribe(instruments))
 
     def beat(self) -> None:
-        self._send([self._beat] if self._beat else [])
+        self.send([self._beat] if self._beat else [])
 
     def close(self) -> None:
         """End the connection from any thread; the reader then sees it closed and gives the socket back."""
@@ -528,7 +542,8 @@ class SocketLink:
             self._over = True
             self._socket.shutdown()
 
-    def _send(self, texts: Sequence[str | bytes]) -> None:
+    def send(self, texts: Sequence[str | bytes]) -> None:
+        """Send these frames; raises Closed."""
         with self._lock:
             for text in texts:
                 if self._over:

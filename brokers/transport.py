@@ -154,9 +154,14 @@ class PooledSession:
         return self._origins[key]
 
 
+def compact(json: Any) -> str:
+    """The text that goes out for a JSON body, for brokers who want it signed."""
+    return json_codec.dumps(json, separators=(",", ":"))
+
+
 def _encode(data: Mapping[str, Any] | None, json: Any) -> tuple[bytes | None, dict[str, str]]:
     if json is not None:
-        return json_codec.dumps(json).encode(), {"content-type": "application/json"}
+        return compact(json).encode(), {"content-type": "application/json"}
     if data is not None:
         return urlencode(list(_pairs(data))).encode(), {"content-type": "application/x-www-form-urlencoded"}
     return None, {}

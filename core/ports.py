@@ -239,6 +239,14 @@ class InstrumentLookup(Protocol):
         ...
 
 
+class CodeLookup(InstrumentLookup, Protocol):
+    """A lookup that also finds by the beginning of a token, for brokers whose rows name an instrument but not its number."""
+
+    def by_token_start(self, beginning: str) -> Instrument | None:
+        """The one instrument whose token begins so; None where there is none, or more than one."""
+        ...
+
+
 class TokenSource(Protocol):
     """Answers "the token now" at each attempt; raises SessionExpired when only a person's login helps. Callers never keep the answer."""
 

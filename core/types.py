@@ -353,6 +353,7 @@ class Account(msgspec.Struct, frozen=True):
     capital: float = 1_000_000.0
     data_broker: str | None = None
     app: str | None = None
+    plan: str | None = None
 
 
 class View(Protocol):

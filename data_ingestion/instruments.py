@@ -96,6 +96,7 @@ class InstrumentSnapshot:
         self._by_key: dict[str, Instrument | None] = {}
         self._by_token: dict[Token, Instrument | None] = {}
         self._tokens: dict[str, Token] = {}
+        self._by_start: dict[str, Token] = {}  # what was found; a snapshot bounds it
         try:
             self._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
             self._facts: dict[str, str] = dict(self._rows("SELECT name, value FROM facts"))
@@ -132,6 +133,17 @@ class InstrumentSnapshot:
             return self._by_token[token]
         except KeyError:
             return self._fetch("token", token)
+
+    def by_token_start(self, beginning: str) -> Instrument | None:
+        """See core.ports.CodeLookup."""
+        known = self._by_start.get(beginning)
+        if known is None:
+            end = beginning[:-1] + chr(ord(beginning[-1]) + 1)
+            found = self._rows("SELECT token FROM instruments WHERE token >= ? AND token < ? LIMIT 2", (beginning, end))
+            if len(found) != 1:
+                return None
+            known = self._by_start[beginning] = found[0][0]
+        return self.by_token(known)
 
     def token(self, instrument: Instrument) -> Token:
         if instrument.key not in self._tokens and self.by_key(instrument.key) is None:

@@ -102,9 +102,12 @@ class BrokerWorker:
         *,
         holds_at_wire: bool = False,
         entry_age_s: float = 5.0,
+        positions_every_s: float = 0.0,
+        funds_every_s: float = 0.0,
     ) -> None:
         """`holds_at_wire`: the broker's requests ask utils.departure before their first byte, so that an order may be prepared.
 
+        `positions_every_s`, `funds_every_s`: how old (seconds) the last ones may be before a read without a reason brings them again.
         `entry_age_s`: an entry that was decided longer ago (market time) when its turn comes is not sent: it waited behind a hung call.
         """
         self._entry_age_s = entry_age_s
@@ -116,6 +119,8 @@ class BrokerWorker:
         self.orders = Worker(f"{account}/orders", clock, wake)
         self.reads = Worker(f"{account}/reads", clock, wake)
         self._reading: WorkerJob | None = None
+        self._every = (positions_every_s, funds_every_s)
+        self._had = [float("-inf"), float("-inf")]  # monotonic: when positions and funds were had
 
     def start(self) -> None:
         self.orders.start()
@@ -155,7 +160,7 @@ class BrokerWorker:
         """Ask for one complete read; a read that is already waiting or running serves (`urgent` asks for one that starts from now)."""
         if self._reading is not None and not self._reading.done and not urgent:
             return
-        self._reading = self.reads.submit(BOOKS, lambda: self._read(positions))
+        self._reading = self.reads.submit(BOOKS, lambda: self._read(positions, urgent))
 
     def on_market(self, event: Event) -> bool:
         return False
@@ -201,13 +206,16 @@ class BrokerWorker:
         at = self._clock.now()
         return Reply(at, action, order.id, outcome, broker_order_id, name, reason, code)
 
-    def _read(self, positions: bool) -> None:
-        asked_at = self._clock.now()
+    def _read(self, positions: bool, urgent: bool) -> None:
+        asked_at, moment = self._clock.now(), self._clock.monotonic()
+        wanted = positions and (urgent or moment >= self._had[0] + self._every[0])
+        money = positions and moment >= self._had[1] + self._every[1]
         try:
             # positions last: what they show is never older than the orders and trades they are compared with
             orders, trades = self._broker.orders(), self._broker.trades()
-            held = self._broker.positions() if positions else None
-            funds = self._funds() if positions else None
+            held = self._broker.positions() if wanted else None
+            funds = self._funds() if money else None
+            self._had = [moment if wanted else self._had[0], moment if funds is not None else self._had[1]]
             books = Books(self._clock.now(), asked_at, orders, trades, held, funds)
         except Exception as error:  # whatever it tripped over, this read proves nothing; the engine counts it and alerts
             books = Books(self._clock.now(), asked_at, error=type(error).__name__, reason=str(error) or type(error).__name__)

@@ -311,6 +311,10 @@ class OrderDesk:
         self._ahead = {order.id for order in ahead}
         return ahead
 
+    def claim(self, order: Order, broker_order_id: str) -> None:
+        """This row of nobody's is that order of unknown fate: told by what it is, where the broker gives no tag back."""
+        self._by_broker_id[broker_order_id] = order.id
+
     def not_found(self, order: Order, now: datetime, evidence: str) -> Change:
         """Close an UNKNOWN order by the absence rule; `evidence` says what was read. Never sent again by itself."""
         return self._changed(order, move(order, OrderState.NOT_FOUND, now, reason=evidence), (), "absence rule")

@@ -2,8 +2,10 @@
 
 Rules (promises P2, P3, P6; issue C deepens them):
 1. Only a complete read counts, and it counts for nothing newer than the moment it was asked for.
-2. An order of unknown fate is found by its tag. Not found is proof of absence only after four complete reads over 120 seconds, with
-   no order of the same shape that nobody owns, and with the broker's position in it unchanged.
+2. An order of unknown fate is found by its tag; where the broker gives none back, by being the one row of nobody's that is just like
+   it (instrument, side, quantity, product, prices) and was not there before it. Two such rows: a person must look. Not found is proof
+   of absence only after four complete reads over 120 seconds, with no order of the same shape that nobody owns, and with the broker's
+   position in it unchanged.
 3. Orders and trades of others are EXTERNAL: shown, counted in exposure, never traded. What opposes ours closes ours first.
 4. Positions are compared when nothing of ours is in flight. The same difference twice in a row freezes the instrument and alerts;
    equality thaws it. Nothing is ever booked to make the numbers fit.
@@ -53,6 +55,7 @@ class Reconciliation:
         self._shortfalls: dict[tuple[str, str], int] = {}
         self._foreign_orders: dict[str, OrderUpdate] = {}
         self._foreign_trades: set[tuple[str, date, Side, str]] = set()
+        self._ambiguous: set[str] = set()
         self._failed = 0
         self._looks = 0
         self._baseline = False
@@ -80,8 +83,13 @@ class Reconciliation:
         return min(30.0, 2.0 ** min(self._looks, 5))
 
     def foreign(self, update: OrderUpdate) -> None:
-        """An order that is none of ours: noted once in the journal; its trades move positions, not its rows."""
+        """An order that is none of ours: noted once in the journal; its trades move positions, not its rows.
+
+        Without tags it may be one of ours whose call has not come back: then it is left until that is known.
+        """
         known = self._foreign_orders.get(update.broker_order_id)
+        if known is None and not self._world.tags_echoed and any(_alike(order, update) for order in self._desk.unknown()):
+            return
         self._foreign_orders[update.broker_order_id] = update
         if known is None:
             facts = {"broker_order_id": update.broker_order_id, "instrument": update.instrument.key, "side": str(update.side),
@@ -104,6 +112,7 @@ class Reconciliation:
         if books.funds is not None:
             self._world.broker_funds = books.funds.available
         changes: list[Change] = []
+        self._claim(books)
         for row in books.orders:
             if self._desk.owner(row.broker_order_id, row.tag) is None:
                 self.foreign(row)
@@ -147,6 +156,27 @@ class Reconciliation:
                 changes.append(self._desk.not_found(order, books.at, evidence))
                 del self._absent[order.id]
         return changes
+
+    def _claim(self, books: Books) -> None:
+        """Rule 2 without tags."""
+        for order in self._desk.unknown() if not self._world.tags_echoed else ():
+            if order.state is not OrderState.UNKNOWN or order.updated_at >= books.asked_at or order.broker_order_id:
+                continue
+            rows = [
+                row
+                for row in books.orders
+                if _alike(order, row)
+                and row.broker_order_id not in self._foreign_orders
+                and self._desk.owner(row.broker_order_id, row.tag) is None
+            ]
+            if len(rows) == 1:
+                facts = {"order": order.id, "broker_order_id": rows[0].broker_order_id, "instrument": order.instrument.key}
+                self._store.journal(books.at, "claimed", facts)
+                self._desk.claim(order, rows[0].broker_order_id)
+            elif rows and order.id not in self._ambiguous:
+                self._ambiguous.add(order.id)
+                text = f"{order.tag} {order.instrument.key}: {len(rows)} orders at the broker are just like it; its key waits for a person"
+                self._alert("page", "Order of unknown fate is not to be told from others", text)
 
     def _same_shape(self, order: Order, books: Books) -> bool:
         return any(
@@ -245,3 +275,16 @@ class Reconciliation:
             for order in self._desk.all()
             if order.instrument.key == instrument.key
         )
+
+
+def _alike(order: Order, row: OrderUpdate) -> bool:
+    """Whether this row could be that order, as it was sent; prices that a row does not say (0) say nothing."""
+    near = order.instrument.tick_size / 2
+    return (
+        row.instrument.key == order.instrument.key
+        and row.side is order.side
+        and row.quantity == order.quantity
+        and (not row.product or row.product == order.product)
+        and (not row.limit_price or abs(row.limit_price - order.limit_price) < near)
+        and (not row.trigger_price or abs(row.trigger_price - (order.trigger_price or 0.0)) < near)
+    )

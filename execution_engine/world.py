@@ -69,6 +69,8 @@ class World:
         self.blinded: dict[str, str] = {}  # cause (recovery, ledger, books) -> why entries are off
         self.frozen_by_books: dict[str, str] = {}
         self.restrictions: Callable[[Instrument], str | None] = lambda instrument: None  # the day's lists; the day's start reads them
+        self.objection: Callable[[Horizon, Instrument], str] = lambda horizon, instrument: ""  # what the broker has no product for
+        self.tags_echoed = True
         self.flat_from: Callable[[Instrument], datetime | None] = lambda instrument: None  # expiry.py knows what is settled in shares
         self._plans: dict[str, SquareOffPlan | None] = {}
 
@@ -162,6 +164,9 @@ class World:
 
     def frozen(self, instrument: Instrument) -> str | None:
         return self._desk.frozen.get(instrument.key) or self.frozen_by_books.get(instrument.key)
+
+    def inexpressible(self, request: OrderRequest) -> str | None:
+        return self.objection(request.horizon, request.instrument) or None
 
     def restricted(self, instrument: Instrument) -> str | None:
         return self.restrictions(instrument)

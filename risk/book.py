@@ -44,6 +44,15 @@ class RiskBook(Protocol):
         """Why no new position may be opened in it (a derivatives ban, a surveillance list); None: it may."""
         ...
 
+    def inexpressible(self, request: OrderRequest) -> str | None:
+        """Why the account's broker has no product for such an entry; None: it has one."""
+        ...
+
+    @property
+    def tags_echoed(self) -> bool:
+        """Whether the broker's order list gives our tag back; if not, an order is told from another by what it is alone."""
+        ...
+
     def flat_from(self, instrument: Instrument) -> datetime | None:
         """From when on nobody may carry it, because it is settled in shares; None: it never is."""
         ...

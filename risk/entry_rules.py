@@ -8,7 +8,7 @@ from typing import Any
 from core.types import AccountKind, Horizon, Order, OrderRequest, OrderState, OrderType, SessionState, TradingState
 from risk.book import RiskBook, exposure
 from risk.margin import required
-from risk.rules import OPENING, CircuitLimits, FreezeQuantity, LotMultiple, Reason, RequestRate, Rule, band, prices
+from risk.rules import OPENING, CircuitLimits, FreezeQuantity, LotMultiple, NoTwin, Reason, RequestRate, Rule, band, prices
 from risk.settings import RiskSettings
 from risk.strategy_rules import CoolDown, TradesToday
 
@@ -73,6 +73,16 @@ class NotRestricted(Rule):
         if why is not None:
             return Reason(f"no new position in {request.instrument.key}: {why}; exits pass")
         return None
+
+
+class Expressible(Rule):
+    """The account's broker has a product for it."""
+
+    name = "product"
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        why = book.inexpressible(request)
+        return Reason(f"no order of this kind at this broker: {why}") if why is not None else None
 
 
 class NoDelivery(Rule):
@@ -329,6 +339,7 @@ ENTRY_RULES: tuple[Callable[[RiskSettings], Rule], ...] = (
     BooksTrusted,
     NotExpired,
     NotRestricted,
+    Expressible,
     NoDelivery,
     WithinWindow,
     FreshData,
@@ -342,6 +353,7 @@ ENTRY_RULES: tuple[Callable[[RiskSettings], Rule], ...] = (
     CircuitLimits,
     NotAgainstOwn,
     NoUnknownOrder,
+    NoTwin,
     Duplicate,
     NoSelfTrade,
     InstrumentValue,

@@ -12,6 +12,7 @@ import msgspec
 
 from core.types import (
     Instrument,
+    Order,
     OrderRequest,
     OrderType,
     Purpose,
@@ -77,6 +78,11 @@ def reduces(request: OrderRequest, book: RiskBook) -> bool:
 def prices(request: OrderRequest) -> tuple[float, ...]:
     """The limit, and the trigger where there is one."""
     return (request.limit_price,) if request.trigger_price is None else (request.limit_price, request.trigger_price)
+
+
+def prices_of(order: Order) -> tuple[float, ...]:
+    """The same of an order."""
+    return (order.limit_price,) if order.trigger_price is None else (order.limit_price, order.trigger_price)
 
 
 def band(reference: float, per_cent: float, instrument: Instrument) -> float:
@@ -192,6 +198,26 @@ def _too_many(sent: int, allowed: float, span: str) -> Reason | None:
     return None
 
 
+class NoTwin(Rule):
+    """Where the broker gives no tag back, two working orders of the same (instrument, side, quantity, price) could not be told apart: the
+    second waits until the first is closed."""
+
+    name = "twin"
+    for_changes = False
+
+    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+        if book.tags_echoed:
+            return None
+        for order in book.live_orders():
+            same = (order.instrument.key, order.side, order.quantity) == (request.instrument.key, request.side, request.quantity)
+            if same and all(abs(a - b) < request.instrument.tick_size / 2 for a, b in zip(prices(request), prices_of(order), strict=False)):
+                text = (
+                    f"{order.tag} works at the same price in the same size, and this broker gives no tag back; it waits for that one's end"
+                )
+                return Reason(text, permanent=False)
+        return None
+
+
 # --- for exits alone --------------------------------------------------------------------------------------------------------------
 
 
@@ -232,5 +258,6 @@ EXIT_RULES: tuple[Callable[[RiskSettings], Rule], ...] = (
     OwnedOnly,
     ExitBand,
     CircuitLimits,
+    NoTwin,
     RequestRate,
 )

@@ -297,12 +297,17 @@ def _expressible(subject: Subject) -> Iterator[Finding]:
     from brokers import registry
 
     spec = registry.get(subject.account.broker)
-    objections: set[str] = set()
+    objections, notes = set[str](), set[str]()
     for horizon in Horizon:
         samples = _samples(subject.config, subject.today, horizon)
         objections |= {objection for _, instrument in samples if (objection := spec.objection(horizon, instrument))}
+        notes |= {note for _, instrument in samples if (note := spec.stands_in(horizon, instrument))}
     for objection in sorted(objections):
         yield Finding("broker", "wrong", objection, "change the strategy, or trade it with another broker's account")
+    refused = not subject.config.settings.orders.stand_in
+    for note in sorted(notes):
+        remedy = "allow it with orders.stand_in: true, or trade it with another broker's account" if refused else "know it before the day"
+        yield Finding("broker", "wrong" if refused else "note", note, remedy)
     if not objections:
         yield Finding("broker", "ok", f"{spec.title} can express what the enabled strategies want")
 

@@ -90,7 +90,7 @@ def settle(house: "House") -> None:
             continue
         if final is not None:
             finals[instrument.key] = final
-    charges = Charges(load_charges(house.config.folder), house.account.broker)
+    charges = Charges(load_charges(house.config.folder), house.account.broker, house.account.plan)
     engine.expiry.settle(finals, charges.exercise_tax)
     engine.settle()
 

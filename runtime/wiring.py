@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from loguru import logger
 
 from brokers import registry
@@ -220,7 +221,7 @@ def build(
         inbox.put([event], "session")
 
     session = spec.make_session(account.name, credentials, clock, run.session / f"{account.broker}.json", endpoints, announce)
-    portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker))
+    portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker, account.plan))
     caps = risk_settings(config)
     data: DataSession
     executor: Executor
@@ -239,6 +240,8 @@ def build(
             inbox.poke,
             holds_at_wire=spec.holds_at_wire,
             entry_age_s=config.settings.orders.entry_age_s,
+            positions_every_s=spec.pace.positions_s,
+            funds_every_s=spec.pace.funds_s,
         )
         broker_worker = executor
     emergency = EmergencyJournal(run.path)
@@ -251,6 +254,8 @@ def build(
         return required(instrument, side, abs(quantity), price, horizon, caps.margin, clock.now().date())
 
     world = World(account, calendar, config.square_off, portfolio, desk, clock.now, margin)
+    world.tags_echoed = spec.echoes_tags
+    world.objection = spec.objection if config.settings.orders.stand_in else lambda *asked: spec.objection(*asked) or spec.stands_in(*asked)
     world.stale_after = config.settings.feed.canary_stale_s
 
     def make_feed() -> Feed:
@@ -299,7 +304,7 @@ def build(
         ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s, rolling.max_slippage_pct),
         delivery=DeliverySettings(rolling.physical_days, rolling.time),
         rolls=RollSettings(rolling.attempts, config.settings.feed.canary_stale_s),
-        books_every_s=15.0,
+        books_every_s=spec.pace.books_s,
         record=recorder.append,
         horizon_of=spec.horizon_of,
         commands=control.handle,
@@ -351,4 +356,5 @@ def account_of(config: Config, name: str | None, broker: str | None) -> Account:
             raise ConfigError(f"--broker {broker} does not fit the account {chosen!r}, which is at {account.broker}; change settings.yaml")
         registry.get(broker)  # says which brokers there are
         account = Account(account.name, account.kind, broker, account.capital, account.data_broker, account.app)
-    return account
+    plan = account.plan or registry.get(account.broker).plan
+    return msgspec.structs.replace(account, plan=plan) if plan else account

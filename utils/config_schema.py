@@ -24,7 +24,7 @@ from pydantic import (
 
 from core.types import Account, AccountKind, Horizon
 
-BrokerName = Literal["angelone", "upstox", "zerodha"]
+BrokerName = Literal["angelone", "icici", "upstox", "zerodha"]
 INTERVALS = {"1m": 1, "3m": 3, "5m": 5, "15m": 15}
 
 
@@ -92,16 +92,18 @@ class _Section(BaseModel):
 
 
 class AccountSettings(_Section):
-    """One account. `broker` takes the orders, `data_broker` the market data (default: the same); `app` names its set of credentials."""
+    """One account. `broker` takes the orders, `data_broker` the market data (default: the same); `app` names its set of credentials,
+    `plan` its brokerage plan where the broker sells several (icici: ivalue, prime_9999)."""
 
     kind: AccountKind
     broker: BrokerName
     data_broker: BrokerName | None = None
     app: Text | None = None
+    plan: Text | None = None
     capital: Annotated[Positive, Field(le=1e10)]
 
     def account(self, name: str) -> Account:
-        return Account(name, self.kind, self.broker, self.capital, self.data_broker, self.app)
+        return Account(name, self.kind, self.broker, self.capital, self.data_broker, self.app, self.plan)
 
 
 class Database(_Section):
@@ -168,12 +170,15 @@ class Rollover(_Section):
 class Orders(_Section):
     """How an order chases the price: a capped limit, moved every `step_s` seconds in `steps` steps to at most `cap_pct` percent beyond the
     price at which the entry was decided. An exit goes on beyond that.
+    `stand_in`: where a broker has no intraday product for shares, entries go by the carried one, which is closed by us before the close;
+    false refuses them.
     An entry whose turn to be sent comes more than `entry_age_s` seconds after its decision (a call before it hung) is not sent."""
 
     cap_pct: Annotated[Number, Field(gt=0, le=5)] = 0.3
     steps: Annotated[StrictInt, Field(ge=1, le=10)] = 3
     step_s: Annotated[Number, Field(ge=0.5, le=60)] = 3.0
     entry_age_s: Annotated[Number, Field(ge=1, le=60)] = 5.0
+    stand_in: StrictBool = True
 
 
 class Protect(_Section):

@@ -24,6 +24,8 @@ class FakeBook:
     frozen_keys: dict[str, str] = field(default_factory=dict)
     banned: dict[str, str] = field(default_factory=dict)
     feed_stale: str | None = None
+    tags_echoed: bool = True
+    objections: dict[str, str] = field(default_factory=dict)
     received: float | None = 0.5
     exchange: float | None = 1.0
     price: float | None = 25_000.0
@@ -50,6 +52,9 @@ class FakeBook:
 
     def restricted(self, instrument: Instrument) -> str | None:
         return self.banned.get(instrument.underlying)
+
+    def inexpressible(self, request: OrderRequest) -> str | None:
+        return self.objections.get(request.instrument.underlying)
 
     def flat_from(self, instrument: Instrument) -> datetime | None:
         return self.delivered.get(instrument.underlying)
