@@ -63,11 +63,21 @@ def _exchange_rate(facts: Facts, listing: Listing, group: str, day: date) -> Map
     return version_at(table[name], day)
 
 
+def _brokerage(facts: Facts, broker: str, group: str, listing: Listing, quantity: int, turnover: float, day: date) -> float:
+    """By the broker's plan; of several the last one, which is written out in numbers. A number below one is a share of the turnover."""
+    versions = facts.charges["brokers"][broker]
+    plans = [version["plan"] for version in versions if "plan" in version]
+    plan = version_at([version for version in versions if not plans or version["plan"] == plans[-1]], day)
+    if f"{group}_per_lot" in plan:
+        return float(plan[f"{group}_per_lot"]) * quantity / listing.lot
+    rule = plan[group]
+    return rule * turnover if isinstance(rule, float) and 0 < rule < 1 else _amount(rule, turnover)
+
+
 def charges_of(facts: Facts, broker: str, listing: Listing, side: str, product: str, quantity: int, price: float, day: date) -> SimCharges:
     """Charges of one executed order of `quantity` units at average `price`, in rupees."""
     statutory, turnover, group = facts.charges["statutory"], quantity * price, _group(listing, product)
-    plan = version_at(facts.charges["brokers"][broker], day)
-    brokerage = _amount(plan[group], turnover)
+    brokerage = _brokerage(facts, broker, group, listing, quantity, turnover, day)
     rate = _exchange_rate(facts, listing, group, day)
     transaction, ipft = turnover * rate["rate"], turnover * rate.get("ipft_per_cr", 0) / 1e7
     sebi = turnover * version_at(statutory["sebi_fee_per_cr"], day)["v"] / 1e7

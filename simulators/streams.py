@@ -58,7 +58,7 @@ class Streams:
         """A client's message; what makes no sense is answered as the broker does."""
         raise NotImplementedError
 
-    def _packed(self, stream: Stream, due: Sequence[tuple[Any, str]]) -> list[bytes]:
+    def _packed(self, stream: Stream, due: Sequence[tuple[Any, str]]) -> Sequence[bytes | str]:
         """The tick frames of these (name, key) pairs, all subscribed."""
         raise NotImplementedError
 
@@ -74,7 +74,7 @@ class Streams:
         """Today's instruments by the broker's own name, with their keys."""
         raise NotImplementedError
 
-    def _bad_frame(self, kind: str, values: Mapping[str, Any], stream: Stream) -> bytes:
+    def _bad_frame(self, kind: str, values: Mapping[str, Any], stream: Stream) -> bytes | str:
         """The frame of an `unknown_token` or `bad_price` fault; empty: none."""
         raise NotImplementedError
 
@@ -177,7 +177,7 @@ class Streams:
         cut = any(fault.kind == "truncated_frame" for fault in struck)
         out: list[bytes | str] = [frame[:-7] if cut else frame for frame in ticks]
         for fault in struck:
-            bad = bytes.fromhex(fault.values["hex"]) if fault.kind == "garbage_frame" else b""
+            bad: bytes | str = bytes.fromhex(fault.values["hex"]) if fault.kind == "garbage_frame" else b""
             if fault.kind in ("unknown_token", "bad_price"):
                 bad = self._bad_frame(fault.kind, fault.values, stream)
             out += [bad] if bad else []
@@ -191,7 +191,7 @@ class Streams:
 
     # --- inside ---------------------------------------------------------------------------------------------------------------------
 
-    def _ticks(self, stream: Stream) -> list[bytes]:
+    def _ticks(self, stream: Stream) -> Sequence[bytes | str]:
         world, keys = self._world, self._key_by_name()
         changed, seen = world.changed_at, stream.seen
         if stream.seen == world.steps and not stream.snapshots:

@@ -1,7 +1,7 @@
 """Rolling rate windows of a broker simulator, on market time."""
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import datetime, timedelta
 
 
@@ -15,7 +15,7 @@ class Windows:
         """Whether `count` more requests fit into the last `span` of the window `name`; they count if they do."""
         return self.admit_all([(name, span, most)], now, count)
 
-    def admit_all(self, limits: list[tuple[Hashable, timedelta, int]], now: datetime, count: int = 1) -> bool:
+    def admit_all(self, limits: Sequence[tuple[Hashable, timedelta, int]], now: datetime, count: int = 1) -> bool:
         """The same for several (name, span, most) at once: all or none."""
         found = []
         for name, span, most in limits:
