@@ -5,8 +5,11 @@ PY := $(VENV)/bin/python
 ARGS ?=
 SEEDS ?= 20
 FIRST_SEED ?= 1
+EVERY ?= 1
+MUTANTS ?= 300
+STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash simulate
+.PHONY: setup run test check test-browser cover bench docs clean crash faults hostile simulate mutation
 
 setup: $(VENV)/.ready
 
@@ -46,6 +49,18 @@ crash: setup
 ifdef N
 	$(PY) -m tests.e2e.crash --kills $(N)
 endif
+
+# Every failing disk operation and every torn end of a file; EVERY=n tries each n-th.
+faults: setup
+	$(PY) -m tests.proofs.io_faults --every $(EVERY)
+
+# A strategy that wants anything at any time, for so many steps: no cap is ever passed.
+hostile: setup
+	$(PY) -m tests.proofs.hostile --steps $(STEPS)
+
+# A seeded sample of wrong versions of the modules that guard the money, against their unit tests.
+mutation: setup
+	$(PY) -m tests.mutation --mutants $(MUTANTS) --seed $(FIRST_SEED)
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -9,6 +9,7 @@ import json as json_codec
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import urllib3
 
 from brokers.spec import Announce, Endpoints
 from brokers.transport import PooledSession, Response, ServerFault
-from core.errors import ConfigError, Rejected, SessionExpired, Transient
+from core.errors import ConfigError, Rejected, SessionExpired, StoreError, Transient
 from core.events import SessionStatus
 from core.ports import Clock, CredentialStore
 from core.types import IST, SessionState
@@ -100,26 +101,37 @@ class DaySession:
             self._load()
             if self._record.get("access_token") != token or self._record.get("refused"):
                 return  # an old token's echo, or already known
-            self._save({**self._record, "refused": reason})
+            record = {**self._record, "refused": reason}
+            try:
+                self._save(record)
+            except StoreError:  # nobody may use the token again because a disk is full: this process knows, the next one will be told
+                self._record = record
             self._observe()
 
     def _keep(self, token: str, user_id: str, **more: str) -> None:
-        """A new token is the day's from now on, and news to everybody. `more` is kept beside it in the same file."""
+        """A new token is the day's from now on, and news to everybody. `more` is kept beside it in the same file.
+
+        StoreError: the file cannot be written; this process has the token, no other does.
+        """
         now = self._clock.now()
+        record = {
+            "access_token": token,
+            "user_id": user_id,
+            "login_day": now.astimezone(IST).date().isoformat(),
+            "login_at": now.isoformat(),
+            "expires_at": next_at(self.dies_at, now).isoformat(),
+            **more,
+        }
         with self._lock:
-            self._save(
-                {
-                    "access_token": token,
-                    "user_id": user_id,
-                    "login_day": now.astimezone(IST).date().isoformat(),
-                    "login_at": now.isoformat(),
-                    "expires_at": next_at(self.dies_at, now).isoformat(),
-                    **more,
-                }
-            )
             self._announced = None  # a new login is news even if the state's name is the same
-            self._observe()
-        self._clock.notify()
+            try:
+                self._save(record)
+            except StoreError:
+                self._record = record
+                raise
+            finally:
+                self._observe()
+                self._clock.notify()
 
     def _follow(self, login_page: str, query: str, answer: str) -> str:
         """The redirect of a simulator's self-approving page: the address that carries `answer`, which is read and never visited.
@@ -185,7 +197,8 @@ class DaySession:
         try:
             seen = self._file.stat()
         except FileNotFoundError:
-            self._stamp, self._record = None, {}
+            if self._stamp is not None:
+                self._stamp, self._record = None, {}
             return
         stamp = (seen.st_mtime_ns, seen.st_size, seen.st_ino)
         if stamp == self._stamp:
@@ -197,15 +210,23 @@ class DaySession:
         self._stamp, self._record = stamp, record if isinstance(record, dict) else {}
 
     def _save(self, record: Mapping[str, Any]) -> None:
-        """Replace the token file atomically; it is readable by its owner alone from its first byte."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        """Replace the token file atomically; it is readable by its owner alone from its first byte. StoreError: it is as it was."""
         draft = self._file.with_name(f".{self._file.name}.{os.getpid()}.{threading.get_ident()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            json_codec.dump(record, out)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                json_codec.dump(record, out)
+                out.flush()
+                os.fsync(out.fileno())
+            draft.replace(self._file)
+        except OSError as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise StoreError(
+                f"the token file {self._file} cannot be written ({error.strerror}); free some disk space or make its folder writable, "
+                f"then log in again"
+            ) from None
         self._stamp = None
         self._load()
 

@@ -9,10 +9,13 @@ orderly end: a torn last frame is left out when reading and cut off before more 
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
+from io import FileIO
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from loguru import logger
 
 from core.errors import DataError
 from core.events import Books, Command, Event, FeedStatus, History, OrderUpdate, PriceLimits, Reply, SessionStatus, Timer
@@ -32,18 +35,19 @@ class Recorder:
     """Appends to FOLDER/DAY-ACCOUNT.events. A disk that refuses ends the recording, never the trading: see `failure`."""
 
     def __init__(self, folder: Path, day: date, account: str, facts: Mapping[str, str]) -> None:
-        """`facts` come first: config version, instrument snapshot id, seed, what else a replay needs. Raises OSError."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """`facts` come first: config version, instrument snapshot id, seed, what else a replay needs."""
         self.path = folder / f"{day.isoformat()}-{account}.events"
-        if self.path.exists():
-            _cut_torn_tail(self.path)
-        self._file = self.path.open("ab", buffering=0)
+        self.failure = ""
+        self._file: FileIO | None = None
+        try:
+            self._file = self._open()
+        except OSError as error:
+            self.failure = f"nothing is recorded: {self.path}: {error}; free space, the next start records again"
         self._events: list[tuple[Any, ...]] = []
         self._met: list[Instrument] = []
         self._places: dict[str, int] = {}
         self._count = 0
         self._flush_at: datetime | None = None
-        self.failure = ""
         self._write({"facts": dict(facts)})
 
     def append(self, event: Event) -> None:
@@ -79,10 +83,23 @@ class Recorder:
 
     def close(self) -> None:
         self.flush()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> FileIO:
+        """The day's file, ready for more; one that is damaged in its middle is set aside whole, under another name."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            try:
+                _cut_torn_tail(self.path)
+            except DataError as error:
+                aside = next(name for number in count(1) if not (name := self.path.with_suffix(f".damaged-{number}")).exists())
+                logger.error("{}; it is kept as {}", error, aside.name)
+                self.path.rename(aside)
+        return self.path.open("ab", buffering=0)
 
     def _write(self, frame: Mapping[str, Any]) -> None:
-        if self.failure:
+        if self.failure or self._file is None:
             return
         payload = _encode(frame)
         data = len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload

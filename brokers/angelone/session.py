@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import brokers.angelone.mapping as mapping
 from brokers.day_session import LOOPBACK, DaySession
 from brokers.transport import Response
-from core.errors import BrokerError, ConfigError, RateLimited, SessionExpired, Transient
+from core.errors import BrokerError, ConfigError, RateLimited, SessionExpired, StoreError, Transient
 from core.types import SessionState
 
 LOGIN = "/rest/auth/angelbroking/user/v1/loginByPassword"
@@ -161,6 +161,8 @@ class AngelSession(DaySession):
         if mine:
             try:
                 self._why = self._renewed(dead, refresh)
+            except StoreError as error:
+                self._why = str(error)  # the token is renewed, and this process has it
             finally:
                 self._renewing = False
                 self._clock.notify()

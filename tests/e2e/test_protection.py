@@ -4,6 +4,8 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tests.e2e.stage import BUSY, Stage, admin, compare, until
 from tests.wire.granted_client import GrantedClient
 
@@ -49,3 +51,29 @@ def test_the_stop_at_the_broker_closes_the_position_of_a_dead_daemon(stage: Stag
     assert (str(ours.state), ours.filled, str(ours.purpose)) == ("FILLED", stop["quantity"], "protect")
     assert [str(order.purpose) for order in orders][:2] == ["entry", "protect"]
     assert "exit" not in {str(order.purpose) for order in orders}, "the stop was the exit; there is no second one"
+
+
+@pytest.mark.parametrize("where", [{"after": "10:05"}, {"route": "GET /orders", "after": "10:05"}], ids=["on the socket", "on REST"])
+def test_a_stop_that_fires_while_the_token_is_dead_is_booked_soon_after_the_next_login(stage: Stage, where: dict[str, str]) -> None:
+    stage.configure("settings.yaml", "  by: auto", "  by: broker")
+    stage.strategy.write_text(TIGHT, encoding="utf-8")
+    stage.simulate(start="10:00", speed="120", seed=1, faults=[{"fault": "kill_token", "match": where}])
+    daemon = stage.run()
+    dead = stage.until(lambda status: status["session"] == "LOGIN_REQUIRED", "the token to die")
+    [struck] = stage.faults()[0]["struck"]
+    [_, seen] = [datetime.fromisoformat(entry["at"]) for entry in stage.journal("session")]
+    assert timedelta(0) <= seen - datetime.fromisoformat(struck) <= timedelta(seconds=5)
+    [page] = [entry for entry in stage.journal("alert") if entry["title"] == "Login required"]
+    assert "/connect/login?" in page["text"]
+    until(lambda: stop_of(stage) is None, "the stop to fire")
+    assert not dead["flat"]
+    refused = [one for one in admin(stage.simulator, "GET", "/requests") if one["status"] == 403 and one["at"] > struck]
+    assert len(refused) <= 3, f"a dead token was shown again: {refused}"
+
+    assert stage.call("login", "zerodha").code == 0
+    stage.until(lambda status: status["session"] == "VALID" and status["flat"], "the fill that was missed")
+    until(lambda: not compare(stage).problems, "both books to agree")
+    daemon.kill()
+    valid = [datetime.fromisoformat(entry["at"]) for entry in stage.journal("session") if entry["state"] == "VALID"][-1]
+    booked = next(entry for entry in stage.journal("order") if entry["purpose"] == "protect" and entry["state"] == "FILLED")
+    assert timedelta(0) <= datetime.fromisoformat(booked["at"]) - valid <= timedelta(seconds=15)

@@ -134,6 +134,7 @@ def test_damage_in_the_middle_is_an_error_not_an_end(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_ends_the_recording_and_says_so(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, DAY, "practice", {})
     full = open("/dev/full", "ab", buffering=0)  # noqa: SIM115, PTH123 - the kernel's own full disk
+    assert recorder._file is not None
     recorder._file.close()
     recorder._file = full
     for event in ticks(20, every=1.0):
