@@ -115,6 +115,11 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         "backtest": ("one strategy over recorded data, on the engine that trades live", _backtest_flags, _backtest),
         "vault": ("the credential store: sealed secrets by name, and the broker apps of the API", _vault_flags, _vault),
         "sweep": ("many runs of one strategy over recorded data: its parameters side by side, or walked forward", _sweep_flags, _sweep),
+        "replay": (
+            "a recorded day through the same engine again: whether each decision and order is identical; exit 1 where one differs",
+            _replay_flags,
+            _replay,
+        ),
         "simulate": (
             "a stand-alone wire simulator of a broker, for any client; its market is synthetic unless --data is given",
             _simulate_flags,
@@ -334,6 +339,17 @@ def _vault_flags(vault: argparse.ArgumentParser) -> None:
     vault.add_argument("--key-file", metavar="F", help="init, rotate: the key comes from this file, which stays where it is")
     vault.add_argument("--fernet-key-file", metavar="F", help="set: what is given is a Fernet token, and this its key")
     _json_flag(vault)
+
+
+def _replay_flags(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("--day", metavar="YYYY-MM-DD", type=_date, required=True, help="a day that the latest run recorded")
+    _json_flag(replay)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.replay(options)
 
 
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
-"""Time: the only module that reads it. Three clocks behind one port, and the rules by which a granted day is deterministic.
+"""Time: the only module that reads it. The clocks behind one port, and the rules by which a granted day is deterministic.
 
-SystemClock is the wall. ManualClock is moved by hand (backtests, simulations, unit tests). GrantedClock belongs to a wire simulator
-in another process: time stands still until the simulator grants the next moment, and the simulator waits until this process is quiet.
+SystemClock is the wall; HeldClock the same for an engine that takes batches. ManualClock is moved by hand (backtests, simulations,
+unit tests). GrantedClock belongs to a wire simulator in another process: time stands still until the simulator grants the next moment,
+and the simulator waits until this process is quiet.
 
 Rules of a granted day:
 1. A grant names t and, for each connection and each lane of requests, how much must have arrived before t's events are handled.
@@ -69,6 +70,33 @@ class SystemClock(_Ungranted):
             for woken, ready in self._waiting.values():
                 if ready():
                     woken.notify()
+
+
+class HeldClock(_Ungranted):
+    """The engine's clock in real time: it stands still from `hold` to `release`, while one batch of events is handled, so that the batch
+    can be played again as it was. Every other thread keeps to the clock underneath."""
+
+    def __init__(self, clock: SystemClock) -> None:
+        self._clock = clock
+        self._held: datetime | None = None
+
+    def hold(self) -> None:
+        self._held = self._clock.now()
+
+    def release(self) -> None:
+        self._held = None
+
+    def now(self) -> datetime:
+        return self._held or self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def wait_for(self, ready: Callable[[], bool], until: float | None = None) -> bool:
+        return self._clock.wait_for(ready, until)
+
+    def notify(self) -> None:
+        self._clock.notify()
 
 
 class ManualClock(_Ungranted):

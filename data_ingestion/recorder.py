@@ -1,9 +1,11 @@
 """The day as the engine took it: every event in order, in compact frames that survive a kill.
 
-A file is a row of frames: length and CRC-32 (4 bytes each, little-endian), then MessagePack. A run begins with a frame of facts, then
-frames of (number of the first event, instruments met for the first time, events). Ticks are tuples that name their instrument by its
-place in the run's list; other events are whole. At most a second of events is unwritten at any time, and what was written needs no
-orderly end: a torn last frame is left out when reading and cut off before more is appended.
+A file is a row of frames: length and CRC-32 (4 bytes each, little-endian), then MessagePack. A start begins with a frame of facts and
+one of what the engine stood on then (packed), then come frames of (number of the first event, instruments met for the first time,
+events). Ticks are tuples that name their instrument by its place in the start's list; other events are whole. Between the events stand
+the moments at which batches began, and notes of what reached the engine otherwise. At most a second of events is unwritten at any time
+(none when the ledger commits), and what was written needs no orderly end: a torn last frame is left out when reading and cut off before
+more is appended.
 """
 
 import zlib
@@ -24,6 +26,8 @@ from core.types import IST, Bar, Instrument, Tick
 _TYPES: tuple[type, ...] = (Tick, Bar, OrderUpdate, Reply, Books, FeedStatus, SessionStatus, Timer, Command, History, PriceLimits)
 _CODES = {kind: code for code, kind in enumerate(_TYPES)}
 _TICK = 0
+_BATCH = -1
+_NOTE = -2
 _SECOND = timedelta(seconds=1)
 _MOST = 8192  # events in one frame
 _HEADER = 8
@@ -31,11 +35,26 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
+class Batch(msgspec.Struct, frozen=True):
+    """The engine took what follows at this moment of its clock: events, then the timers that were due."""
+
+    at: datetime
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that reached the engine in another way than as an event: what, when, and all that is needed to do it again."""
+
+    name: str
+    at: datetime
+    value: Any = None
+
+
 class Recorder:
     """Appends to FOLDER/DAY-ACCOUNT.events. A disk that refuses ends the recording, never the trading: see `failure`."""
 
-    def __init__(self, folder: Path, day: date, account: str, facts: Mapping[str, str]) -> None:
-        """`facts` come first: config version, instrument snapshot id, seed, what else a replay needs."""
+    def __init__(self, folder: Path, day: date, account: str, facts: Mapping[str, str], opening: Any = None) -> None:
+        """`facts` come first: config version, build. `opening` is what the engine stands on (None: this start cannot be replayed), as
+        values that MessagePack takes."""
         self.path = folder / f"{day.isoformat()}-{account}.events"
         self.failure = ""
         self._file: FileIO | None = None
@@ -48,11 +67,27 @@ class Recorder:
         self._places: dict[str, int] = {}
         self._count = 0
         self._flush_at: datetime | None = None
+        self._batch: datetime | None = None  # when the latest began
+        self._quiet = False  # whether nothing has happened in it
         self._write({"facts": dict(facts)})
+        if opening is not None:
+            self._write({"opening": zlib.compress(_encode(opening), 6)})
+
+    def begin(self, at: datetime) -> None:
+        """A batch begins. One in which nothing happened, at the moment of the one before, leaves no trace."""
+        if at != self._batch or not self._quiet:
+            self._batch, self._quiet = at, True
+            self._events.append((_BATCH, at))
+
+    def note(self, note: Note) -> None:
+        """Keep what reached the engine otherwise."""
+        self._quiet = False
+        self._events.append((_NOTE, note.name, note.at, zlib.compress(_encode(note.value), 6)))
+        self.flush()
 
     def append(self, event: Event) -> None:
         """Keep one event (the hot path; what is older than a second is written first)."""
-        at = event.at
+        at, self._quiet = event.at, False
         if self._flush_at is None:
             self._flush_at = at + _SECOND
         elif at >= self._flush_at or len(self._events) >= _MOST:
@@ -111,25 +146,65 @@ class Recorder:
             self.failure = f"recording stopped after event {self._count}: {self.path}: {error}; free space, the next start records again"
 
 
-def read(path: Path) -> Iterator[Event]:
-    """The events of a recording in order, runs one after another; a frame damaged in the middle raises DataError."""
-    met: list[Instrument] = []
-    expected = 0
+class Start(msgspec.Struct):
+    """One start of the day that wrote into a recording. `opening` is as it was given (moments in IST), None in recordings without."""
+
+    facts: dict[str, str]
+    path: Path
+    place: int
+    opening: Any = None
+
+    def items(self) -> Iterator[Event | Batch | Note]:
+        """What this start took, in order; a frame damaged in the middle raises DataError."""
+        return _items(self.path, self.place)
+
+
+def read_starts(path: Path) -> list[Start]:
+    """Every start of the day, in order."""
+    found: list[Start] = []
     for place, frame in _frames(path):
         if "facts" in frame:
-            met, expected = [], 0
+            found.append(Start(frame["facts"], path, place))
+        elif "opening" in frame and found:
+            found[-1].opening = _in_ist(_decode(zlib.decompress(frame["opening"])))
+    return found
+
+
+def read(path: Path) -> Iterator[Event]:
+    """The events of a recording in order, starts one after another; a frame damaged in the middle raises DataError."""
+    for start in read_starts(path):
+        for item in start.items():
+            if not isinstance(item, Batch | Note):
+                yield item
+
+
+def read_facts(path: Path) -> list[dict[str, str]]:
+    """The facts of each run that wrote into this recording (one for each start of that day)."""
+    return [start.facts for start in read_starts(path)]
+
+
+def _items(path: Path, begin: int) -> Iterator[Event | Batch | Note]:
+    met: list[Instrument] = []
+    expected = 0
+    for place, frame in _frames(path, begin):
+        if "facts" in frame and place != begin:
+            return
+        if "events" not in frame:
             continue
         if frame["first"] != expected:
             raise DataError(f"{path}: byte {place}: event {frame['first']} follows event {expected - 1}; the recording is not whole")
         expected += len(frame["events"])
         met.extend(msgspec.convert(frame["instruments"], list[Instrument]))
         for event in frame["events"]:
-            yield _tick(event, met) if event[0] == _TICK else msgspec.convert(_in_ist(event[1]), _TYPES[event[0]])
-
-
-def read_facts(path: Path) -> list[dict[str, str]]:
-    """The facts of each run that wrote into this recording (one for each start of that day)."""
-    return [frame["facts"] for _, frame in _frames(path) if "facts" in frame]
+            code = event[0]
+            if code == _TICK:
+                yield _tick(event, met)
+            elif code == _BATCH:
+                yield Batch(event[1].astimezone(IST))
+            elif code == _NOTE:
+                yield Note(event[1], event[2].astimezone(IST), _in_ist(_decode(zlib.decompress(event[3]))))
+            else:
+                yield msgspec.convert(_in_ist(event[1]), _TYPES[code])
 
 
 def _tick(event: list[Any], met: list[Instrument]) -> Tick:
@@ -146,11 +221,12 @@ def _in_ist(value: Any) -> Any:
     return [_in_ist(one) for one in value] if isinstance(value, list) else value
 
 
-def _frames(path: Path) -> Iterator[tuple[int, Any]]:
-    """(byte, content) of each whole frame. A torn or garbled end is left out; garbage with whole frames behind it cannot be an end."""
+def _frames(path: Path, place: int = 0) -> Iterator[tuple[int, Any]]:
+    """(byte, content) of each whole frame from a place on. A torn or garbled end is left out; garbage with whole frames behind it
+    cannot be an end."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        place = 0
+        file.seek(place)
         while place + _HEADER <= size:
             header = file.read(_HEADER)
             length, check = int.from_bytes(header[:4], "little"), int.from_bytes(header[4:], "little")

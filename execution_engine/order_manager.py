@@ -71,6 +71,16 @@ class Tags:
             self._day, self._prefix = day, self._ledger + self._text((day - self._EPOCH).days, 3)
         return self._prefix + self._text(self._count, 9)
 
+    @property
+    def count(self) -> int:
+        """How many were given in this ledger, blocks that were left half used included."""
+        return self._count
+
+    def go_on_from(self, count: int) -> None:
+        """Give the tags that were given after `count` of them: a recorded day is played again."""
+        self._count = count
+        self._store.put("tags", "count", count)
+
     def _text(self, number: int, width: int) -> str:
         digits = ""
         while number:
@@ -99,7 +109,7 @@ class OrderDesk:
         self._product_of = product_of
         self._alert = alert
         self._emergency = emergency
-        self._tags = Tags(store)
+        self.tags = Tags(store)
         self._orders: dict[str, Order] = {}
         self._by_broker_id: dict[str, str] = {}
         self._live: dict[str, Order] = {}
@@ -184,7 +194,7 @@ class OrderDesk:
     def submit(self, approved: Approved, now: datetime) -> Order:
         """Make the order, put its intent on disk, then hand it to the executor."""
         request = approved.request
-        tag = self._tags.next(now.date())
+        tag = self.tags.next(now.date())
         order = Order(
             id=tag,
             tag=tag,

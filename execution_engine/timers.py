@@ -25,6 +25,10 @@ class Timers:
     def due(self, name: str) -> datetime | None:
         return self._due.get(name)
 
+    def pending(self) -> dict[str, datetime]:
+        """Every timer that is set, and when it is due."""
+        return dict(self._due)
+
     def next_at(self, now: datetime) -> datetime:
         """When the earliest timer is due; far in the future when there is none."""
         self._drop_moved()

@@ -79,6 +79,19 @@ def readout(options: argparse.Namespace) -> int:
     return 0
 
 
+def replay(options: argparse.Namespace) -> int:
+    """A recorded day of the latest run once more, beside what its ledger has."""
+    from runtime import replay_day
+    from storage.store import open_reader
+
+    folder = _current(_state(options))
+    store = open_reader(_ledger_of(folder, Path(options.config)))
+    try:
+        return replay_day.command(options, folder, store)
+    finally:
+        store.close()
+
+
 def order(options: argparse.Namespace) -> int:
     """Give the running daemon a command and say what came of it."""
     arguments: dict[str, Any] = {}

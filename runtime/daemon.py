@@ -22,7 +22,7 @@ from execution_engine import snapshots
 from execution_engine.broker_worker import DATA
 from execution_engine.call_watch import CallWatch
 from runtime import day as trading_day
-from runtime import notifier, readout, recovery, report, simulator, sources, state_folder
+from runtime import notifier, opening, readout, recovery, report, simulator, sources, state_folder
 from runtime.circuits import CircuitWatch
 from runtime.control_socket import ControlSocket
 from runtime.hang_alarm import HangAlarm
@@ -132,6 +132,7 @@ class Daemon:
         self._attend()
         self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
         calls = self._house.engine.hearing.calls = CallWatch(self._wall.monotonic)
+        calls.blocked = lambda count, why: self._house.recorder.note(opening.BLOCKED, self.now(), {"call": count, "why": why})
         self._hang_alarm = HangAlarm(calls, self._notifier)
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
@@ -273,13 +274,16 @@ class Daemon:
         engine = house.engine
         taken = self._reload.taken
         while not self._stopping and house.clock.now() < until and self._reload.taken == taken:
-            for event in house.pump.next(min(until, engine.wake_at())):
-                engine.process(event)
-            engine.run_timers()
-            engine.settle()
-            self._control.check(engine)
-            if engine.timers.due("second") is not None:  # a day is open
-                self._probe.look(house.clock.now())
+            events = house.pump.next(min(until, engine.wake_at()))
+            with house.batch():
+                for event in events:
+                    engine.process(event)
+                engine.run_timers()
+                engine.settle()
+                self._control.check(engine)
+                if engine.timers.due("second") is not None:  # a day is open
+                    self._probe.look(engine.clock.now())
+            if engine.timers.due("second") is not None:
                 self._circuits.look(house.watched, house.clock.now())
             self._publish()
 

@@ -19,7 +19,7 @@ from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tape import Recordable, Tape
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.world import Window
-from runtime import rolls
+from runtime import opening, rolls
 from runtime.rebuild import build_runs, waiting
 from runtime.wiring import House
 from utils import restricted
@@ -139,11 +139,6 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
         house.alerts("warn", "Instrument not available", note)
     if not names and enabled:  # none enabled: a person has disabled them all, and may enable one while the day runs
         raise NothingToTrade("no enabled strategy has an instrument today: " + "; ".join(notes))
-    house.recorder.swap(
-        Recorder(
-            house.run.recordings, day, house.account.name, {"config": house.config.hash, "build": running_build(), "resumed": str(resumed)}
-        )
-    )
     if not resumed:
         engine.portfolio.start_day(day)
     engine.desk.open_day(house.store.orders(day), day)
@@ -153,6 +148,9 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     engine.world.open_day(names)  # before the warm-up: strategies over several instruments resolve their names in it
     runs = build_runs(house, day, enabled, names)
     changes = rolls.switches(house, day, names)
+    facts = {"config": house.config.hash, "build": running_build(), "resumed": str(resumed)}
+    stood_on = opening.take(house, day, resumed=resumed, enabled=enabled, names=names, switches=changes)
+    house.recorder.swap(Recorder(house.run.recordings, day, house.account.name, facts, stood_on))
     engine.open_day(day, runs, names, resumed=resumed, switches=changes)
     house.feed = house.make_feed()
     house.subscriptions = Subscriptions(house.feed)
@@ -237,7 +235,9 @@ def close_day(house: House, day: date) -> None:
     if house.feed is not None:
         house.feed.stop()
     end_tape(house, moving=True)
+    house.recorder.note(opening.ENDS, house.clock.now())
     house.executor.end_of_day(house.clock.now())
     rolls.settle(house)
+    house.recorder.note(opening.CLOSES, house.clock.now())
     engine.close_day(day)
     house.recorder.swap(None)

@@ -15,11 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import BrokerError, DataError, NiyamError
-from core.types import Bar, Instrument
+from core.market import Calendar
+from core.types import Bar, Instrument, View
 from data_ingestion.bars import bucket
 from data_ingestion.warmup import interleaved, warmup_bars
 from execution_engine.broker_worker import DATA, WorkerJob
 from execution_engine.runs import Run, StrategyError, make_runs
+from runtime.recording import WarmedUp
 from strategies.base import Strategy
 
 if TYPE_CHECKING:
@@ -165,10 +167,16 @@ def _history(house: "House", run: Run, now: datetime) -> list[Bar]:
 
 def _play(house: "House", day: date, run: Run, history: Sequence[Bar], saved: Mapping[str, Any] | None) -> None:
     """The muted replay, then the day; a strategy that fails in it is stopped when the engine hears of the run."""
-    opens = [windows[0][0] for one in run.instruments.values() if (windows := house.calendar.continuous(one, day))]
+    house.recorder.warmed(WarmedUp(run, tuple(history), saved))
+    play(run, history, saved, day, house.calendar, house.engine.world)
+
+
+def play(run: Run, history: Iterable[Bar], saved: Mapping[str, Any] | None, day: date, calendar: Calendar, view: View) -> None:
+    """Let a strategy hear its past, and begin the day with what it had stored."""
+    opens = [windows[0][0] for one in run.instruments.values() if (windows := calendar.continuous(one, day))]
     try:
         for bar in history:
-            run.hear(run.strategy.bar, bar, house.engine.world)  # muted: what a strategy says of the past is not acted on
+            run.hear(run.strategy.bar, bar, view)  # muted: what a strategy says of the past is not acted on
         run.begin(day, saved, min(opens) if opens else None)
     except StrategyError as error:
         run.stopped = str(error)  # the engine says so, and closes what it holds

@@ -32,8 +32,8 @@ from execution_engine.engine import Engine
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.runs import Run
 from runtime.rebuild import Rebuild
-from runtime.roster import standing
-from runtime.tuning import Plan, Tuning
+from runtime.roster import Plan, standing
+from runtime.tuning import Tuning
 from utils.config_loader import Config
 from utils.yaml_edit import changed
 from utils.yaml_file import read
@@ -185,6 +185,7 @@ class Reload:
         left_out = now.rebuild.notes if now.rebuild is not None else []
         for why in left_out:
             engine.alert("warn", "Strategy left out", why)
+        self._tuning.note_change(now.plan, names, now.read.config.folder if now.read is not None else None)
         engine.between_events(lambda: self._carry_out(engine, now, runs, names))
 
     def _begin(self, engine: Engine, command: Command, plan: Plan, found: _Read | None) -> None:
@@ -230,18 +231,23 @@ class Reload:
             if old.get(name) != new.get(name)
         }
         if any(name.startswith("market/") for name in files):
-            self._calendar.become(found.calendar)
             self.taken += 1
-            engine.world.hours_changed()
-            engine.bars.hours_changed()
-            if self._tuning.day is not None:
-                engine.square_off.rearm(at.date())
+            go_by(engine, self._calendar, found.calendar, self._tuning.day)
         return files
 
     def _refuse(self, engine: Engine, command: Command, why: str) -> None:
         engine.store.journal(engine.clock.now(), "reload_refused", {"command": command.name, "why": why})
         engine.alert("warn", "Not reloaded", f"{why}; {REMEDY}")
         self._answer(command.id, False, f"{why}; {REMEDY}", None)
+
+
+def go_by(engine: Engine, calendar: Calendar, fresh: Calendar, day: date | None) -> None:
+    """Have the engine go by other market facts; `day` is the one that is open."""
+    calendar.become(fresh)
+    engine.world.hours_changed()
+    engine.bars.hours_changed()
+    if day is not None:
+        engine.square_off.rearm(day)
 
 
 def _trial(fresh: Calendar, engine: Engine) -> str:

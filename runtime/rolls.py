@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runtime.wiring import House
 
 CHOSEN = "roll_days"
+SETTLED = "settled"  # the recording's word for the final prices that were booked
 LOOK_BACK = timedelta(days=10)  # holds the trading day before any trading day
 
 
@@ -91,6 +92,7 @@ def settle(house: "House") -> None:
         if final is not None:
             finals[instrument.key] = final
     charges = Charges(load_charges(house.config.folder), house.account.broker, house.account.plan)
+    house.recorder.note(SETTLED, house.clock.now(), {"finals": finals})
     engine.expiry.settle(finals, charges.exercise_tax)
     engine.settle()
 

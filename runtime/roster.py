@@ -7,6 +7,8 @@ another command says otherwise, or until the file says something else than it sa
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from core.errors import ConfigError
 from core.types import Horizon
 from execution_engine.engine import Engine
@@ -21,6 +23,18 @@ Files = Mapping[str, StrategySettings]
 Toggles = Mapping[str, Mapping[str, Any]]
 SPACE = "toggles"
 _SPELLED = {minutes: text for text, minutes in INTERVALS.items()}
+
+
+class Plan(msgspec.Struct):
+    """A change of the strategies' files or toggles that is to be done. `facts` is what the journal says of it, by strategy."""
+
+    files: Files
+    toggles: Toggles
+    before: dict[str, StrategySettings]
+    after: dict[str, StrategySettings]
+    made: tuple[str, ...]  # strategies to be made, anew or at all
+    retired: tuple[str, ...]
+    facts: dict[str, dict[str, Any]]
 
 
 class Roster:

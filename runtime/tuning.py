@@ -15,17 +15,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from core.errors import ConfigError, DataError
 from core.types import Instrument, Purpose
 from execution_engine.engine import Engine
 from execution_engine.limits import strategy_limits
 from execution_engine.runs import Run, fit
+from runtime import opening
 from runtime.day import entry_windows
 from runtime.rebuild import Rebuild
-from runtime.roster import SPACE, Files, Roster, Toggles, described, differences
-from utils.config_schema import StrategySettings
+from runtime.roster import SPACE, Files, Plan, Roster, Toggles, described, differences
 from utils.yaml_file import read
 
 if TYPE_CHECKING:
@@ -33,18 +31,6 @@ if TYPE_CHECKING:
 
 MADE_ANEW = ("class", "params", "interval", "instruments", "horizon")
 """Fields whose change makes the strategy anew; all others are taken over by the one that runs."""
-
-
-class Plan(msgspec.Struct):
-    """What is to be done. `facts` is what the journal says of it, by strategy."""
-
-    files: Files
-    toggles: Toggles
-    before: dict[str, StrategySettings]
-    after: dict[str, StrategySettings]
-    made: tuple[str, ...]  # strategies to be made, anew or at all
-    retired: tuple[str, ...]
-    facts: dict[str, dict[str, Any]]
 
 
 class Tuning:
@@ -135,6 +121,11 @@ class Tuning:
             left = set(plan.before[name].instruments) - set(plan.after[name].instruments)
             if left:
                 retire(engine, name, left, "its strategy trades this instrument no more", keep=plan.after[name].on_disable == "keep")
+
+    def note_change(self, plan: Plan, names: Mapping[str, Instrument], files: Path | None) -> None:
+        """Let the recording have what is about to be carried out; `files` is the configuration that was read for it (None: a toggle)."""
+        house = self._house
+        house.recorder.note(opening.CHANGE, house.engine.clock.now(), opening.change(house, plan, names, files))
 
     def _names(self, wanted: Files, known: Mapping[str, Instrument], day: date) -> dict[str, Instrument]:
         """Name -> today's contract; on the downloads thread. Raises ConfigError with file and line for a name that means nothing."""

@@ -1,25 +1,26 @@
 """The composition root: the one place that picks concretes. It builds the house of one account; it decides nothing about trading."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from loguru import logger
 
 from brokers import registry
 from brokers.spec import Endpoints, Session, Spec
+from core.clock import HeldClock, SystemClock
 from core.errors import BrokerError, ConfigError, DataError, StoreError
-from core.events import Event, History
+from core.events import Command, Event, History
 from core.market import Calendar
-from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, Notifier
+from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, Notifier, Store
 from core.types import PRACTICE_KINDS, Account, AccountKind, Bar, Horizon, Instrument, Side
-from data_ingestion.backfill import GapFiller, candles_between
+from data_ingestion.backfill import Ask, GapFiller, candles_between
 from data_ingestion.bars import BarBuilder
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
-from data_ingestion.recorder import Recorder
 from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tape import Tape
 from data_ingestion.tick_filter import TickFilter
@@ -30,17 +31,19 @@ from execution_engine.engine import Engine
 from execution_engine.expiry import DeliverySettings
 from execution_engine.limits import risk_settings
 from execution_engine.manual_orders import ManualOrders
-from execution_engine.order_manager import OrderDesk
+from execution_engine.order_manager import Alert, OrderDesk
 from execution_engine.paper_broker import PaperBroker
 from execution_engine.portfolio import Portfolio
 from execution_engine.price_ladder import Ladder
 from execution_engine.rollover import RollSettings
+from execution_engine.silent import SilentExecutor
 from execution_engine.world import World
 from risk.gate import Gate
 from risk.margin import required
 from runtime.alerts import Alerts
 from runtime.inbox import Inbox, Pump
 from runtime.protection import at_broker
+from runtime.recording import RecorderSlot
 from runtime.state_folder import RunFolder
 from storage.audit import AuditSegment
 from storage.emergency import EmergencyJournal
@@ -123,7 +126,7 @@ class House:
     engine: Engine
     alerts: Alerts
     audit: LaneAudit
-    recorder: "RecorderSlot"
+    recorder: RecorderSlot
     bars: BarBuilder
     tick_filter: TickFilter
     feed: Feed | None = None
@@ -148,6 +151,21 @@ class House:
         if self.subscriptions is not None:
             self.subscriptions.release(owner, [instrument])
 
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Around what is done with one batch of events: time stands still for the engine, and the recording says when that was."""
+        clock = self.engine.clock
+        if not isinstance(clock, HeldClock):
+            self.recorder.begin(clock.now())
+            yield
+            return
+        clock.hold()
+        self.recorder.begin(clock.now())
+        try:
+            yield
+        finally:
+            clock.release()
+
     def losses(self) -> dict[str, Any]:
         """What of the feed was not used: `counts` by place and reason (`wire`: of the day's connection), the broker's latest texts,
         and what is subscribed."""
@@ -165,29 +183,6 @@ class House:
             "texts": list(self.feed.texts) if self.feed is not None else [],
             "subscriptions": self.subscriptions.ledger() if self.subscriptions is not None else {},
         }
-
-
-class RecorderSlot:
-    """Where the engine's record of the day goes: the day's Recorder once there is one."""
-
-    def __init__(self) -> None:
-        self.recorder: Recorder | None = None
-
-    def append(self, event: Event) -> None:
-        if self.recorder is not None:
-            self.recorder.append(event)
-
-    def flush(self) -> str:
-        """Write what waits; returns why it could not be written, empty when it could."""
-        if self.recorder is None:
-            return ""
-        self.recorder.flush()
-        return self.recorder.failure
-
-    def swap(self, recorder: Recorder | None) -> None:
-        if self.recorder is not None:
-            self.recorder.close()
-        self.recorder = recorder
 
 
 def build(
@@ -209,6 +204,7 @@ def build(
     maker of session, client and feed than the registry's (the simulated days give theirs)."""
     spec = spec or registry.get(account.broker)
     endpoints = endpoints or spec.endpoints
+    engine_clock: Clock = HeldClock(clock) if isinstance(clock, SystemClock) else clock
     calendar = config.calendar(account.kind)
     store = open_store(ledger_url)
     alerts = Alerts(clock, store, notifier)
@@ -221,14 +217,12 @@ def build(
         inbox.put([event], "session")
 
     session = spec.make_session(account.name, credentials, clock, run.session / f"{account.broker}.json", endpoints, announce)
-    portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker, account.plan))
-    caps = risk_settings(config)
     data: DataSession
     executor: Executor
     broker_worker = None
     if account.kind in PAPER_KINDS:
         data = spec.make_data(session, clock, budget, audit, endpoints, lookup)
-        executor = PaperBroker(account, clock, sessions=calendar)
+        executor = PaperBroker(account, engine_clock, sessions=calendar)
     else:
         broker = spec.make_broker(session, clock, budget, audit, endpoints, lookup)
         data = broker
@@ -245,18 +239,6 @@ def build(
         )
         broker_worker = executor
     emergency = EmergencyJournal(run.path)
-    desk = OrderDesk(
-        account.name, store, executor, portfolio, lambda order: spec.product(order.horizon, order.instrument), alerts, emergency
-    )
-
-    def margin(instrument: Instrument, horizon: Horizon, quantity: int, price: float) -> float:
-        side = Side.BUY if quantity > 0 else Side.SELL
-        return required(instrument, side, abs(quantity), price, horizon, caps.margin, clock.now().date())
-
-    world = World(account, calendar, config.square_off, portfolio, desk, clock.now, margin)
-    world.tags_echoed = spec.echoes_tags
-    world.objection = spec.objection if config.settings.orders.stand_in else lambda *asked: spec.objection(*asked) or spec.stands_in(*asked)
-    world.stale_after = config.settings.feed.canary_stale_s
 
     def make_feed() -> Feed:
         return spec.make_feed(
@@ -267,13 +249,13 @@ def build(
             endpoints,
             lookup,
             config.settings.feed.transport,
-            lambda: world.canary is None or calendar.is_open(world.canary, clock.now()),
+            lambda: (canary := made.engine.world.canary) is None or calendar.is_open(canary, clock.now()),
             stale_after_s=config.settings.feed.stale_after_s,
         )
 
     recorder = RecorderSlot()
+    store.before_commit = recorder.flush
     control = Control(answer)
-    bars, tick_filter, chase, rolling = BarBuilder(calendar), TickFilter(), config.settings.orders, config.settings.rollover
     downloads = Worker(f"{account.name}/downloads", clock, inbox.poke)
 
     def ask(instrument: Instrument, interval: int, start: datetime, end: datetime) -> None:
@@ -288,28 +270,18 @@ def build(
 
         downloads.submit(DATA, fetch)
 
-    filler = GapFiller(bars, calendar, ask, lambda kind, facts: store.journal(clock.now(), kind, facts), alerts)
-    engine = Engine(
+    made = make_engine(
         account=account,
-        clock=clock,
+        config=config,
+        spec=spec,
+        calendar=calendar,
+        clock=engine_clock,
         store=store,
         executor=executor,
-        desk=desk,
-        portfolio=portfolio,
-        gate=Gate(caps),
-        world=world,
-        bars=filler,
-        tick_gate=tick_filter,
         alert=alerts,
-        ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s, rolling.max_slippage_pct),
-        delivery=DeliverySettings(rolling.physical_days, rolling.time),
-        rolls=RollSettings(rolling.attempts, config.settings.feed.canary_stale_s),
-        books_every_s=spec.pace.books_s,
+        ask=ask,
         record=recorder.append,
-        horizon_of=spec.horizon_of,
         commands=control.handle,
-        on_history=filler.answered,
-        protect=at_broker(config, account),
         emergency=emergency,
     )
     house = House(
@@ -331,17 +303,88 @@ def build(
         make_feed=make_feed,
         lookup=lookup,
         instruments=InstrumentStore(run.instruments, calendar, account.broker),
-        engine=engine,
+        engine=made.engine,
         alerts=alerts,
         audit=audit,
         recorder=recorder,
-        bars=bars,
-        tick_filter=tick_filter,
+        bars=made.bars,
+        tick_filter=made.tick_filter,
     )
-    world.feed_losses = house.losses
+    made.engine.world.feed_losses = house.losses
     control.by_hand = ManualOrders(answer, house)
     control.market = house
     return house, control
+
+
+class Made(NamedTuple):
+    """An engine, and the parts of it that others read."""
+
+    engine: Engine
+    bars: BarBuilder
+    tick_filter: TickFilter
+
+
+def make_engine(
+    *,
+    account: Account,
+    config: Config,
+    spec: Spec,
+    calendar: Calendar,
+    clock: Clock,
+    store: Store,
+    executor: Executor,
+    alert: Alert,
+    ask: Ask,
+    record: Callable[[Event], None],
+    commands: Callable[[Engine, Command], None],
+    emergency: EmergencyJournal | None = None,
+) -> Made:
+    """The engine of an account and all that decides with it, the same for a day that happens and for one that is replayed."""
+    portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker, account.plan))
+    caps = risk_settings(config)
+    desk = OrderDesk(
+        account.name, store, executor, portfolio, lambda order: spec.product(order.horizon, order.instrument), alert, emergency
+    )
+
+    def margin(instrument: Instrument, horizon: Horizon, quantity: int, price: float) -> float:
+        side = Side.BUY if quantity > 0 else Side.SELL
+        return required(instrument, side, abs(quantity), price, horizon, caps.margin, clock.now().date())
+
+    world = World(account, calendar, config.square_off, portfolio, desk, clock.now, margin)
+    world.tags_echoed = spec.echoes_tags
+    world.objection = spec.objection if config.settings.orders.stand_in else lambda *asked: spec.objection(*asked) or spec.stands_in(*asked)
+    world.stale_after = config.settings.feed.canary_stale_s
+    bars, tick_filter, chase, rolling = BarBuilder(calendar), TickFilter(), config.settings.orders, config.settings.rollover
+    filler = GapFiller(bars, calendar, ask, lambda kind, facts: store.journal(clock.now(), kind, facts), alert)
+    engine = Engine(
+        account=account,
+        clock=clock,
+        store=store,
+        executor=executor,
+        desk=desk,
+        portfolio=portfolio,
+        gate=Gate(caps),
+        world=world,
+        bars=filler,
+        tick_gate=tick_filter,
+        alert=alert,
+        ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s, rolling.max_slippage_pct),
+        delivery=DeliverySettings(rolling.physical_days, rolling.time),
+        rolls=RollSettings(rolling.attempts, config.settings.feed.canary_stale_s),
+        books_every_s=spec.pace.books_s,
+        record=record,
+        horizon_of=spec.horizon_of,
+        commands=commands,
+        on_history=filler.answered,
+        protect=at_broker(config, account),
+        emergency=emergency,
+    )
+    return Made(engine, bars, tick_filter)
+
+
+def replay_executor(account: Account, clock: Clock, calendar: Calendar) -> Executor:
+    """Who carries out orders when a day is played again: the paper exchange, or one that sends nowhere (the replies are recorded)."""
+    return PaperBroker(account, clock, sessions=calendar) if account.kind in PAPER_KINDS else SilentExecutor()
 
 
 def account_of(config: Config, name: str | None, broker: str | None) -> Account:

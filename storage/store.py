@@ -178,6 +178,7 @@ class SqlStore(SqlReader):
         self._shot: Any = None  # only the newest snapshot matters
         self._applied: int | None = None  # how many of the pending are in the open transaction; None: there is none
         self._unsure = False  # the last COMMIT failed and may have happened all the same
+        self.before_commit: Callable[[], object] = lambda: None  # what is to be written before the ledger is (the recording)
         self._seq = self._newest(models.journal)
         self._fill_seq = self._newest(models.fills)
 
@@ -250,6 +251,7 @@ class SqlStore(SqlReader):
         """
         if not self._pending and self._shot is None and self._applied is None:
             return
+        self.before_commit()
         with _typed("writing the ledger", self._give_up):
             self._apply()
             if meanwhile is not None:

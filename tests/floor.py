@@ -16,6 +16,7 @@ from core.events import Command
 from core.types import AccountKind, Bar, Instrument
 from execution_engine.broker_worker import WorkerJob
 from runtime import rebuild
+from runtime.recording import RecorderSlot
 from runtime.reload import Reload
 from runtime.roster import Roster, is_on, standing
 from runtime.tuning import Tuning
@@ -132,6 +133,7 @@ class Floor(Harness):
             bars=self.engine.bars,
             watch=lambda instrument, owner: self.subscribed.append(instrument.key),
             lookup=Lookup,
+            recorder=RecorderSlot(),
         )
         toggles = standing(self.store.items("toggles"), self.config.strategies)
         enabled = {name: one for name, one in self.config.strategies.items() if is_on(name, one, toggles)}

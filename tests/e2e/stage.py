@@ -198,6 +198,15 @@ class Stage:
         until(look, what)
         return seen
 
+    def replayed(self, day: str = DAY) -> dict[str, Any]:
+        """The recorded day once more, which must be identical to what the ledger has."""
+        done = self.call("replay", "--day", day, "--json")
+        assert done.code == 0, done
+        found = done.json
+        assert (found["identical"], found["difference"]) == (True, None)
+        assert found["digest"]["replay"] == found["digest"]["ledger"]
+        return dict(found)
+
     # --- what came of it ------------------------------------------------------------------------------------------------------------
 
     @property

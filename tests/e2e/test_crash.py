@@ -12,6 +12,7 @@ def test_three_kills_in_a_short_day_double_nothing_and_lose_nothing(stage: Stage
     assert outcome.kills == 3
     assert outcome.recoveries, "at least one kill hit a daemon that traded"
     assert stage.report()["trades"] >= 4, "a day without trades shows nothing"
+    assert stage.replayed()["starts"] >= 2, "each process's decisions come again"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

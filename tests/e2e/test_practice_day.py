@@ -50,6 +50,10 @@ def test_the_same_seed_is_the_same_day_and_another_seed_another(tmp_path: Path, 
             assert not list(stage.state.glob("runs/*/simulator.json")), "its own simulator is ended with it"
             report = stage.report()
             assert stage.call("status", "--json").json["flat"] is True
+            if number == 0:
+                again = stage.replayed()
+                assert again["digest"]["replay"] == report["digest"]
+                assert (again["starts"], again["fills"]) == (1, len(stage.call("fills", "--json").json))
             digests.append(report["digest"])
             reports.append(report)
     assert digests[0] == digests[1]
@@ -117,6 +121,7 @@ def test_commands_change_a_running_day_and_a_halt_survives_a_restart(stage: Stag
     daemon.process.send_signal(signal.SIGTERM)
     assert daemon.wait(30) == 0
     assert "no daemon answers" in said(stage, "pause", code=1)
+    assert stage.replayed()["starts"] == 2, "commands are events of the day"
     assert not list(stage.state.glob("runs/*/simulator.json"))
 
 
@@ -143,6 +148,7 @@ def test_after_a_kill_the_next_run_attaches_to_the_same_simulator_and_ends_the_d
     assert stage.run_folder == folder, "the run goes on, no fresh one is started"
     assert stage.call("fills", "--json").json[: len(fills)] == fills
     assert stage.call("status", "--json").json["flat"] is True
+    assert stage.replayed()["starts"] == 2
 
 
 def test_a_run_whose_simulator_is_gone_is_not_gone_on_with(stage: Stage) -> None:

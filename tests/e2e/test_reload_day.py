@@ -40,3 +40,4 @@ def test_sighup_takes_up_good_overrides_refuses_bad_ones_and_the_day_ends_by_the
     assert closed(stage) == [], daemon.said
     [ended] = stage.journal("day_closed")
     assert ended["at"][11:16] == "15:07"
+    assert stage.replayed()["decisions"] > 10, "the hours were changed within the record"

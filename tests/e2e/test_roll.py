@@ -61,6 +61,7 @@ def test_killed_in_both_legs_the_roll_is_made_once(stage: Stage) -> None:
     kinds = [entry["kind"] for entry in stage.journal() if entry["kind"] in ("roll_started", "roll_closed", "roll_done", "roll_half")]
     assert kinds == ["roll_started", "roll_closed", "roll_done"]
     daemon.kill()
+    assert stage.replayed()["starts"] == 3, "both legs, and the decisions of the processes that died in them"
 
 
 def test_the_real_prices_of_a_roll_day_give_the_real_gap_and_the_same_run_twice(stage: Stage, tmp_path: Path) -> None:

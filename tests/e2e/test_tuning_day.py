@@ -65,3 +65,4 @@ def test_a_running_day_takes_up_good_files_refuses_bad_ones_and_a_toggle_outlive
     assert closed(stage) == [], daemon.said
     down = {row["name"]: row["state"] for row in stage.call("strategies", "--json").json}
     assert set(down) == {"bank", "trend"}
+    assert stage.replayed()["starts"] == 2, "with every change of files, fields and toggles"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.clock import GrantedClock, ManualClock, SystemClock
+from core.clock import GrantedClock, HeldClock, ManualClock, SystemClock
 from core.errors import NiyamError
 from core.types import IST
 from execution_engine.timers import Timers
@@ -214,3 +214,16 @@ def test_notify_wakes_the_thread_whose_wait_is_over_and_leaves_the_others() -> N
     came[1] = True
     clock.notify()
     assert done[1].wait(5)
+
+
+def test_a_held_clock_stands_still_for_the_engine_alone() -> None:
+    wall = SystemClock()
+    clock = HeldClock(wall)
+    before = clock.now()
+    clock.hold()
+    held = clock.now()
+    while wall.now() == held:
+        pass
+    assert clock.now() == held > before
+    clock.release()
+    assert clock.now() > held

@@ -16,6 +16,7 @@ from execution_engine.expiry import Final
 from execution_engine.paper_broker import PaperBroker
 from execution_engine.portfolio import EXTERNAL
 from runtime import report, rolls
+from runtime.recording import RecorderSlot
 from tests.harness import EXPIRY, FUTURE, Harness
 from utils.config_loader import load, load_calendar
 
@@ -287,6 +288,7 @@ def house(harness: Harness, *futures: Instrument, rule: str = "days") -> Any:
         alerts=harness._alert,
         lookup=lambda: listed,
         instruments=SimpleNamespace(open=lambda day: listed),
+        recorder=RecorderSlot(),
     )
 
 

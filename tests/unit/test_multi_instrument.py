@@ -13,6 +13,7 @@ from core.types import IST, Bar, Fill, Instrument, Kind, Order, Purpose, Side, S
 from execution_engine.buy_sell_logic import Size
 from execution_engine.runs import Run
 from runtime.rebuild import build_runs
+from runtime.recording import RecorderSlot
 from strategies.base import Strategy, StrategySpec
 from strategies.pairs import Pairs
 from tests.fakes import MemoryStore
@@ -167,6 +168,7 @@ class House(SimpleNamespace):
             pump=SimpleNamespace(complete=lambda job: None),
             engine=SimpleNamespace(world=world),
             store=store or MemoryStore(),
+            recorder=RecorderSlot(),
             alerts=lambda *alert: self.alerted.append(alert),
         )
 

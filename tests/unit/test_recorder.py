@@ -21,7 +21,7 @@ from core.events import (
     Trade,
 )
 from core.types import IST, Bar, Instrument, Kind, OrderState, SessionState, Side, Tick
-from data_ingestion.recorder import Recorder, read, read_facts
+from data_ingestion.recorder import Batch, Note, Recorder, read, read_facts, read_starts
 
 FUTURE = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", 65, 0.1, date(2026, 11, 23), freeze=1755)
 STOCK = Instrument("NSE:RELIANCE", "NSE", "RELIANCE", Kind.EQUITY, "RELIANCE", is_fno=True)
@@ -148,3 +148,24 @@ def test_frames_are_compact(tmp_path: Path) -> None:
     recorder = write(tmp_path, ticks(4000))
     recorder.close()
     assert recorder.path.stat().st_size / 4000 < 130
+
+
+def test_openings_batches_and_notes_come_back_in_place(tmp_path: Path) -> None:
+    later = OPEN + timedelta(seconds=1)
+    one, two = ticks(2)
+    for number in (1, 2):
+        recorder = Recorder(tmp_path, DAY, "practice", {"run": str(number)}, {"at": OPEN, "number": number})
+        recorder.begin(OPEN)
+        recorder.append(one)
+        recorder.flush()
+        recorder.begin(OPEN)  # something happened since: another batch of the same moment
+        recorder.begin(OPEN)  # nothing did
+        recorder.begin(later)
+        recorder.append(two)
+        recorder.note(Note("change", later, {"until": later, "names": ["a"]}))
+        recorder.close()
+    first, second = read_starts(recorder.path)
+    expected = [Batch(OPEN), one, Batch(OPEN), Batch(later), two, Note("change", later, {"until": later, "names": ["a"]})]
+    assert list(first.items()) == list(second.items()) == expected
+    assert (first.opening, second.opening) == ({"at": OPEN, "number": 1}, {"at": OPEN, "number": 2})
+    assert list(read(recorder.path)) == [one, two, one, two]

@@ -11,6 +11,7 @@ import pytest
 from core.events import Command
 from core.types import AccountKind, Purpose, Tick
 from data_ingestion.bars import BarBuilder
+from runtime.recording import RecorderSlot
 from runtime.reload import Reload
 from runtime.roster import Roster
 from runtime.tuning import Tuning
@@ -31,7 +32,13 @@ class Desk(Harness):
         super().__init__(at=at)
         self.folder = folder
         house: Any = SimpleNamespace(
-            account=self.account, config=load(folder), store=self.store, engine=self.engine, clock=self.clock, bars=self.engine.bars
+            recorder=RecorderSlot(),
+            account=self.account,
+            config=load(folder),
+            store=self.store,
+            engine=self.engine,
+            clock=self.clock,
+            bars=self.engine.bars,
         )
         options: Any = SimpleNamespace(instrument=None, config=folder)
         tuning = Tuning(house, Roster(house, options, None))

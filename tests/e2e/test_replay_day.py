@@ -1,0 +1,133 @@
+"""The record of a day played again: what differs is found and told, and what cannot be replayed says why."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.errors import NiyamError
+from runtime import replay_day
+from tests.e2e.stage import DAY, Stage
+
+Frames = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Half an hour of a practice day."""
+    with Stage(tmp_path_factory.mktemp("day")) as stage:
+        stage.play("--start", "14:55", "--speed", "max", "--seed", "2", account="practice")
+        yield stage
+
+
+def frames(path: Path) -> Frames:
+    data, place, found = path.read_bytes(), 0, []
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 4], "little")
+        found.append(msgspec.msgpack.decode(data[place + 8 : place + 8 + length]))
+        place += 8 + length
+    return found
+
+
+def replayed(stage: Stage, change: Callable[[Frames], Frames]) -> dict[str, Any]:
+    """The day replayed from a record that `change` has edited."""
+    [path] = stage.run_folder.recordings.glob("*.events")
+    kept = path.read_bytes()
+    payloads = [msgspec.msgpack.encode(frame) for frame in change(frames(path))]
+    path.write_bytes(b"".join(len(one).to_bytes(4, "little") + zlib.crc32(one).to_bytes(4, "little") + one for one in payloads))
+    ledger = stage.ledger
+    try:
+        return replay_day.replay(stage.run_folder, ledger, date.fromisoformat(DAY))
+    finally:
+        ledger.close()
+        path.write_bytes(kept)
+
+
+def test_an_untouched_record_is_identical(recorded: Stage) -> None:
+    found = replayed(recorded, lambda frames: frames)
+    assert (found["identical"], found["notes"]) == (True, [])
+    assert found["decisions"] > 20
+    assert found["digest"]["replay"] == recorded.report()["digest"]
+    told = recorded.call("replay", "--day", DAY)
+    assert (told.code, "identical: each decision and order came again" in told.out) == (0, True)
+
+
+def opening_changed(change: Callable[[dict[str, Any]], None]) -> Callable[[Frames], Frames]:
+    def edit(frames: Frames) -> Frames:
+        for frame in frames:
+            if "opening" in frame:
+                opening = msgspec.msgpack.decode(zlib.decompress(frame["opening"]))
+                change(opening)
+                frame["opening"] = zlib.compress(msgspec.msgpack.encode(opening))
+        return frames
+
+    return edit
+
+
+def test_a_changed_parameter_is_told_at_its_first_decision(recorded: Stage) -> None:
+    def slower(opening: dict[str, Any]) -> None:
+        opening["strategies"]["busy"]["params"]["slow"] = 25
+
+    found = replayed(recorded, opening_changed(slower))
+    assert found["identical"] is False
+    difference = found["difference"]
+    assert "recorded signal busy NFO:BANKNIFTY26NOVFUT 1 fast" in difference["text"]
+    assert difference["recorded"]["kind"] == "signal"
+    assert difference["after"]
+    assert found["digest"]["replay"] is None
+
+
+def test_a_larger_size_is_told_field_by_field(recorded: Stage) -> None:
+    def larger(opening: dict[str, Any]) -> None:
+        opening["strategies"]["busy"]["size"] = {"lots": 2}
+
+    difference = replayed(recorded, opening_changed(larger))["difference"]
+    assert difference["fields"] == {"wanted": [difference["recorded"]["wanted"], 2 * difference["recorded"]["wanted"]]}
+
+
+def test_a_changed_price_in_the_record_is_told(recorded: Stage) -> None:
+    """The tick before the first fill, a rupee away: the fill is another, and the event before it is named."""
+    ledger = recorded.ledger
+    fill = ledger.fills()[0]
+    ledger.close()
+
+    def dearer(frames: Frames) -> Frames:
+        met: list[str] = []
+        for frame in frames:
+            met += [one["key"] for one in frame.get("instruments", ())]
+            for event in frame.get("events", ()):
+                if event[0] == 0 and met[event[1]] == fill.instrument.key and event[2].timestamp() == fill.at.timestamp():
+                    event[3] += 1.0
+                    event[7], event[8] = event[7] + 1.0, event[8] + 1.0
+        return frames
+
+    difference = replayed(recorded, dearer)["difference"]
+    assert difference["at"][:19] == fill.at.isoformat()[:19]
+    assert any("Tick at" in event for event in difference["after"])
+    assert {"average_price", "price", "limit_price", "filled", "kind"} & set(difference["fields"])
+
+
+def test_a_fill_that_no_event_explains_is_told(recorded: Stage) -> None:
+    """The last bars are cut out of the record: the ledger has decisions that cannot come again."""
+
+    def shortened(frames: Frames) -> Frames:
+        half = len(frames) // 2
+        return frames[:half]
+
+    found = replayed(recorded, shortened)
+    assert found["identical"] is False
+    assert "and not taken in the replay" in found["difference"]["text"]
+
+
+def test_a_record_without_an_opening_says_that_it_cannot_be_replayed(recorded: Stage) -> None:
+    with pytest.raises(NiyamError, match="has no opening of the day: it was recorded by a version that kept the events alone"):
+        replayed(recorded, lambda frames: [frame for frame in frames if "opening" not in frame])
+    with pytest.raises(NiyamError, match="is of another version"):
+        replayed(recorded, opening_changed(lambda opening: opening.pop("canary")))
+    done = recorded.call("replay", "--day", "2026-11-19")
+    assert (done.code, f"no recording of 2026-11-19 in {recorded.run_folder.recordings}" in done.err) == (1, True)
+    assert f"there are {DAY}" in done.err
