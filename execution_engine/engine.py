@@ -95,7 +95,6 @@ class Engine:
         self.bars = bars
         self.tick_gate = tick_gate
         self.alert = alert
-        self._commands = commands
         self.timers = Timers()
         self.targets = Targets(store)
         self.signals: deque[Signal] = deque(maxlen=500)
@@ -104,8 +103,8 @@ class Engine:
         self._books_every_s = books_every_s
         self._record = record
         self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
-        self._after_login: set[tuple[str, str]] = set()  # keys whose exits or cancels wait until somebody has logged in
-        self.exits = Exits(clock, self.timers, desk, portfolio, alert, self._cancel_and_replan)
+        self._after_books: set[tuple[str, str]] = set()  # keys that wait for a complete read: after a login, or past the broker's cut-off
+        self.exits = Exits(clock, self.timers, desk, portfolio, alert, self._cancel_and_replan, world.quiet)
         self.price_ladder = PriceLadder(
             ladder,
             clock=clock,
@@ -180,7 +179,7 @@ class Engine:
             FeedStatus: self.feed_watch.on_status,
             SessionStatus: self._on_session,
             Timer: lambda timer: None,
-            Command: self._on_command,
+            Command: lambda command: commands(self, command),
         }
 
     # --- the day ------------------------------------------------------------------------------------------------------------------
@@ -395,7 +394,7 @@ class Engine:
         )
         exits = bool(todo.send) and todo.send[0].purpose is not Purpose.ENTRY  # one plan has one purpose
         if (exits or todo.cancel) and self.world.session is SessionState.LOGIN_REQUIRED:
-            self._after_login.add((target.strategy, target.name))
+            self._after_books.add((target.strategy, target.name))
             return
         for order in todo.cancel:
             self._cancel_and_replan(order, "planned again: the target changed")
@@ -409,6 +408,10 @@ class Engine:
 
     def _may_leave(self, target: Target, exits: Sequence[OrderRequest]) -> bool:
         if self.reconciliation.recovering or not self.exits.way_is_clear(exits[0]):
+            return False
+        if self.world.past_cut_off(target.instrument, target.horizon) and not self.reconciliation.fresh(self.clock.now()):
+            self._after_books.add((target.strategy, target.name))  # the broker may have closed it
+            self.executor.read_books(positions=True, urgent=True)
             return False
         return self.protection.make_way(target, sum(request.quantity for request in exits))
 
@@ -505,8 +508,8 @@ class Engine:
     def _on_books(self, books: Books) -> None:
         for change in self.reconciliation.take(books):
             self._on_change(change)
-        if self._after_login and not books.error and self.world.session is not SessionState.LOGIN_REQUIRED:
-            waiting, self._after_login = sorted(self._after_login), set()
+        if self._after_books and not books.error and self.world.session is not SessionState.LOGIN_REQUIRED:
+            waiting, self._after_books = sorted(self._after_books), set()
             for key in waiting:
                 if (target := self.targets.get(*key)) is not None:
                     self.act(target)
@@ -550,7 +553,8 @@ class Engine:
         elif target.purpose is Purpose.ROLL:
             self.rolls.on_ended(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
         else:
-            self.exits.retry(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
+            why = f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}"
+            self.exits.retry(target, why, rejected=order.state is OrderState.REJECTED)
             self.executor.read_books(positions=True, urgent=True)  # it may have been closed by others: the next try goes by what is true
 
     def _cancel_and_replan(self, order: Order, why: str) -> None:
@@ -569,9 +573,6 @@ class Engine:
             self.alert("page", "Login required", f"{self.account.name}: {status.reason} {status.login_url}".strip())
         elif status.state is SessionState.VALID:
             self.executor.read_books(positions=True, urgent=True)
-
-    def _on_command(self, command: Command) -> None:
-        self._commands(self, command)
 
     def _fire(self, name: str, now: datetime) -> None:
         kind, _, rest = name.partition("|")

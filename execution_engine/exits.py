@@ -1,34 +1,48 @@
 """How exits get through: tried again with a back-off, slowed when they do not settle, and kept from trading with ourselves.
 
 Rules:
-1. A failed exit is tried again after 1, 2, 4 ... 30 seconds until it is through; a warning at the third try, a page at the sixth.
+1. A failed exit is tried again after 1, 2, 4 ... 30 seconds until it is through; a warning at the third try, a page at the sixth. Nothing
+   tries it before that. An exchange that stands still is asked once in 30 seconds: it refused an exit, and either no price comes or it
+   had refused the one before.
 2. What waits for something (a cancel, evidence, a first price, the market to open) is looked at again every two seconds; overnight it
    rests until the next day opens.
 3. More than ten exits of one key within a minute do not settle: a page, and then one every 30 seconds.
 4. No self-trade: an exit waits while an order of ours rests where they would meet. An entry there is cancelled, an exit awaited; an
    order of unknown fate is neither, being flat outweighs what may not even exist.
+5. An exit, or a cancellation in its way, that nobody confirms within ten seconds counts as unknown: it is not sent again, and a person is
+   paged.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from core.ports import Clock
-from core.types import Order, OrderRequest, OrderState, Purpose
+from core.types import Instrument, Order, OrderRequest, OrderState, Purpose
 from execution_engine.buy_sell_logic import Target
 from execution_engine.order_manager import Alert, OrderDesk
 from execution_engine.portfolio import Portfolio
 from execution_engine.timers import Timers
 
 A_MINUTE = 10
+STANDSTILL_S = 30.0
+CONFIRMED_WITHIN = timedelta(seconds=10)
 LOOK_AGAIN = timedelta(seconds=2)
 
 
 class Exits:
-    """Keeps, by key, how often an exit was tried and when. `cancel` is the engine's: cancel an order and let its key act again."""
+    """Keeps, by key, how often an exit was tried and when. `cancel` is the engine's: cancel an order and let its key act again; `quiet`
+    says whether no price of an instrument comes."""
 
     def __init__(
-        self, clock: Clock, timers: Timers, desk: OrderDesk, portfolio: Portfolio, alert: Alert, cancel: Callable[[Order, str], None]
+        self,
+        clock: Clock,
+        timers: Timers,
+        desk: OrderDesk,
+        portfolio: Portfolio,
+        alert: Alert,
+        cancel: Callable[[Order, str], None],
+        quiet: Callable[[Instrument], bool] = lambda instrument: False,
     ) -> None:
         self._clock = clock
         self._timers = timers
@@ -36,6 +50,9 @@ class Exits:
         self._portfolio = portfolio
         self._alert = alert
         self._cancel = cancel
+        self._quiet = quiet
+        self._not_before: dict[tuple[str, str], datetime] = {}
+        self._late: set[str] = set()  # orders that were not confirmed in time, of which a person was told
         self._tries: dict[tuple[str, str], int] = {}
         self._sent: dict[tuple[str, str], deque[datetime]] = {}
         self._slowed: set[tuple[str, str]] = set()
@@ -45,19 +62,23 @@ class Exits:
         held = self._portfolio.position(target.strategy, target.instrument)
         return held != 0 and (target.closing or (target.wanted - held) * held < 0)
 
-    def retry(self, target: Target, why: str) -> None:
-        """It failed: the next try comes by itself."""
+    def retry(self, target: Target, why: str, *, rejected: bool = False) -> None:
+        """It failed (`rejected`: the broker or the exchange refused it): the next try comes by itself."""
         key = (target.strategy, target.name)
         tries = self._tries.get(key, 0) + 1
         self._tries[key] = tries
-        if tries in (3, 6):
+        standstill = rejected and (tries >= 2 or self._quiet(target.instrument))
+        if tries in (3, 6) or (standstill and tries == 1):
             text = f"{target.strategy} {target.instrument.key}: {tries} tries failed, last: {why}"
             self._alert("page" if tries >= 6 else "warn", "Exit does not get through", text)
-        self._timers.set(_timer(target), self._clock.now() + timedelta(seconds=min(30.0, 2.0 ** min(tries - 1, 5))))
+        wait = STANDSTILL_S if standstill else min(30.0, 2.0 ** min(tries - 1, 5))
+        self._not_before[key] = self._clock.now() + timedelta(seconds=wait)
+        self._timers.set(_timer(target), self._not_before[key])
 
     def forget_tries(self, strategy: str, name: str) -> None:
         """The strategy wants something else: the back-off begins anew."""
         self._tries.pop((strategy, name), None)
+        self._not_before.pop((strategy, name), None)
 
     def look_again(self, target: Target) -> None:
         """It waits for something; a retry that is due anyway serves."""
@@ -67,6 +88,9 @@ class Exits:
     def may_go(self, target: Target) -> bool:
         """Count one exit, or hold it back because this key's exits do not settle."""
         now, key = self._clock.now(), (target.strategy, target.name)
+        if now < self._not_before.get(key, now):
+            self._timers.set(_timer(target), self._not_before[key])
+            return False
         sent = self._sent.setdefault(key, deque(maxlen=A_MINUTE))
         if len(sent) < A_MINUTE or (now - sent[0]).total_seconds() >= 60:
             self._slowed.discard(key)
@@ -94,6 +118,22 @@ class Exits:
             if order.purpose is Purpose.ENTRY:
                 self._cancel(order, "an exit of ours would trade with it")
         return not met
+
+    def unconfirmed(self, orders: Iterable[Order], now: datetime) -> None:
+        """Page for each order in the way of being flat that waits for a confirmation too long (rule 5)."""
+        late = {
+            order.id: order
+            for order in orders
+            if (order.purpose is not Purpose.ENTRY or order.state is OrderState.PENDING_CANCEL)
+            and now - order.updated_at >= CONFIRMED_WITHIN
+        }
+        for order in (late[name] for name in late.keys() - self._late):
+            what = f"{order.side} {order.quantity} {order.instrument.key} ({order.tag}, {order.broker_order_id or 'no broker id'})"
+            since = f"is {order.state} since {order.updated_at:%H:%M:%S}"
+            rest = "it counts as unknown and is not sent again; look for it at the broker's terminal, and close by hand if it is not alive"
+            text = f"{what} {since}: {rest}"
+            self._alert("page", "An exit is not confirmed", text)
+        self._late = set(late)
 
 
 def _timer(target: Target) -> str:

@@ -78,8 +78,10 @@ class PriceLadder:
         now, settings = self._clock.now(), self.settings
         resting = [o for o in self._desk.live() if o.purpose is not Purpose.PROTECT and not self._targets.by_hand(o)]
         silent = now - self._step
-        if any(order.state in UNCONFIRMED and order.updated_at <= silent for order in resting):
+        unconfirmed = [order for order in resting if order.state in UNCONFIRMED and order.updated_at <= silent]
+        if unconfirmed:
             self._executor.read_books(positions=True)  # its update may be lost
+        self._exits.unconfirmed(unconfirmed, now)
         for order in resting if self._world.session is not SessionState.LOGIN_REQUIRED else ():
             if order.state is not OrderState.WORKING or (now - order.updated_at).total_seconds() < settings.step_s:
                 continue

@@ -26,6 +26,7 @@ ABSENT_READS = 4
 ABSENT_SECONDS = 120.0
 ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the book by then
 FAILED_READS = 3
+FRESH = timedelta(seconds=2)  # R14: how old the read may be by which an exit goes after the broker's cut-off
 RECOVERING = "recovery: the broker's books have not been read yet"
 
 
@@ -59,6 +60,7 @@ class Reconciliation:
         self._failed = 0
         self._looks = 0
         self._baseline = False
+        self._read_at: datetime | None = None  # when the last complete read of positions was asked for
 
     def shortfall(self, instrument: Instrument) -> int:
         """Our believed net less the broker's, as last compared; 0 when they agreed (fills since then move both alike)."""
@@ -70,6 +72,10 @@ class Reconciliation:
     def recovering(self) -> bool:
         """Whether the first read of this process is still to come: exits wait for it, but not for books that cannot be read."""
         return "recovery" in self._world.blinded and self._failed < FAILED_READS
+
+    def fresh(self, now: datetime) -> bool:
+        """Whether the broker's positions were read a moment ago."""
+        return self._read_at is not None and now - self._read_at <= FRESH
 
     def open_day(self) -> None:
         """What the account holds beside ours is taken as it is at the day's first read (it was delivered, or expired, overnight)."""
@@ -131,6 +137,7 @@ class Reconciliation:
         self._acknowledged(books)
         if books.positions is not None:
             self._positions(books, books.positions)
+            self._read_at = books.asked_at
             self._world.blinded.pop("recovery", None)
         if not self._desk.unknown():
             self._looks = 0

@@ -5,6 +5,7 @@ Rules:
 2. The schedule is durable: it is armed from the calendar at every start of the process, and fires at once if its time has passed.
 3. When it fires: every intraday key there wants nothing and latches; working orders are cancelled first, exits follow on evidence.
 4. It looks again every two seconds: act on what is still open; page two minutes before the deadline; go on until trading ends.
+5. What nobody can close, because it is locked at its circuit limit, is STUCK: paged as soon as it is seen.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ class Round(msgspec.Struct):
     started: datetime | None = None
     flat: datetime | None = None
     paged: bool = False
+    stuck: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -129,6 +131,7 @@ class SquareOff:
         """What the report and status show, in the order of their starts: scheduled, started, flat."""
         return [
             {"scheduled": r.start.isoformat(), "started": r.started and r.started.isoformat(), "flat": r.flat and r.flat.isoformat()}
+            | ({"stuck": dict(r.stuck)} if r.stuck else {})
             for r in sorted(self._rounds.values(), key=lambda one: one.start)
         ]
 
@@ -176,6 +179,13 @@ class SquareOff:
         return [found[key] for key in sorted(found)]
 
     def _tell(self, this: Round, held: list[Position], working: list[Order], now: datetime) -> None:
+        stuck = {one.instrument.key: why for one in held if (why := self._locked(one.instrument, one.quantity))}
+        for key in stuck.keys() - this.stuck.keys():
+            amount = sum(one.quantity for one in held if one.instrument.key == key)
+            text = f"{amount} {key} {stuck[key]}; the exit rests at the limit, and what is left at the close is carried or goes to auction"
+            self._store.journal(now, "stuck", {"instrument": key, "quantity": amount, "why": stuck[key]})
+            self._alert("page", "STUCK", text)
+        this.stuck = stuck
         if now < this.page_at or this.paged:
             return
         this.paged = True

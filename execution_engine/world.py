@@ -124,6 +124,11 @@ class World:
             self._plans[instrument.key] = self.calendar.square_off(self.account.broker, instrument, self.now.date(), self._square_off)
         return self._plans[instrument.key]
 
+    def past_cut_off(self, instrument: Instrument, horizon: Horizon) -> bool:
+        """Whether the broker closes such positions by itself by now, and may have done so."""
+        plan = self.plan(instrument) if horizon is Horizon.INTRADAY else None
+        return plan is not None and plan.cut_off.at is not None and self.now >= plan.cut_off.at
+
     def assumed(self, day: date) -> list[str]:
         """Facts of the calendar that are not confirmed and that this day's instruments rest on."""
         segments = {instrument.segment for instrument in self.names.values()}
@@ -191,6 +196,11 @@ class World:
     def received_age(self, instrument: Instrument) -> float | None:
         tick = self._ticks.get(instrument.key)
         return (self.now - tick.at).total_seconds() if tick is not None else None
+
+    def quiet(self, instrument: Instrument) -> bool:
+        """Whether a connected feed brings no price of it."""
+        age = self.received_age(instrument)
+        return self.feed_connected and (age is None or age > self.stale_after)
 
     def exchange_age(self, instrument: Instrument) -> float | None:
         tick = self._ticks.get(instrument.key)

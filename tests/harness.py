@@ -21,6 +21,7 @@ from core.types import (
     Order,
     OrderState,
     SessionState,
+    Side,
     Signal,
     Tick,
     TradingState,
@@ -251,6 +252,11 @@ class Harness:
         state = OrderState.FILLED if filled == order.quantity else OrderState.WORKING
         self.engine.process(msgspec.structs.replace(self.row(order, state, filled, price), trades=(trade,)))
         self.engine.settle()
+
+    def trade(self, broker_order_id: str, side: Side, quantity: int, price: float) -> Trade:
+        """One more execution of this moment."""
+        self._trades += 1
+        return Trade(f"X{self._trades}", broker_order_id, self.instrument, side, quantity, price, self.clock.now())
 
     def books(self, *orders: OrderUpdate, trades: tuple[Trade, ...] = (), net: int | None = 0, asked: float = 0.0) -> None:
         """One complete read: these rows and trades, and a net position of `net` (None: positions were not read), asked `asked` s ago."""
