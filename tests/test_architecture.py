@@ -49,6 +49,7 @@ SDK_HOMES = {
     "kiteconnect": "brokers/zerodha/",
     "SmartApi": "brokers/angelone/",
     "upstox_client": "brokers/upstox/",
+    "breeze_connect": "brokers/icici/",
     "socketio": "brokers/icici/",
     "growwapi": "brokers/groww/",
 }
