@@ -27,6 +27,7 @@ COMMANDS = {
     "pause": "no new entries; exits, stops and the square-off go on (trading state REDUCE_ONLY until `resume`)",
     "resume": "trade again after pause, reduce-only or kill (`--confirm` after kill)",
     "reduce-only": "only orders that reduce a position",
+    "acknowledge": "you have read what was wrong before the open, or what froze an instrument: entries may pass again",
     "square-off": "cancel our working orders and close what our strategies own, now",
     "watch": "subscribe one more instrument of today for its ticks (`--stop`: no longer); what strategies use stays subscribed",
     "reload": "take up changed files of config/strategies/ and config/market/ (not charges): judged first, a bad file changes nothing",

@@ -1,9 +1,9 @@
 """What a person may tell the engine, and the words in which it says what came of it.
 
 pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
-say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or
-`resume --confirm`, thaws what an anomaly froze. watch subscribes one more instrument, or gives up one so watched. reload, retune, enable
-and disable change what the day goes by (runtime/reload.py) and answer when that is done.
+say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or `resume --confirm`, thaws what an
+anomaly froze, and lets entries pass after errors before the open. watch subscribes one more instrument, or gives up one so watched.
+reload, retune, enable and disable change what the day goes by (runtime/reload.py) and answer when that is done.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ import msgspec
 from core.errors import DataError
 from core.events import Command
 from core.types import Instrument, TradingState
+from execution_engine.arming import Arming
 from execution_engine.engine import Engine
 from execution_engine.manual_orders import ManualOrders
 from execution_engine.portfolio import EXTERNAL
@@ -56,6 +57,7 @@ class Control:
         self._waiting: list[_Waiting] = []
         self.by_hand: ManualOrders | None = None  # None: no orders by hand are taken
         self.market: Market | None = None  # None: nothing can be watched
+        self.arming: Arming | None = None  # None: errors before the open bar nothing
         self.changes: Changes | None = None  # None: nothing is changed while it runs
 
     def handle(self, engine: Engine, command: Command) -> None:
@@ -116,6 +118,8 @@ class Control:
             return
         if command.arguments.get("confirm"):
             engine.desk.frozen.clear()
+            if self.arming is not None:
+                self.arming.acknowledge()
         engine.set_state(TradingState.ACTIVE, "resume by command")
         text = "trading state ACTIVE; what a stop or a command has closed waits for a different target of its strategy"
         self._answer(command.id, True, text, None)
@@ -138,7 +142,9 @@ class Control:
     def _acknowledge(self, engine: Engine, command: Command) -> None:
         thawed = sorted(engine.desk.frozen)
         engine.desk.frozen.clear()
-        self._answer(command.id, True, f"acknowledged: {', '.join(thawed) or 'nothing was frozen by an anomaly'}", {"thawed": thawed})
+        errors = self.arming.acknowledge() if self.arming is not None else []
+        what = "; ".join([*thawed, *errors])
+        self._answer(command.id, True, f"acknowledged: {what or 'there was nothing to acknowledge'}", {"thawed": thawed, "errors": errors})
 
     def _watch(self, engine: Engine, command: Command) -> None:
         assert self.market is not None

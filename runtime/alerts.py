@@ -1,6 +1,7 @@
 """Alerts as the engine raises them: into the journal first, then to the person; the latest ones are shown in every read-out."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from loguru import logger
@@ -18,12 +19,14 @@ class Alerts:
         self._store = store
         self._notifier = notifier
         self.latest: deque[dict[str, Any]] = deque(maxlen=SHOWN)
+        self.also: Callable[[str, str, str], None] = lambda level, title, text: None  # hears every alert too
 
     def __call__(self, level: str, title: str, text: str) -> None:
         at = self._clock.now()
         self._store.journal(at, "alert", {"level": level, "title": title, "text": text})
         if level != "info":
             self.latest.append({"at": at.isoformat(), "level": level, "title": title, "text": text})
+        self.also(level, title, text)
         try:
             self._notifier.send(level, title, text)
         except Exception as error:  # the journal has it; whoever tells a person must never stop what trades

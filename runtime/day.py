@@ -129,6 +129,7 @@ def restrict(house: House, day: date) -> None:
 def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, StrategySettings]) -> None:
     """Everything from a valid session until the gate opens. Raises NothingToTrade when no strategy has an instrument today."""
     engine = house.engine
+    house.arming.take_up(day)
     load_instruments(house, day, () if house.account.kind in PRACTICE_KINDS else KNOWN)
     for gone in engine.targets.restore(house.lookup().by_key):
         house.alerts("warn", "Instrument gone", f"{gone} is not in today's instruments; its target is dropped, a position in it is shown")

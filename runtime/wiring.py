@@ -24,6 +24,7 @@ from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tape import Tape
 from data_ingestion.tick_filter import TickFilter
+from execution_engine.arming import Arming
 from execution_engine.broker_worker import DATA, BrokerWorker, Worker
 from execution_engine.charges import Charges
 from execution_engine.control import Control
@@ -125,6 +126,7 @@ class House:
     instruments: InstrumentStore
     engine: Engine
     alerts: Alerts
+    arming: Arming
     audit: LaneAudit
     recorder: RecorderSlot
     bars: BarBuilder
@@ -284,6 +286,8 @@ def build(
         commands=control.handle,
         emergency=emergency,
     )
+    arming = control.arming = Arming(engine_clock, store, calendar, made.engine.world)
+    alerts.also = arming.hear
     house = House(
         account=account,
         config=config,
@@ -305,6 +309,7 @@ def build(
         instruments=InstrumentStore(run.instruments, calendar, account.broker),
         engine=made.engine,
         alerts=alerts,
+        arming=arming,
         audit=audit,
         recorder=recorder,
         bars=made.bars,

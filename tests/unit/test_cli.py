@@ -23,7 +23,7 @@ from utils.control import Answer
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run", "check", "status", "orders", "fills", "positions", "signals", "journal", "report", "pause", "resume", "reduce-only",
-    "square-off", "reload", "kill", "login", "instruments", "charges", "simulate",
+    "acknowledge", "square-off", "reload", "kill", "login", "instruments", "charges", "simulate",
 )  # fmt: skip
 STATUS = {"account": "practice", "kind": "practice", "running": True, "as_of": T0.isoformat(), "market": {"now": T0.isoformat()}}
 
