@@ -273,6 +273,12 @@ def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
     _history_flags(backtest)
     backtest.add_argument("--html", metavar="FILE", help="write a report with charts, one file that needs no network")
     backtest.add_argument("--csv", metavar="FILE", help="write the trades as CSV")
+    backtest.add_argument(
+        "--check",
+        choices=("lookahead", "warmup"),
+        help="instead of a result: does the strategy look ahead, or does it ask for too short a warm-up; exit 1 if so",
+    )
+    backtest.add_argument("--samples", metavar="N", type=_count, default=8, help="with --check: at how many places (default 8)")
     _json_flag(backtest)
 
 

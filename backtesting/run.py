@@ -79,12 +79,20 @@ class Backtest:
     """One account with its strategies, over one market. `run` once."""
 
     def __init__(
-        self, config: Config, account: Account, market: BacktestMarket, enabled: Mapping[str, StrategySettings], fills: FillRules
+        self,
+        config: Config,
+        account: Account,
+        market: BacktestMarket,
+        enabled: Mapping[str, StrategySettings],
+        fills: FillRules,
+        *,
+        journal: int | None = LATEST,
     ) -> None:
+        """`journal` is how many of the latest entries are kept (None: all)."""
         self._config = config
         self._account = account
         self._market = market
-        self._enabled = dict(enabled)
+        self.settings = dict(enabled)
         self._fills = fills
         self._calendar = config.calendar(account.kind)
         self._notes: dict[str, None] = {}
@@ -96,7 +104,7 @@ class Backtest:
         self._refuse_other_intervals()
         first = market.days[0]
         self.clock = ManualClock(datetime.combine(first, time(), IST))
-        self.store = MemoryStore(journal=LATEST)
+        self.store = MemoryStore(journal=journal)
         self._spec = registry.get(account.broker)
         self.portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker, account.plan))
         self.paper = PaperBroker(account, self.clock, sessions=self._calendar, fills=fills)
@@ -169,7 +177,7 @@ class Backtest:
         self.desk.open_day(())
         self._volumes.clear()
         self.world.windows = {
-            name: (_at(day, one.window.entry_from), _at(day, one.window.entry_until)) for name, one in self._enabled.items()
+            name: (_at(day, one.window.entry_from), _at(day, one.window.entry_until)) for name, one in self.settings.items()
         }
         self.engine.open_day(day, self._begin(day, names), names, resumed=False)
         wanted = {one.key for one in names.values()} | {held.instrument.key for held in self.portfolio.positions() if held.quantity}
@@ -286,7 +294,7 @@ class Backtest:
 
     def _names(self, day: date) -> dict[str, Instrument]:
         found: dict[str, Instrument] = {}
-        for name in sorted({name for one in self._enabled.values() for name in one.instruments}):
+        for name in sorted({name for one in self.settings.values() for name in one.instruments}):
             try:
                 instrument = self._market.resolve(name, day, lambda key: self._market.last_price(key, day))
             except DataError as error:
@@ -301,7 +309,7 @@ class Backtest:
     def _begin(self, day: date, names: Mapping[str, Instrument]) -> list[Run]:
         """The day's runs: yesterday's objects where their contracts are the same, else new ones warmed up on the past."""
         self.world.open_day(names)
-        for name, settings in self._enabled.items():
+        for name, settings in self.settings.items():
             contracts = {one: names[one].key for one in settings.instruments if one in names}
             if self._contracts.get(name) == contracts:
                 for run in self._runs[name]:
@@ -326,6 +334,10 @@ class Backtest:
                     run.stopped = str(error)
         return runs
 
+    def strategies(self, day: date) -> list[Run]:
+        """The strategies as they would be made on that day, not warmed up."""
+        return make_runs(self.settings, self._names(day), self._config.settings.protect.distance_pct)[0]
+
     def _warm_up(self, run: Run, day: date) -> None:
         strategy = run.strategy
         now = datetime.combine(day, time(), IST)
@@ -345,7 +357,7 @@ class Backtest:
 
     def _refuse_other_intervals(self) -> None:
         own = self._market.interval
-        for name, one in self._enabled.items():
+        for name, one in self.settings.items():
             if own and one.interval % own:
                 raise ConfigError(f"{name} wants {one.interval}-minute bars; the data's {own}-minute bars do not add up to them")
 

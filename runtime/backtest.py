@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from backtesting import bias
 from backtesting.document import document_of
 from backtesting.market import BacktestMarket
 from backtesting.run import Backtest
@@ -35,7 +36,9 @@ TRADE_COLUMNS = (
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run it and tell it; exit 0."""
+    """Run it and tell it; exit 0, and 1 where a check found something."""
+    if options.check:
+        return check(options)
     found = document(options, quiet=options.json or not sys.stderr.isatty())
     if options.json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
@@ -68,6 +71,46 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     if options.csv:
         _write_trades(Path(options.csv), found["trades"])
     return found
+
+
+def check(options: argparse.Namespace) -> int:
+    """Look-ahead, or how long the strategy needs to warm up; exit 1 where it looks ahead or asks for too little."""
+    config, account, settings = settings_of(options)
+    manifest = prepared(options, config)
+    days, fills = days_of(options, manifest), fills_of(options)
+    market = BacktestMarket(manifest, config.calendar(account.kind), label=Path(options.data).name)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=options.json or not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task(options.check, total=options.samples + 1)
+        found = (bias.lookahead if options.check == "lookahead" else bias.warmup)(
+            lambda part: Backtest(config, account, part, settings, fills, journal=None),
+            market,
+            days,
+            options.samples,
+            lambda done, of: progress.update(task, completed=done, total=of),
+        )
+    found["strategy"] = ", ".join(settings)
+    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n" if options.json else _checked(found) + "\n")
+    return 0 if found["ok"] else 1
+
+
+def _checked(found: dict[str, Any]) -> str:
+    """What a check came to, for a person."""
+    if found["check"] == "lookahead":
+        lines = [f"{found['strategy']}: {found['signals']} signals, compared on data that ends at {len(found['samples'])} earlier moments"]
+        lines += [
+            f"  until {row['until']}: {row['signals']} signals, {'the same' if row['same'] else 'NOT the same'}" for row in found["samples"]
+        ]
+        first = found["first"]
+        said = "it does not look ahead" if found["ok"] else f"IT LOOKS AHEAD: the whole says {first['whole']}, the part {first['prefix']}"
+        return "\n".join([*lines, said])
+    lines = [f"{found['strategy']}: {found['signals']} signals, compared with runs that begin later without history"]
+    for row in found["samples"]:
+        settles = f"the same after {row['bars']} bars" if row["bars"] is not None else "not the same within the data"
+        lines.append(f"  from {row['from']}: {settles}")
+    needed = "more bars than the data has" if found["needed"] is None else f"{found['needed']} bars"
+    asks = ", ".join(f"{name} asks for {count}" for name, count in found["declared"].items())
+    return "\n".join([*lines, f"needed: {needed}; {asks}: {'enough' if found['ok'] else 'NOT ENOUGH'}"])
 
 
 def days_of(options: argparse.Namespace, manifest: Manifest) -> list[date]:

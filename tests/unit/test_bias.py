@@ -1,0 +1,134 @@
+"""The two checks of a strategy on its own data: one that peeks is caught, one that forgets slowly is measured."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtesting import bias
+from backtesting.market import BacktestMarket
+from backtesting.run import Backtest
+from core.types import Account, AccountKind, Bar, Instrument, Signal, View
+from data_ingestion.replay import prepare
+from execution_engine.paper_rules import FillRules
+from execution_engine.runs import Run
+from main import main
+from strategies.base import Params, Strategy
+from tests.unit.test_backtest import YAML, bars_file, configured, wave
+from utils.config_loader import Config
+
+DAYS = (date(2026, 6, 1), date(2026, 6, 2), date(2026, 6, 3), date(2026, 6, 4))
+ACCOUNT = Account("backtest", AccountKind.PRACTICE, "zerodha", 1_000_000.0)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return configured(tmp_path_factory.mktemp("strategy"), 5)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bars_file(tmp_path_factory.mktemp("data"), {day: wave(75, 100.0 + number, 9 + number) for number, day in enumerate(DAYS)})
+
+
+@pytest.fixture
+def market(config: Config, file: Path, tmp_path: Path) -> BacktestMarket:
+    calendar = config.calendar(ACCOUNT.kind)
+    return BacktestMarket(prepare(file, tmp_path, calendar), calendar)
+
+
+def honest(config: Config) -> bias.Make:
+    return lambda market: Backtest(config, ACCOUNT, market, config.strategies, FillRules(), journal=None)
+
+
+class Planted(Strategy):
+    """Holds what `wants` says at each bar; the market is at hand, as a file would be."""
+
+    market: BacktestMarket
+
+    def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
+        yield self.signal(bar.instrument, self.wants(bar), why="planted")
+
+    def wants(self, bar: Bar) -> float:
+        raise NotImplementedError
+
+
+class Peeks(Planted):
+    """Buys what rises by the end of the next bar."""
+
+    def wants(self, bar: Bar) -> float:
+        after = [one for one in self.market.bars_of(bar.instrument.key, bar.start.date()) if one.start >= bar.at]
+        return 1 if after and after[0].close > bar.close else 0
+
+
+class Remembers(Planted):
+    """Long after an even number of bars since it was made: it never forgets where history began."""
+
+    count = 0
+
+    def wants(self, bar: Bar) -> float:
+        self.count += 1
+        return float(self.count % 2)
+
+
+def with_strategy(config: Config, kind: type[Planted]) -> bias.Make:
+    class Planting(Backtest):
+        def __init__(self, market: BacktestMarket) -> None:
+            super().__init__(config, ACCOUNT, market, config.strategies, FillRules(), journal=None)
+            self.market = market
+
+        def _begin(self, day: date, names: Mapping[str, Instrument]) -> list[Run]:
+            runs = super()._begin(day, names)
+            for run in runs:
+                if not isinstance(run.strategy, Planted):
+                    spec = run.strategy.spec
+                    planted = kind(type(spec)(spec.name, Params(), spec.instruments, spec.interval, spec.horizon), run.strategy.logical)
+                    planted.market = self.market
+                    planted.begin(day)
+                    run.strategy = planted
+            return runs
+
+    return Planting
+
+
+def test_an_honest_strategy_says_the_same_on_every_prefix(config: Config, market: BacktestMarket) -> None:
+    told: list[tuple[int, int]] = []
+    found = bias.lookahead(honest(config), market, DAYS, 4, lambda done, of: told.append((done, of)))
+    assert (found["ok"], found["first"]) == (True, None)
+    assert [row["same"] for row in found["samples"]] == [True] * 4
+    assert found["signals"] >= max(row["signals"] for row in found["samples"]) > 10
+    assert told == [(number, 5) for number in range(1, 6)]
+
+
+def test_a_strategy_that_peeks_at_the_next_bar_is_caught(config: Config, market: BacktestMarket) -> None:
+    found = bias.lookahead(with_strategy(config, Peeks), market, DAYS, 6)
+    assert found["ok"] is False
+    first = found["first"]
+    assert (first["whole"] or first["prefix"])["at"][:19] == first["until"][:19], "what was said at the very end, knowing what comes"
+
+
+def test_averages_need_no_more_than_they_ask_for(config: Config, market: BacktestMarket) -> None:
+    found = bias.warmup(honest(config), market, DAYS, 2)
+    assert found["ok"] is True
+    assert 0 < found["needed"] <= found["declared"]["cross"]
+
+
+def test_a_strategy_that_never_forgets_never_settles(config: Config, market: BacktestMarket) -> None:
+    odd = DAYS[1:]  # 75 bars a day: a start a day later counts the other way round
+    found = bias.warmup(with_strategy(config, Remembers), market, DAYS, 1)
+    assert (found["ok"], found["needed"]) == (False, None)
+    assert found["samples"] == [{"from": odd[0].isoformat(), "bars": None}]
+
+
+def test_the_command_tells_both_checks(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strategy = tmp_path / "cross.yaml"
+    strategy.write_text(YAML.format(interval=5))
+    command = ["backtest", str(strategy), "--data", str(file), "--state", str(tmp_path), "--samples", "2", "--check"]
+    assert main([*command, "lookahead"]) == 0
+    assert "it does not look ahead" in capsys.readouterr().out
+    assert main([*command, "warmup", "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (found["check"], found["strategy"], found["ok"]) == ("warmup", "cross", True)
