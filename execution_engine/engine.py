@@ -203,7 +203,7 @@ class Engine:
         for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
             self.exits.look_again(target)
         self.hearing.stop_failed(self.runs)
-        self.timers.set("second", now + SECOND)
+        self.timers.wait("second", now, SECOND)
         self.timers.set("books", now)
         self.price_ladder.watch()  # what rested when an earlier process ended climbs on
         self.store.put("engine", "day", day.isoformat())
@@ -286,6 +286,7 @@ class Engine:
 
     def _on_tick(self, tick: Tick) -> None:
         if self.tick_gate.admit(tick):
+            self.feed_watch.clock.see(tick)
             return  # quarantined and counted there
         instrument = tick.instrument
         self.world.see(tick)
@@ -379,7 +380,7 @@ class Engine:
             return
         ahead = self.desk.unbooked()
         if ahead and any((order.strategy, order.name) == (target.strategy, target.name) for order in ahead):
-            self.timers.set("evidence", self.clock.now() + SECOND)
+            self.timers.wait("evidence", self.clock.now(), SECOND)
             return
         if settled(target, held, working):
             return
@@ -526,7 +527,7 @@ class Engine:
             else:
                 self.hearing.on_fill(fill, order.name)
         if order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
-            self.timers.set("evidence", self.clock.now() + SECOND)
+            self.timers.wait("evidence", self.clock.now(), SECOND)
         target = self.targets.get(order.strategy, order.name)  # as it is after the fills: they may have changed the strategy's mind
         if target is None:
             return
@@ -598,7 +599,7 @@ class Engine:
         """Watch the result and the feed; whether a limit was reached, and so orders may have gone out."""
         breached = False
         whole = now.replace(microsecond=0) if now.microsecond else now
-        self.timers.set("second", whole + SECOND)  # whole seconds: a granted market steps on them too
+        self.timers.wait("second", whole, SECOND)  # whole seconds: a granted market steps on them too
         if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
             breached = self.gate.watch(self.world)
             if breached:
@@ -614,9 +615,9 @@ class Engine:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""
         self.executor.read_books(positions=True, urgent=kind == "evidence")
         if kind == "books":
-            self.timers.set("books", now + timedelta(seconds=self._books_every_s))
+            self.timers.wait("books", now, timedelta(seconds=self._books_every_s))
         elif self.desk.unknown():
-            self.timers.set("evidence", now + timedelta(seconds=self.reconciliation.next_look_s()))
+            self.timers.wait("evidence", now, timedelta(seconds=self.reconciliation.next_look_s()))
 
     def _closed_outside(self, strategy: str, instrument: Instrument) -> None:
         """Somebody else closed what a strategy held: its key latches at what is left until the strategy gives a different target."""

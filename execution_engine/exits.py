@@ -73,7 +73,7 @@ class Exits:
             self._alert("page" if tries >= 6 else "warn", "Exit does not get through", text)
         wait = STANDSTILL_S if standstill else min(30.0, 2.0 ** min(tries - 1, 5))
         self._not_before[key] = self._clock.now() + timedelta(seconds=wait)
-        self._timers.set(_timer(target), self._not_before[key])
+        self._timers.wait(_timer(target), self._clock.now(), timedelta(seconds=wait))
 
     def forget_tries(self, strategy: str, name: str) -> None:
         """The strategy wants something else: the back-off begins anew."""
@@ -83,13 +83,14 @@ class Exits:
     def look_again(self, target: Target) -> None:
         """It waits for something; a retry that is due anyway serves."""
         if self._timers.due(_timer(target)) is None:
-            self._timers.set(_timer(target), self._clock.now() + LOOK_AGAIN)
+            self._timers.wait(_timer(target), self._clock.now(), LOOK_AGAIN)
 
     def may_go(self, target: Target) -> bool:
         """Count one exit, or hold it back because this key's exits do not settle."""
         now, key = self._clock.now(), (target.strategy, target.name)
-        if now < self._not_before.get(key, now):
-            self._timers.set(_timer(target), self._not_before[key])
+        left = self._not_before.get(key, now) - now
+        if timedelta() < left <= timedelta(seconds=STANDSTILL_S):  # longer: our clock was set back, and nothing is waited for
+            self._timers.wait(_timer(target), now, left)
             return False
         sent = self._sent.setdefault(key, deque(maxlen=A_MINUTE))
         if len(sent) < A_MINUTE or (now - sent[0]).total_seconds() >= 60:
@@ -98,7 +99,7 @@ class Exits:
             if key not in self._slowed:
                 self._slowed.add(key)
                 self._alert("page", "Exits do not settle", f"{target.strategy} {target.instrument.key}: {A_MINUTE} in a minute")
-            self._timers.set(_timer(target), now + timedelta(seconds=30))
+            self._timers.wait(_timer(target), now, timedelta(seconds=30))
             return False
         sent.append(now)
         return True

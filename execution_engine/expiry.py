@@ -147,7 +147,7 @@ class Expiry:
                 self._alert("page", "Flattened before delivery", f"{text}{position.instrument.expiry}")
             self._flatten(target, "before it is settled in shares", Purpose.EXIT)
         if left and any(self._world.calendar.is_open(one.instrument, now + AGAIN) for one in left):
-            self._timers.set(TIMER, now + AGAIN)
+            self._timers.wait(TIMER, now, AGAIN)
 
     # --- after ----------------------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,12 @@
-"""Watches the feed: one that broke is told when it did, one that is connected and brings no prices once that has lasted."""
+"""Watches the feed: one that broke is told when it did, one that is connected and brings no prices once that has lasted; and by its
+stamps our own clock."""
 
 from datetime import datetime
 
 from core.events import FeedStatus
 from core.ports import Bars, Executor, Store
+from core.types import Tick
+from execution_engine.clock_watch import ClockWatch
 from execution_engine.order_manager import Alert
 from execution_engine.timers import Timers
 from execution_engine.world import World
@@ -21,6 +24,8 @@ class FeedWatch:
         self._executor = executor
         self._timers = timers
         self._alert = alert
+        self.clock = ClockWatch(world, store, alert)
+        self._sampled: Tick | None = None
         self._priceless = 0  # seconds for which a connected feed has brought no price
 
     def on_status(self, status: FeedStatus) -> None:
@@ -36,6 +41,9 @@ class FeedWatch:
 
     def each_second(self, now: datetime) -> None:
         world = self._world
+        if world.canary is not None and (tick := world.ticks.get(world.canary.key)) is not self._sampled:
+            self._sampled = tick
+            self.clock.see(tick)
         stale = world.feed_stale if world.feed_connected and not world.canary_fresh(now) else None
         if stale is None:
             self._priceless = 0

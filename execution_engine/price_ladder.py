@@ -71,7 +71,7 @@ class PriceLadder:
 
     def watch(self) -> None:
         """An order has left: look at it when its step is over."""
-        self._timers.set("ladder", self._clock.now() + self._step)
+        self._timers.wait("ladder", self._clock.now(), self._step)
 
     def climb(self) -> None:
         """The timer is due: move each order that has rested for a step."""
@@ -94,7 +94,7 @@ class PriceLadder:
             else:
                 self._move(order, self._capped(order, step), now)
         if resting:
-            self._timers.set("ladder", now + self._step)
+            self._timers.wait("ladder", now, self._step)
 
     def _capped(self, order: Order, step: int) -> float:
         """The step's price, never beyond the cap that the decision price sets."""

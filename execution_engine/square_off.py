@@ -116,7 +116,7 @@ class SquareOff:
                 self._flatten(target, "square-off", Purpose.SQUARE_OFF)
             self._tell(this, held, working, now)
         if now < this.closes:
-            self._timers.set(f"square_off|{name}", now + AGAIN)
+            self._timers.wait(f"square_off|{name}", now, AGAIN)
 
     def now_all(self, why: str, now: datetime, *, whole_account: bool = False) -> None:
         """Flatten every key of ours at once, whatever its horizon (square-off and kill by command).

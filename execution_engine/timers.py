@@ -1,4 +1,8 @@
-"""The engine's own alarm clock: a heap of named moments, so that the square-off fires even when no tick ever comes again."""
+"""The engine's own alarm clock: a heap of named moments, so that the square-off fires even when no tick ever comes again.
+
+A moment (`set`) is a time of the market's day; a wait (`wait`) is so many seconds from now. When our clock is set back, moments stay
+where they are, and no wait becomes longer than it was meant to be.
+"""
 
 import heapq
 from datetime import datetime, timedelta
@@ -12,15 +16,24 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, str]] = []
         self._due: dict[str, datetime] = {}
+        self._waits: dict[str, timedelta] = {}  # of the timers that are waits: how long
+        self._latest: datetime | None = None
 
     def set(self, name: str, due: datetime) -> None:
         if due.tzinfo is None:
             raise ValueError(f"timer {name!r} needs an aware time, got {due!r}")
         self._due[name] = due
+        self._waits.pop(name, None)
         heapq.heappush(self._heap, (due, name))
+
+    def wait(self, name: str, now: datetime, for_: timedelta) -> None:
+        """Fire `for_` from now on."""
+        self.set(name, now + for_)
+        self._waits[name] = for_
 
     def cancel(self, name: str) -> None:
         self._due.pop(name, None)
+        self._waits.pop(name, None)
 
     def due(self, name: str) -> datetime | None:
         return self._due.get(name)
@@ -36,13 +49,22 @@ class Timers:
 
     def pop(self, now: datetime) -> tuple[str, datetime] | None:
         """The next timer that is due at `now` (late ones too), removed; None when there is none."""
+        if self._latest is not None and now < self._latest:
+            self._went_back(now)
+        self._latest = now
         heap = self._heap
         while heap and heap[0][0] <= now:
             due, name = heapq.heappop(heap)
             if self._due.get(name) is due:  # else it was moved or cancelled
                 del self._due[name]
+                self._waits.pop(name, None)
                 return name, due
         return None
+
+    def _went_back(self, now: datetime) -> None:
+        for name, for_ in sorted(self._waits.items()):
+            if self._due[name] > now + for_:
+                self.wait(name, now, for_)
 
     def _drop_moved(self) -> None:
         while self._heap and self._due.get(self._heap[0][1]) is not self._heap[0][0]:
