@@ -9,7 +9,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults hostile simulate mutation
+.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks hostile simulate mutation
 
 setup: $(VENV)/.ready
 
@@ -53,6 +53,10 @@ endif
 # Every failing disk operation and every torn end of a file; EVERY=n tries each n-th.
 faults: setup
 	$(PY) -m tests.proofs.io_faults --every $(EVERY)
+
+# Our clock jumps, drifts and sleeps on every kind of day.
+clocks: setup
+	$(PY) -m tests.proofs.clock_suite
 
 # A strategy that wants anything at any time, for so many steps: no cap is ever passed.
 hostile: setup

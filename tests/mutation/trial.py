@@ -35,7 +35,7 @@ TESTS = (
 GOAL = 0.9
 PATIENCE = 90  # seconds after which a wrong version counts as killed: it hangs
 SKIPPED = frozenset({".git", ".venv", "var", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "node_modules"})
-HEAVY = ("msgspec", "sqlalchemy", "pydantic", "yaml", "loguru", "hypothesis", "requests", "urllib3", "numpy", "pandas")
+HEAVY = ("msgspec", "sqlalchemy", "pydantic", "yaml", "loguru", "requests", "urllib3", "numpy", "pandas")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,20 @@ def _child(ids: Sequence[str], house: Path, writer: int) -> int:
     first = _First()
     code = 1
     try:
-        alone = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:cov", "--rootdir", str(house))
+        alone = (
+            "-x",
+            "-q",
+            "-n",
+            "0",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:cov",
+            "--rootdir",
+            str(house),
+        )
         code = pytest.main([*alone, *ids], plugins=[first])
     except BaseException as error:
         first.name = first.name or type(error).__name__
