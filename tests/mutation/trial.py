@@ -173,7 +173,7 @@ def _child(ids: Sequence[str], house: Path, writer: int) -> int:
             "--rootdir",
             str(house),
         )
-        code = pytest.main([*alone, *ids], plugins=[first])
+        code = pytest.main([*alone, "--rootdir", str(house), *ids], plugins=[first])
     except BaseException as error:
         first.name = first.name or type(error).__name__
     said = first.name or ("" if code == 0 else f"exit {code}")
