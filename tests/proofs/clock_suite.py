@@ -63,15 +63,24 @@ KINDS = (
 )
 
 
+def jump(by: float, since: float, until: float = 1e9) -> Skew:
+    return lambda second: by if since <= second < until else 0.0
+
+
+def drift(rate: float) -> Skew:
+    return lambda second: second * rate
+
+
 def skews(every: int) -> Iterator[tuple[str, Skew]]:
-    """Jumps at moments before, at and after the square-off; drifts; a sleep."""
-    cases: list[tuple[str, Skew]] = [("right", lambda s: 0.0)]
+    """Jumps at moments before, at and after the square-off; drifts."""
+    cases: list[tuple[str, Skew]] = [("right", drift(0.0)), ("drifts by +2%", drift(0.02)), ("drifts by -2%", drift(-0.02))]
     for by in JUMPS:
         for moment in (120.0, 1495.0, 1530.0):
-            cases.append((f"{by:+g} s at {moment:g} s", lambda s, by=by, moment=moment: by if s >= moment else 0.0))
             until = moment + 600
-            cases.append((f"{by:+g} s from {moment:g} to {until:g} s", lambda s, by=by, m=moment: by if m <= s < m + 600 else 0.0))
-    cases += [(f"drifts by {rate:+.0%}", lambda s, rate=rate: s * rate) for rate in (0.02, -0.02)]
+            cases += [
+                (f"{by:+g} s at {moment:g} s", jump(by, moment)),
+                (f"{by:+g} s from {moment:g} to {until:g} s", jump(by, moment, until)),
+            ]
     return iter(cases[::every])
 
 
