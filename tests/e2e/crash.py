@@ -51,7 +51,14 @@ class Outcome:
 def trading(stage: Stage, daemon: Daemon) -> bool:
     """Whether this daemon has its books, its session and its feed: the gate is open."""
     status = stage.status()
-    return bool(status) and daemon.alive and status["session"] == "VALID" and status["blind"] is None and status["feed"]["connected"]
+    return (
+        bool(status)
+        and status["running"]
+        and daemon.alive
+        and status["session"] == "VALID"
+        and status["blind"] is None
+        and status["feed"]["connected"]
+    )
 
 
 def gaps(kills: int, day: float, seed: int) -> Iterator[tuple[bool, float]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e import crash
+from tests.e2e import crash, recovery
 from tests.e2e.stage import Stage
 
 
@@ -21,3 +21,9 @@ def test_the_moments_are_the_seeds_own_and_lie_within_the_day(seed: int) -> None
     assert drawn == list(crash.gaps(40, 60.0, seed))
     assert sum(wait for early, wait in drawn if not early) <= 60.0
     assert {early for early, _ in drawn} == {True, False}
+
+
+def test_a_daemon_with_many_orders_and_positions_comes_back_with_all_of_them(stage: Stage) -> None:
+    """The short form; `python -m tests.e2e.recovery` has 200 orders and 50 positions, and the figures."""
+    found = recovery.play(stage, positions=8, orders=20, kills=2)
+    assert (found.problems, found.positions >= 8, found.orders >= 20) == ([], True, True), found.line()
