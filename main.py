@@ -187,7 +187,7 @@ def _run_flags(run: argparse.ArgumentParser) -> None:
 
 
 def _login_flags(login: argparse.ArgumentParser) -> None:
-    login.add_argument("broker", metavar="BROKER", help="angelone, upstox, zerodha")
+    login.add_argument("broker", metavar="BROKER", help="angelone, groww, icici, upstox, zerodha")
     login.add_argument("--account", metavar="A", help="account of settings.yaml (default: the one in use, else the broker's own)")
     login.add_argument(
         "--redirect-url", metavar="URL", help="the address the browser ended on, or its request_token, instead of catching it"
@@ -360,7 +360,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
-    simulate.add_argument("broker", metavar="BROKER", help="angelone, upstox, zerodha")
+    simulate.add_argument("broker", metavar="BROKER", help="angelone, groww, icici, upstox, zerodha")
     simulate.add_argument(
         "--port", metavar="N", type=int, default=0, help="REST port; stream, login and admin follow (default 0: any free)"
     )

@@ -6,7 +6,7 @@ import importlib
 from brokers.spec import Spec
 from core.errors import ConfigError
 
-_FOLDERS = {"angelone": "brokers.angelone", "icici": "brokers.icici", "upstox": "brokers.upstox", "zerodha": "brokers.zerodha"}
+_FOLDERS = {name: f"brokers.{name}" for name in ("angelone", "groww", "icici", "upstox", "zerodha")}
 
 
 def names() -> tuple[str, ...]:

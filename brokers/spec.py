@@ -44,6 +44,11 @@ class Session(TokenSource, Protocol):
 class CodeSession(Session, Protocol):
     """A session whose login takes a one-time code, and which may renew itself without a person."""
 
+    @property
+    def needs_code(self) -> bool:
+        """Whether a login takes a code that a person reads off; False where what is stored suffices."""
+        ...
+
     def renew(self) -> bool:
         """Replace a dead token without a person; False where only a person helps. Blocks."""
         ...

@@ -63,6 +63,9 @@ def _by_code(session: CodeSession, title: str, *, unattended: bool) -> None:
     """Refresh first; where that does not help, the stored secret's code or the one that is typed now."""
     if session.expires_at() is not None and session.renew():
         return
+    if not session.needs_code:
+        session.unattended()
+        return
     if unattended:
         logger.warning("{}: logged in with the stored TOTP secret; whoever reads this machine's secrets can do the same", title)
         session.unattended()

@@ -34,7 +34,7 @@ from simulators.wire import BrokerSimulator, Connection, Request, Response
 from simulators.world import IST, World
 
 HEADER = "X-Grant"
-SIMULATORS = {name: f"simulators.{name}" for name in ("angelone", "icici", "upstox", "zerodha")}
+SIMULATORS = {name: f"simulators.{name}" for name in ("angelone", "groww", "icici", "upstox", "zerodha")}
 """Broker -> the module whose `build(world, faults, seed, redirect_url)` makes its simulator; imported when it is asked for."""
 DEFAULT_DATE = date(2026, 11, 20)
 DEFAULT_START = time(9, 15)

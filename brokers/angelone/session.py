@@ -4,11 +4,6 @@ A dead token is renewed once: by its refresh token first, then, only where a per
 Otherwise the code of the authenticator app is typed at `main.py login angelone`. The MPIN and the codes appear in no message and no file.
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
-import struct
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, time
@@ -17,43 +12,29 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import brokers.angelone.mapping as mapping
+import brokers.renewal as renewal
 from brokers.day_session import LOOPBACK, DaySession
+from brokers.renewal import RenewingSession
 from brokers.transport import Response
-from core.errors import BrokerError, ConfigError, RateLimited, SessionExpired, StoreError, Transient
-from core.types import SessionState
+from core.errors import BrokerError, ConfigError, Transient
 
 LOGIN = "/rest/auth/angelbroking/user/v1/loginByPassword"
 TOKENS = "/rest/auth/angelbroking/jwt/v1/generateTokens"
 LOGOUT = "/rest/secure/angelbroking/user/v1/logout"
 TOTP_SECRET = "ANGELONE_TOTP_SECRET"  # noqa: S105 - the name of a secret
-_STEP_S = 30
-_AGAIN_S = 30.0  # between tries of a renewal that did not get through
-_RENEWAL_PATIENCE = 20.0  # seconds that another thread's renewal is waited for
 
 
 def totp(secret: str, at: datetime) -> str:
-    """The six digits of RFC 6238 (SHA-1, 30 s) for a base32 secret; raises ConfigError if it is none."""
-    text = secret.replace(" ", "").rstrip("=")
-    try:
-        key = base64.b32decode(text + "=" * (-len(text) % 8), casefold=True)
-    except binascii.Error:
-        raise ConfigError(f"{TOTP_SECRET} is no base32 text; store the secret that smartapi.angelone.in/enable-totp shows") from None
-    digest = hmac.new(key, struct.pack(">Q", int(at.timestamp()) // _STEP_S), hashlib.sha1).digest()
-    start = digest[-1] & 15
-    return f"{(int.from_bytes(digest[start : start + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06d}"
+    """The six digits of the authenticator app; raises ConfigError for what is no secret."""
+    return renewal.totp(secret, at, f"{TOTP_SECRET} (from smartapi.angelone.in/enable-totp)")
 
 
-class AngelSession(DaySession):
+class AngelSession(RenewingSession):
     """One account's login at Angel One."""
 
     broker = "angelone"
     title = "Angel One"
     dies_at = time(0)  # "active till 12 midnight" (user page, July 2026)
-
-    _renewing = False
-    _tried: str | None = None  # the token whose renewal has been tried
-    _why = ""  # why the last renewal failed
-    _again_at: float | None = None  # monotonic: when a renewal that only did not get through is tried again
 
     # --- what the API asks for ----------------------------------------------------------------------------------------------------------
 
@@ -88,28 +69,11 @@ class AngelSession(DaySession):
 
     # --- asking -------------------------------------------------------------------------------------------------------------------------
 
-    def token(self) -> str:
-        """The token now; a dead one is renewed first where nobody is needed for it."""
-        if self.state() is SessionState.LOGIN_REQUIRED and not self.renew() and self._why:
-            try:
-                return super().token()
-            except SessionExpired as error:
-                raise SessionExpired(f"{error}; {self._why}", code=error.code) from None
-        return super().token()
-
     def login_url(self) -> str:
         """The publisher page, whose redirect may be given to `accept` as well as a code."""
         return f"{self._endpoints.login}?{urlencode({'api_key': self._credentials.get_secret('ANGELONE_API_KEY')})}"
 
     # --- changing -----------------------------------------------------------------------------------------------------------------------
-
-    def invalidate(self, token: str, reason: str) -> None:
-        """A refused token is renewed at once where nobody is needed for it; only then does anybody hear of it."""
-        with self._lock:
-            self._load()
-            mine = self._record.get("access_token") == token and not self._record.get("refused")
-        if mine and not self.renew():
-            super().invalidate(token, f"{reason}; {self._why}" if self._why else reason)
 
     def accept(self, answer: str) -> None:
         """Log in by a TOTP code, or take the tokens of the publisher page's redirect; raises LoginRefused, Transient or ConfigError."""
@@ -145,46 +109,19 @@ class AngelSession(DaySession):
         else:
             self.accept(page.headers.get("location") or "")
 
-    def renew(self) -> bool:
-        """Replace a dead token without a person; False where that failed. Blocks; other threads wait for its end.
-
-        What the broker refused is not tried again for the same token; what did not get through to it is, after a while.
-        """
-        with self._lock:
-            self._load()
-            dead = str(self._record.get("access_token") or "")
-            refresh = str(self._record.get("refresh_token") or "")
-            due = dead != self._tried or (self._again_at is not None and self._clock.monotonic() >= self._again_at)
-            mine = due and not self._renewing
-            if mine:
-                self._renewing, self._tried, self._why, self._again_at = True, dead, "", None
-        if mine:
-            try:
-                self._why = self._renewed(dead, refresh)
-            except StoreError as error:
-                self._why = str(error)  # the token is renewed, and this process has it
-            finally:
-                self._renewing = False
-                self._clock.notify()
-        else:
-            self._clock.wait_for(lambda: not self._renewing, self._clock.monotonic() + _RENEWAL_PATIENCE)
-        with self._lock:
-            self._load()
-            return self._record.get("access_token") not in (None, "", dead)
-
     def log_out(self) -> None:
         """End the session at the broker (the documents ask for it after the day's work); raises BrokerError."""
-        token = super().token()
+        token = DaySession.token(self)
         code = self._credentials.get_secret("ANGELONE_CLIENT_CODE")
         _data_of(self._send("POST", urljoin(self._endpoints.rest, LOGOUT), json={"clientcode": code}, headers=self.headers(token)))
         self._tried = token
-        super().invalidate(token, "logged out")
+        DaySession.invalidate(self, token, "logged out")
 
     # --- inside -------------------------------------------------------------------------------------------------------------------------
 
-    def _renewed(self, dead: str, refresh: str) -> str:
-        """Try the refresh token, then the stored secret; returns why neither helped, empty when one did."""
-        failures = []
+    def _renewed(self, record: dict[str, str]) -> str:
+        """Try the refresh token, then the stored secret."""
+        dead, refresh, failures = record.get("access_token", ""), record.get("refresh_token", ""), []
         if refresh:
             try:
                 headers = self.headers(dead)
@@ -202,11 +139,6 @@ class AngelSession(DaySession):
                 failures.append(self._failed("stored TOTP secret", error))
         return "; ".join(failures)
 
-    def _failed(self, what: str, error: BrokerError | ConfigError) -> str:
-        if isinstance(error, Transient | RateLimited):
-            self._again_at = self._clock.monotonic() + _AGAIN_S
-        return f"the {what} did not help ({error})"
-
     def _log_in(self, code: str) -> None:
         body = {
             "clientcode": self._credentials.get_secret("ANGELONE_CLIENT_CODE"),
@@ -223,12 +155,6 @@ class AngelSession(DaySession):
             raise Transient("Angel One accepted the login but sent no token; log in again")
         code = self._credentials.get_secret("ANGELONE_CLIENT_CODE")
         self._keep(token.removeprefix("Bearer "), code, feed_token=feed_token, refresh_token=str(data.get("refreshToken") or ""))
-
-    def _optional(self, name: str) -> str:
-        try:
-            return self._credentials.get_secret(name)
-        except ConfigError:
-            return ""
 
 
 def _data_of(reply: Response) -> Mapping[str, Any]:

@@ -1,0 +1,51 @@
+"""A practice day at Groww's simulator: flat at the end, twice the same, and true to the broker's books through its own faults."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.stage import Stage
+
+PLACE = "POST /v1/order/create"
+FAULTS: list[dict[str, Any]] = [
+    {"fault": "empty_body", "match": {"route": PLACE}, "skip": 1},
+    {"fault": "timed_out", "match": {"route": PLACE}, "skip": 2},
+    {"fault": "drop_reply", "match": {"route": PLACE}, "skip": 3},
+    {"fault": "error", "match": {"route": PLACE}, "skip": 4, "status": 400, "error_type": "GA007", "message": "Duplicate", "booked": True},
+    {"fault": "server_error", "match": {"route": PLACE}, "skip": 5, "booked": True},
+    {"fault": "rate_limit", "match": {"route": "POST /v1/order/*", "after": "14:55"}},
+    {"fault": "rate_limit", "match": {"route": "GET /v1/order/list", "after": "14:52"}},
+    {"fault": "rate_limit", "match": {"route": "GET /v1/live-data/*", "after": "14:53"}},
+    {"fault": "lagging_book", "match": {"route": "GET /v1/order/*", "after": "14:52"}, "count": 4},
+    {"fault": "server_error", "match": {"route": "GET /v1/live-data/*", "after": "14:55"}, "count": 3},
+    {"fault": "broken_json", "match": {"route": "GET /v1/live-data/*", "after": "14:56"}, "count": 2},
+    {"fault": "delay", "match": {"route": "GET /v1/live-data/*", "after": "14:58"}, "seconds": 20},
+    {"fault": "drop_request", "match": {"route": "GET /v1/order/trades/*", "after": "14:52"}, "count": 2},
+    {"fault": "partial", "match": {}, "skip": 6},
+]
+
+
+def test_a_day_of_the_brokers_own_faults_ends_flat_and_true_and_twice_the_same(tmp_path: Path) -> None:
+    digests = [_played(tmp_path / name) for name in ("first", "second")]
+    assert digests[0] == digests[1]
+
+
+def _played(folder: Path) -> str:
+    """One such day's digest. Every request of it is a poll, so that a second of the market costs five of them: the day is short."""
+    folder.mkdir()
+    with Stage(folder) as stage:
+        stage.simulate(broker="groww", start="14:50", faults=FAULTS)
+        daemon = stage.play("--broker", "groww")
+        account, struck = stage.account(), Counter(fault["fault"] for fault in stage.faults() if fault["struck"])
+        assert set(struck) == {fault["fault"] for fault in FAULTS}, struck
+        assert stage.call("status", "--json").json["flat"] is True, daemon.said
+        assert {row["quantity"] for row in account["positions"]} == {0}
+        ours = {order.tag: order for order in stage.ledger.orders()}
+        tags = [row["order_reference_id"] for row in account["orders"] if row["order_reference_id"]]
+        assert len(tags) == len(set(tags)) > 6, "no order was sent twice"
+        for row in account["orders"]:
+            if row["order_reference_id"]:
+                assert ours[row["order_reference_id"]].filled == row["filled_quantity"], row
+        assert sum(fill.quantity for fill in stage.ledger.fills()) == sum(trade["quantity"] for trade in account["trades"])
+        digest: str = stage.report()["digest"]
+        return digest
