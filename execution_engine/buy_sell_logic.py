@@ -15,6 +15,7 @@ The rules (DESIGN section 3):
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -217,3 +218,23 @@ def _request(target: Target, side: Side, quantity: int, price: float, purpose: P
         at=now,
         why=target.why,
     )
+
+
+# --- the scripts of ICICI's users -------------------------------------------------------------------------------------------------------
+
+
+def icici_buy(trade_type: bool, ticker: str, quantity: int, api_key: str, api_secret: str, access_token: str) -> dict[str, Any]:
+    """Buy shares at ICICI Direct near the market, for delivery or (`trade_type` True) by MTF; see brokers.icici.ICICIAPIClient for what it
+    returns and raises. The order is real: it goes to the broker directly, past the engine's rules."""
+    from brokers.icici import ICICIAPIClient
+
+    client = ICICIAPIClient(api_key, api_secret, access_token)
+    return client.place_order(ticker, "BUY", quantity, "MARKET", ("CNC", "MTF")[trade_type], "NSE")
+
+
+def icici_sell(trade_type: bool, ticker: str, quantity: int, api_key: str, api_secret: str, access_token: str) -> dict[str, Any]:
+    """Sell shares at ICICI Direct near the market, as `icici_buy` buys them; what MTF bought cannot be sold by the API."""
+    from brokers.icici import ICICIAPIClient
+
+    client = ICICIAPIClient(api_key, api_secret, access_token)
+    return client.place_order(ticker, "SELL", quantity, "MARKET", ("CNC", "MTF")[trade_type], "NSE")

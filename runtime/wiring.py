@@ -205,6 +205,7 @@ def build(
     """Everything for `account`; nothing is connected and no thread runs yet. `endpoints` None = the broker's own; `spec` is another
     maker of session, client and feed than the registry's (the simulated days give theirs)."""
     spec = spec or registry.get(account.broker)
+    account = msgspec.structs.replace(account, plan=account.plan or spec.plan)
     endpoints = endpoints or spec.endpoints
     engine_clock: Clock = HeldClock(clock) if isinstance(clock, SystemClock) else clock
     calendar = config.calendar(account.kind)
@@ -404,5 +405,4 @@ def account_of(config: Config, name: str | None, broker: str | None) -> Account:
             raise ConfigError(f"--broker {broker} does not fit the account {chosen!r}, which is at {account.broker}; change settings.yaml")
         registry.get(broker)  # says which brokers there are
         account = Account(account.name, account.kind, broker, account.capital, account.data_broker, account.app)
-    plan = account.plan or registry.get(account.broker).plan
-    return msgspec.structs.replace(account, plan=plan) if plan else account
+    return account

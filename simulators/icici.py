@@ -26,7 +26,7 @@ from simulators.world import World
 
 _V1, _V2 = "/breezeapi/api/v1/", "/api/v2/historicalcharts"
 _ORDER_CALLS = frozenset({("POST", "order"), ("PUT", "order"), ("DELETE", "order"), ("POST", "squareoff")})
-_SECRETS = frozenset({"SessionToken", "AppKey"})
+_SECRETS = frozenset({"SessionToken", "AppKey", "api_key"})
 NOT_SURE = "Something went wrong. Please check the order book."
 
 Answer = Callable[[Call], Any]

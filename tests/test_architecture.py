@@ -32,6 +32,7 @@ FACADES = {
         {"brokers.spec", "brokers.redirect", "brokers.zerodha", "brokers.zerodha.session", "data_ingestion.bare_session"}
     ),
     "execution_engine/order_manager.py": frozenset({"runtime"}),
+    "execution_engine/buy_sell_logic.py": frozenset({"brokers.icici"}),  # icici_buy and icici_sell
     "utils/config_loader.py": frozenset({"storage.account_file", "storage.credentials"}),  # `config.get_secret` reads the vault first
 }
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import brokers.icici.mapping as mapping
 from brokers.icici.facts import ENDPOINTS, LIMITS, PACE
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, InstrumentRows, Lookup, Put, Session, Spec
 from core.ports import Broker, Clock, CredentialStore, DataSession, Feed
 from utils.pacing import Budget
+
+if TYPE_CHECKING:
+    from brokers.icici.api_client import ICICIAPIClient
+
+__all__ = ["SPEC", "ICICIAPIClient"]
 
 
 def _session(
@@ -83,3 +88,11 @@ SPEC = Spec(
     pace=PACE,
     plan="prime_9999",
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ICICIAPIClient":
+        from brokers.icici.api_client import ICICIAPIClient
+
+        return ICICIAPIClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -119,6 +119,10 @@ class IciciData:
                 found[key] = (low, high)
         return found
 
+    def quote(self, instrument: Instrument) -> Mapping[str, Any] | None:
+        """One quote row as the broker sends it; None where it knows no such stock."""
+        return self._quotes([instrument]).get(instrument.key)
+
     def profile(self) -> Mapping[str, Any]:
         """Who is logged in, as the login said; the API has no call for it that does not need the login's own answer."""
         self._session.token()

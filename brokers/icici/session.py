@@ -55,6 +55,15 @@ class IciciSession(DaySession):
         user, _ = user_and_key(token)
         self._keep(token, user, user_name=str(data.get("idirect_user_name") or ""))
 
+    def take(self, given: str) -> None:
+        """Use a session token as it is, or exchange the redirect's answer for one; raises BrokerError or ConfigError."""
+        try:
+            user, _ = user_and_key(given.strip())
+        except LoginRefused:
+            self.accept(given)
+        else:
+            self._keep(given.strip(), user)
+
     def auto_login(self, login_page: str) -> None:
         self.accept(self._follow(login_page, self._query(), "apisession="))
 
