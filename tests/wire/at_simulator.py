@@ -12,6 +12,7 @@ from typing import Any
 
 from brokers.spec import Endpoints, Spec
 from core.clock import SystemClock
+from core.errors import ConfigError
 from core.events import Event
 from core.ports import Broker, DataSession
 from core.types import IST, Instrument, Kind
@@ -68,7 +69,9 @@ class AtSimulator:
         assert dump.skipped == {}
 
     def get_secret(self, name: str) -> str:
-        value: str = self.told["credentials"][name.removeprefix(f"{self.spec.name}_".upper()).lower()]
+        value: str = self.told["credentials"].get(name.removeprefix(f"{self.spec.name}_".upper()).lower(), "")
+        if not value:
+            raise ConfigError(f"the simulator gave no {name}")
         return value
 
     def data(self) -> DataSession:
