@@ -1,7 +1,7 @@
 """One account at one broker's simulator: our session, client and feed over real sockets, and a hand behind the broker's desk."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from datetime import time as daytime
 from pathlib import Path
@@ -10,16 +10,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from brokers.spec import Endpoints
-from core.errors import BrokerError, ConfigError, Rejected
+from core.errors import BrokerError, ConfigError, DataError, Rejected
 from core.events import Event, OrderUpdate
-from core.ports import Broker, DataSession, Feed
+from core.ports import Broker, DataSession, Feed, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
 from simulators.orders import OrderParams, SimOrder
 from tests.builders import make_order
 from tests.contract.clock import HandClock
 from tests.contract.kit import Kit
 from tests.contract.served import Served
-from tests.wire.kite_samples import Listed
 from tests.wire.zerodha_house import AuditLog
 from utils.pacing import Budget
 
@@ -27,6 +26,30 @@ T = TypeVar("T")
 DAY = date(2026, 11, 20)
 CASH = 1e9  # enough for every card that is not about money
 FAR, NEAR = 0.98, 1.005  # of the last price: rests for the length of a card; fills at once
+
+
+class Instruments:
+    """A day's instruments by the broker's token and by our key."""
+
+    def __init__(self, day: date, tokens: Mapping[Token, Instrument]) -> None:
+        self.day = day
+        self.tokens = tokens
+        self._keys = {one.key: (token, one) for token, one in tokens.items()}
+
+    def by_key(self, key: str) -> Instrument | None:
+        return self._keys[key][1] if key in self._keys else None
+
+    def by_token(self, token: Token) -> Instrument | None:
+        return self.tokens.get(token)
+
+    def token(self, instrument: Instrument) -> Token:
+        if instrument.key not in self._keys:
+            raise DataError(f"the snapshot of {self.day} does not hold {instrument.key}")
+        return self._keys[instrument.key][0]
+
+    def without(self, key: str) -> "Instruments":
+        """The same, had the broker's file lacked this instrument."""
+        return Instruments(self.day, {token: one for token, one in self.tokens.items() if one.key != key})
 
 
 class Stage:
@@ -46,7 +69,7 @@ class Stage:
         self.token_file = folder / f"{kit.name}.json"
         self.session = self.spec.make_session("live", self, self.clock, self.token_file, self.endpoints, self.events.append)
         self.budget = Budget(self.clock, self.spec.limits)
-        self.lookup = Listed({})
+        self.lookup = Instruments(day, {})
         self._tags = 0
         self._began = 0
         self._feeds: list[Any] = []
@@ -166,8 +189,7 @@ class Stage:
 
     def load_instruments(self) -> None:
         rows = self.spec.parse_instruments(self.data().instruments())
-        self.lookup = Listed({row.token: row.instrument() for row in rows})
-        self.lookup.day = self.clock.now().date()
+        self.lookup = Instruments(self.clock.now().date(), {row.token: row.instrument() for row in rows})
         assert not rows.skipped, rows.skipped
 
     def data(self) -> DataSession:
