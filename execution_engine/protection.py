@@ -85,6 +85,7 @@ class Protection:
         self._submit = submit
         self._flatten = flatten
         self._kept: dict[Key, _Kept] = {}
+        self._asked_at: datetime | None = None  # when the books were last asked for, because nobody answered
         self._asked: dict[str, datetime] = {}  # stop -> since when an exit waits for it
         self._told: set[str] = set()  # stops that hold an exit up, of which a person was told
         self._fired: set[str] = set()  # live stops whose key was flattened because they fired
@@ -101,7 +102,9 @@ class Protection:
         alive = {order.id for order in stops}
         self._asked = {name: since for name, since in self._asked.items() if name in alive}
         self._told &= alive
-        if any(order.state in MOVING and order.state not in IN_FLIGHT and now - order.updated_at >= SILENT for order in stops):
+        silent = any(order.state in MOVING and order.state not in IN_FLIGHT and now - order.updated_at >= SILENT for order in stops)
+        if silent and (self._asked_at is None or now - self._asked_at >= SILENT):
+            self._asked_at = now
             self._executor.read_books(positions=True)
         for target in self._targets:
             self.keep(target)

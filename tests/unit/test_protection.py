@@ -309,6 +309,16 @@ def test_a_stop_of_unknown_fate_holds_the_exit_and_a_person_is_told() -> None:
     assert [order.id for order in it.executor.cancelled] == [stop.id]
 
 
+def test_a_stop_that_nobody_confirms_is_looked_for_every_three_seconds_and_not_more_often() -> None:
+    it = stage()
+    it.want(1, stop=STOP)
+    it.complete()
+    it.ack(stops(it)[0])  # taken, and no row of it ever comes
+    before = it.executor.reads
+    it.pass_time(31)
+    assert 8 <= it.executor.reads - before <= 13
+
+
 def test_nothing_is_said_while_a_login_is_missing() -> None:
     it = stage()
     it.want(1, stop=STOP)
