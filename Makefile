@@ -9,7 +9,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks hostile simulate mutation
+.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate mutation
 
 setup: $(VENV)/.ready
 
@@ -57,6 +57,10 @@ faults: setup
 # Our clock jumps, drifts and sleeps on every kind of day.
 clocks: setup
 	$(PY) -m tests.proofs.clock_suite
+
+# Messages of every broker cut and garbled, N (1,000,000) for each of a dozen targets.
+fuzz: setup
+	$(PY) -m tests.proofs.fuzz --inputs $(or $(N),1000000)
 
 # A strategy that wants anything at any time, for so many steps: no cap is ever passed.
 hostile: setup

@@ -18,7 +18,7 @@ def reading(broker: str, what: str, row: Row) -> Iterator[None]:
     """Around the making of something from a row: what the row misses or garbles becomes a DataError that shows its names."""
     try:
         yield
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         shown = {key: row.get(key) for key in _SHOWN if key in row}
         raise DataError(f"{what} row of {broker} misses or garbles a field ({type(error).__name__}: {error}): {shown}") from error
 
@@ -31,6 +31,22 @@ def moment(text: Any) -> datetime | None:
         return datetime.fromisoformat(text).replace(tzinfo=IST)
     except ValueError:
         return None
+
+
+def price(value: Any) -> float:
+    """Rupees, 0 where nothing is said; ValueError for what no price can be."""
+    found = float(value or 0.0)
+    if not 0.0 <= found < 1e12:  # nor NaN
+        raise ValueError(f"{str(value)[:40]} is no price")
+    return found
+
+
+def units(value: Any) -> int:
+    """A quantity of an order or a trade; ValueError for what none can be."""
+    found = int(value)
+    if not 0 <= found < 10**12:
+        raise ValueError(f"{str(value)[:40]} is no quantity")
+    return found
 
 
 def order_type(text: Any) -> OrderType:
@@ -46,16 +62,16 @@ def order_update(
         broker_order_id=str(row["order_id"]),
         instrument=instrument,
         side=Side(row["transaction_type"]),
-        quantity=int(row["quantity"]),
+        quantity=units(row["quantity"]),
         state=state,
-        filled=int(row.get("filled_quantity") or 0),
-        average_price=float(row.get("average_price") or 0.0),
+        filled=units(row.get("filled_quantity") or 0),
+        average_price=price(row.get("average_price")),
         tag=row.get("tag") or None,
         label=label,
         product=str(row.get("product") or ""),
         order_type=order_type(row.get("order_type")),
-        limit_price=float(row.get("price") or 0.0),
-        trigger_price=float(row["trigger_price"]) if row.get("trigger_price") else None,
+        limit_price=price(row.get("price")),
+        trigger_price=price(row.get("trigger_price")) or None,
         reason=str(row.get("status_message") or row.get("status_message_raw") or ""),
         exchange_at=exchange_at,
     )
@@ -71,8 +87,8 @@ def trade(row: Row, instrument: Instrument, times: tuple[str, ...]) -> Trade:
         broker_order_id=str(row["order_id"]),
         instrument=instrument,
         side=Side(row["transaction_type"]),
-        quantity=int(row["quantity"]),
-        price=float(row["average_price"]),
+        quantity=units(row["quantity"]),
+        price=price(row["average_price"]),
         at=at,
     )
 

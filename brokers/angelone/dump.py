@@ -39,6 +39,9 @@ class _Line(msgspec.Struct, gc=False):
 _LINES = msgspec.json.Decoder(list[_Line])
 
 
+_MOST = 10**9
+
+
 class DumpReader:
     """The file's rows; those that cannot be traded are counted in `skipped` by reason."""
 
@@ -51,13 +54,15 @@ class DumpReader:
     def __iter__(self) -> Iterator[InstrumentRow]:
         try:
             lines = _LINES.decode(self._dump)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(f"the scrip master does not read ({error}); it begins {self._dump[:80]!r}; download it again") from error
         monthly = self._monthly(lines)
         for line in lines:
             try:
                 row = self._row(line, monthly)
-            except ValueError:
+                if row is not None and not (0 <= row.lot < _MOST and 0 <= row.tick_size < _MOST):
+                    raise ValueError("a lot or tick size that can be none")
+            except (ValueError, OverflowError):
                 self._skip("a number or date that does not read")
                 continue
             if row is not None:

@@ -1,10 +1,12 @@
 """SmartAPI's words and ours, as pure functions: order states, products, rows of the books, bodies of orders, and what a refusal means."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from typing import Any
 
+from brokers.book_rows import price, units
 from core.errors import BrokerError, DataError, LoginRefused, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
@@ -102,10 +104,13 @@ def parts_of(token: Token) -> tuple[str, str, str]:
 
 
 def number(value: Any) -> float:
-    """A number that came as a number, a text, or a text such as `- 2235.80`; nothing is 0."""
+    """A number that came as a number, a text, or a text such as `- 2235.80`; nothing is 0. ValueError for what is none."""
     if isinstance(value, str):
         value = value.replace(" ", "").replace(",", "")
-    return float(value or 0)
+    found = float(value or 0)
+    if not math.isfinite(found):
+        raise ValueError(f"{value!r} is no number")
+    return found
 
 
 def moment(text: Any) -> datetime | None:
@@ -137,27 +142,27 @@ def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: Inst
     """An order book row, or the same payload of a postback or the order socket; raises DataError where its essential fields are missing."""
     try:
         label = str(row.get("orderstatus") or row["status"]).strip().lower()
-        order_type, filled = _ORDER_TYPES.get(str(row.get("ordertype")), OrderType.LIMIT), int(number(row.get("filledshares")))
+        order_type, filled = _ORDER_TYPES.get(str(row.get("ordertype")), OrderType.LIMIT), units(number(row.get("filledshares")))
         return OrderUpdate(
             at=at,
             source=source,
             broker_order_id=_present(row, "orderid"),
             instrument=instrument_of(row, lookup),
             side=Side(row["transactiontype"]),
-            quantity=int(number(row["quantity"])),
+            quantity=units(number(row["quantity"])),
             state=_state(label, order_type, filled),
             filled=filled,
-            average_price=number(row.get("averageprice")),
+            average_price=price(number(row.get("averageprice"))),
             tag=row.get("ordertag") or None,
             label=label,
             product=str(row.get("producttype") or ""),
             order_type=order_type,
-            limit_price=number(row.get("price")),
-            trigger_price=number(row.get("triggerprice")) or None,
+            limit_price=price(number(row.get("price"))),
+            trigger_price=price(number(row.get("triggerprice"))) or None,
             reason=str(row.get("text") or ""),
             exchange_at=next((found for name in _TIMES if (found := moment(row.get(name))) is not None), None),
         )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"an order row of SmartAPI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 
@@ -183,7 +188,7 @@ def trade(row: Mapping[str, Any], day: date, instrument: Callable[[Mapping[str, 
             price=number(row["fillprice"]),
             at=at,
         )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"a trade row of SmartAPI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 
@@ -197,7 +202,7 @@ def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition
             average_price=number(row.get("avgnetprice") or row.get("netprice")),
             last_price=number(row.get("ltp")),
         )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"a position row of SmartAPI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 

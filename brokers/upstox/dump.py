@@ -36,6 +36,9 @@ _LINES = msgspec.json.Decoder(list[_Line])
 _BY_LOTS = frozenset({"MCX", "NCO"})  # ordered in lots, each `qty_multiplier` units
 
 
+_MOST = 10**9
+
+
 class DumpReader:
     """The file's rows; those we do not trade are counted in `skipped` by reason where they are instruments of a known exchange."""
 
@@ -47,11 +50,17 @@ class DumpReader:
     def __iter__(self) -> Iterator[InstrumentRow]:
         try:
             lines = _LINES.decode(self._dump)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(f"the instrument file does not read ({error}); it begins {self._dump[:80]!r}; download it again") from error
         days: dict[int, date] = {}
         for line in lines:
-            row = self._row(line, days)
+            try:
+                row = self._row(line, days)
+                if row is not None and not (0 <= row.lot < _MOST and 0 <= row.tick_size < _MOST):
+                    raise ValueError("a lot or tick size that can be none")
+            except (ValueError, OverflowError, OSError):
+                self._skip("a number or date that does not read")
+                continue
             if row is not None:
                 yield row
 

@@ -64,6 +64,9 @@ _IST_MS = 19_800_000
 _REASONABLE = range(946_684_800_000, 4_102_444_800_000)  # 2000 to 2100 in epoch milliseconds
 
 
+_MOST = 1e9  # rupees: no price is beyond
+
+
 class Decoder:
     """Messages of one connection, in order, into Ticks. `instruments` is instrument key -> what is subscribed by it."""
 
@@ -109,8 +112,10 @@ class Decoder:
             if levels:  # whole, as nearly all are
                 trade, volume, oi = feed.ltpc, feed.vtt, feed.oi
                 price, close = trade.ltp, trade.cp
-                if price and close and volume and trade.ltt >= midnight and 0 <= oi < 1e15:
-                    best, before = levels[0], None if oi else last.get(key)
+                best = levels[0]
+                sane = 0.0 < price < _MOST and 0.0 < close < _MOST and 0.0 <= best.bidP < _MOST and 0.0 <= best.askP < _MOST
+                if sane and volume and trade.ltt >= midnight and 0 <= oi < 1e15:
+                    before = None if oi else last.get(key)
                     interest = int(oi) if before is None else before.oi
                     made = last[key] = tick(
                         instrument, at, price, volume, trade.ltq, sent_at, best.bidP, best.askP, best.bidQ, best.askQ, interest, close
@@ -144,7 +149,7 @@ class Decoder:
             return None
         made = trade.ltt if trade is not None else 0
         old = bool(made) and made < midnight
-        return Tick(
+        tick = Tick(
             instrument=instrument,
             at=at,
             price=price or (before.price if before else 0.0),
@@ -158,6 +163,10 @@ class Decoder:
             oi=int(oi) or (before.oi if before else 0),
             previous_close=(trade.cp if trade is not None else 0.0) or (before.previous_close if before else 0.0),
         )
+        if not all(0.0 <= one < _MOST for one in (tick.price, tick.bid, tick.ask, tick.previous_close)):
+            self.faults.counts["price out of range"] += 1
+            return None
+        return tick
 
 
 def _parts(feed: Any) -> tuple[Any, Any]:
