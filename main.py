@@ -114,6 +114,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
         ),
         "charges": ("what a trade costs at a broker on a date, line by line with each rate's source", _charges_flags, _charges),
         "backtest": ("one strategy over recorded data, on the engine that trades live", _backtest_flags, _backtest),
+        "serve": ("API and dashboard without an engine (`run` starts them by itself)", _serve_flags, _serve),
         "vault": ("the credential store: sealed secrets by name, and the broker apps of the API", _vault_flags, _vault),
         "sweep": ("many runs of one strategy over recorded data: its parameters side by side, or walked forward", _sweep_flags, _sweep),
         "replay": (
@@ -181,9 +182,7 @@ def _run_flags(run: argparse.ArgumentParser) -> None:
     run.add_argument("--faults", metavar="FILE", help="faults that the simulator injects (YAML or JSON)")
     run.add_argument("--simulator", metavar="ADMIN_URL", help="use this running simulator (`main.py simulate zerodha --granted`)")
     run.add_argument("--resume", action="store_true", help="go on with the last practice run instead of starting a fresh one")
-    run.add_argument(
-        "--no-api", dest="api", action="store_false", help="no web process (there is none yet: accepted, nothing to switch off)"
-    )
+    run.add_argument("--no-api", dest="api", action="store_false", help="no web process: neither API nor dashboard")
 
 
 def _login_flags(login: argparse.ArgumentParser) -> None:
@@ -334,6 +333,15 @@ def _backtest(options: argparse.Namespace) -> int:
     return backtest.command(options)
 
 
+def _serve_flags(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--host", metavar="H", help="address to listen on (default: api.host, 127.0.0.1)")
+    serve.add_argument("--port", metavar="N", type=int, help="port (default: api.port, 8000)")
+    serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), with --tls-key")
+    serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
+    serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS: a proxy in front of it has it")
+    serve.add_argument("--child", action="store_true", help="started by `run`: ends when standard input does")
+
+
 def _vault_flags(vault: argparse.ArgumentParser) -> None:
     vault.epilog = (
         "A secret is typed (not shown) or piped in, never given as an argument: `main.py vault set ZERODHA_API_SECRET < file`. "
@@ -422,6 +430,12 @@ def _charges(options: argparse.Namespace) -> int:
     from runtime import charges
 
     return charges.command(options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from runtime import commands
+
+    return commands.serve(options)
 
 
 def _vault(options: argparse.Namespace) -> int:

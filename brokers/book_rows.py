@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from core.errors import DataError, Rejected
-from core.events import BrokerPosition, OrderUpdate, Trade
+from core.events import BrokerPosition, Holding, OrderUpdate, Trade
 from core.types import IST, Instrument, Order, OrderState, OrderType, Side
 
 Row = Mapping[str, Any]
@@ -90,6 +90,17 @@ def trade(row: Row, instrument: Instrument, times: tuple[str, ...]) -> Trade:
         quantity=units(row["quantity"]),
         price=price(row["average_price"]),
         at=at,
+    )
+
+
+def holding(row: Row, instrument: Instrument) -> Holding:
+    """A row of the holdings; shares bought yesterday (T1) are ours already."""
+    return Holding(
+        instrument=instrument,
+        quantity=int(row["quantity"]) + int(row.get("t1_quantity") or 0),
+        average_price=float(row.get("average_price") or 0.0),
+        last_price=float(row.get("last_price") or 0.0),
+        close_price=float(row.get("close_price") or 0.0),
     )
 
 

@@ -164,6 +164,11 @@ class ReadPace:
     funds_s: float = 0.0
 
 
+def no_state(login_url: str, state: str) -> str:
+    """This broker's login brings nothing of ours back with its answer."""
+    return ""
+
+
 def no_objection(horizon: Horizon, instrument: Instrument) -> str:
     """This broker's API can express every order of ours."""
     return ""
@@ -178,6 +183,7 @@ class Spec:
     `stands_in` says what is ordered where the API lacks the product that a horizon needs, "" where nothing is amiss; `echoes_tags` False:
     the order list does not give our tag back, so that an order is told from another by what it is.
     `pace`: how often the books are read. `plan` is the brokerage plan of accounts that name none, where the broker sells several.
+    `with_state` is the login address that makes the broker send `state` back with its answer, "" where it cannot.
     `tape_columns` turns many frames into a recording's columns (None: this broker's stream cannot be recorded).
     `instruments_per_stream` is what one connection of the feed takes, `streams` how many connections one login may have.
     `holds_at_wire`: its order calls go through brokers.transport.PooledSession alone, so that they may be prepared while their intent is
@@ -208,4 +214,5 @@ class Spec:
     pace: ReadPace = ReadPace()
     plan: str | None = None
     holds_at_wire: bool = False
+    with_state: Callable[[str, str], str] = no_state
     login: LoginKind = "redirect"

@@ -92,6 +92,16 @@ class BrokerPosition(msgspec.Struct, frozen=True):
     last_price: float = 0.0
 
 
+class Holding(msgspec.Struct, frozen=True):
+    """Shares in the demat account, those still settling included; `close_price` is the previous day's, rupees (0: not told)."""
+
+    instrument: Instrument
+    quantity: int
+    average_price: float
+    last_price: float = 0.0
+    close_price: float = 0.0
+
+
 class Funds(msgspec.Struct, frozen=True):
     """Rupees as the broker reports them: what may be used now, and what is used."""
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Any, Protocol, runtime_checkable
 
-from core.events import BrokerPosition, Event, FeedStatus, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Event, FeedStatus, Funds, Holding, OrderUpdate, Trade
 from core.types import Bar, Fill, Instrument, Order, Position, Snapshot, Tick
 
 
@@ -106,6 +106,7 @@ class CircuitSource(Protocol):
         ...
 
 
+@runtime_checkable
 class Broker(DataSession, Protocol):
     """A broker account over its REST API. Every method blocks and runs on a worker thread; raises core.errors types only."""
 
@@ -119,6 +120,13 @@ class Broker(DataSession, Protocol):
     def trades(self) -> tuple[Trade, ...]: ...
     def positions(self) -> tuple[BrokerPosition, ...]: ...
     def funds(self) -> Funds: ...
+
+
+@runtime_checkable
+class HoldingSource(Protocol):
+    """A Broker that also tells what lies in the demat account."""
+
+    def holdings(self) -> tuple[Holding, ...]: ...
 
 
 class Executor(Protocol):

@@ -3,7 +3,8 @@
 pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
 say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or `resume --confirm`, thaws what an
 anomaly froze, and lets entries pass after errors before the open. watch subscribes one more instrument, or gives up one so watched.
-reload, retune, enable and disable change what the day goes by (runtime/reload.py) and answer when that is done.
+reload, retune, enable and disable change what the day goes by (runtime/reload.py) and answer when that is done. signal is an
+outside alert for a strategy of `class: outside_alerts`: what it says is taken as if the strategy had said it.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ import msgspec
 
 from core.errors import DataError
 from core.events import Command
-from core.types import Instrument, TradingState
+from core.types import Instrument, Signal, TradingState
 from execution_engine.arming import Arming
 from execution_engine.engine import Engine
 from execution_engine.manual_orders import ManualOrders
@@ -68,6 +69,7 @@ class Control:
             "square-off": self._square_off,
             "kill": self._kill,
             "acknowledge": self._acknowledge,
+            "signal": self._signal,
         }
         if self.by_hand is not None:
             handlers = {**handlers, "order": self.by_hand.take}
@@ -157,6 +159,25 @@ class Control:
         (self.market.unwatch if stop else self.market.watch)(instrument)
         text = f"{instrument.key} is no longer watched by hand" if stop else f"{instrument.key} is watched for the rest of the day"
         self._answer(command.id, True, f"{text}; strategies keep what is theirs", {"instrument": instrument.key})
+
+    def _signal(self, engine: Engine, command: Command) -> None:
+        given = command.arguments
+        strategy, name = str(given.get("strategy")), str(given.get("name"))
+        run = next((one for one in engine.runs if one.strategy.name == strategy and name in one.instruments), None)
+        if run is None or run.stopped:
+            why = run.stopped if run is not None else "it does not trade that today"
+            self._answer(command.id, False, f"{strategy} takes no signal for {name}: {why}", None)
+            return
+        if not run.strategy.by_alert:
+            self._answer(command.id, False, f"{strategy} decides by itself; signals are for `class: outside_alerts`", None)
+            return
+        target, stop, take_profit = given.get("target"), given.get("stop"), given.get("take_profit")
+        signal = Signal(strategy, name, run.instruments[name], target, command.at, stop, take_profit, str(given.get("why") or ""))  # type: ignore[arg-type]
+        if nonsense := run.nonsense(signal):
+            self._answer(command.id, False, nonsense, None)
+            return
+        engine.take_signal(run, signal)
+        self._answer(command.id, True, f"{strategy} {name}: target {target:g} is taken; risk and orders are as for any signal", None)
 
     def _wait(self, engine: Engine, command: Command, *, whole_account: bool = False) -> None:
         self._waiting.append(_Waiting(command.id, command.name, engine.clock.now() + PATIENCE, whole_account))

@@ -147,6 +147,12 @@ def login(options: argparse.Namespace) -> int:
     return 0
 
 
+def serve(options: argparse.Namespace) -> int:
+    from runtime import serve as doing
+
+    return doing.command(options, _state(options))
+
+
 def vault(options: argparse.Namespace) -> int:
     from runtime import vault as doing
 

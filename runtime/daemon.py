@@ -6,6 +6,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from types import FrameType
@@ -23,8 +24,10 @@ from execution_engine.broker_worker import DATA
 from execution_engine.call_watch import CallWatch
 from runtime import day as trading_day
 from runtime import notifier, opening, readout, recovery, report, simulator, sources, state_folder
+from runtime.brokerage import Brokerage
 from runtime.circuits import CircuitWatch
 from runtime.control_socket import ControlSocket
+from runtime.errands import Errands
 from runtime.hang_alarm import HangAlarm
 from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
 from runtime.options import RunOptions
@@ -34,8 +37,9 @@ from runtime.roster import Roster
 from runtime.scheduler import Job, Scheduler, daily_jobs
 from runtime.state_folder import Lock, RunFolder
 from runtime.tuning import Tuning
+from runtime.web_child import WebChild
 from runtime.wiring import account_of, build
-from storage.store import open_reader
+from storage.store import SqlReader, open_reader
 from strategies import registry as strategies
 from utils import config_loader
 from utils.config_loader import Config, Secrets
@@ -136,6 +140,7 @@ class Daemon:
         self._hang_alarm = HangAlarm(calls, self._notifier)
         self._scheduler = Scheduler(self._housekeeping(), self._notifier)
         self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
+        self._web = WebChild(options.config, options.state, folder.log) if options.api else None
         self._screen = self._make_screen() if sys.stdout.isatty() else None
 
     def _attend(self) -> None:
@@ -143,6 +148,7 @@ class Daemon:
         house = self._house
         self._roster, self._reload = self._changes()
         self._control.changes = self._reload
+        self._errands = Errands(house.downloads, house.pump.poke)
         self._probe = SessionProbe(house.engine.world, house.alerts, self._config.settings.feed.first_tick_minutes)
         self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
 
@@ -157,6 +163,8 @@ class Daemon:
         signal.signal(signal.SIGHUP, self._on_hangup)
         self._notifier.start()
         self._socket.start()
+        if self._web is not None:
+            self._web.start()
         self._house.downloads.start()
         if self._house.broker_worker is not None:
             self._house.broker_worker.start()
@@ -283,6 +291,7 @@ class Daemon:
                 self._control.check(engine)
                 if engine.timers.due("second") is not None:  # a day is open
                     self._probe.look(engine.clock.now())
+            self._errands.begin()
             if engine.timers.due("second") is not None:
                 self._circuits.look(house.watched, house.clock.now())
             self._publish()
@@ -310,6 +319,8 @@ class Daemon:
         """Called on a control thread: hand the command to the engine and wait for its outcome."""
         if name == "login":
             return self._log_in()
+        if name == "brokerage":
+            return Brokerage(self._house, self._sources.credentials, self._errands, self._ledger_reader).answer(arguments)
         if name == "reload":
             arguments = self._reload.read()
         if name == "retune":
@@ -342,13 +353,13 @@ class Daemon:
             waiting[1].append(Answer(ok=ok, text=text, data=data))
             waiting[0].set()
 
+    def _ledger_reader(self) -> SqlReader:
+        return open_reader(_ledger_url(self._config, self._folder, self._account))
+
     def _read(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Called on a control thread: what the Snapshot does not hold, from a reader of the ledger."""
-        reader = open_reader(_ledger_url(self._config, self._folder, self._account))
-        try:
+        with closing(self._ledger_reader()) as reader:
             return readout.document(reader, name, {**arguments, "account": self._account.name})
-        finally:
-            reader.close()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:
@@ -417,6 +428,8 @@ class Daemon:
         self._scheduler.stop()
         self._hang_alarm.stop()
         self._stop_screen()
+        if self._web is not None:
+            self._web.stop()
         self._socket.stop()
         if house.feed is not None:
             house.feed.stop()

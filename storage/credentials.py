@@ -305,11 +305,15 @@ class Vault:
 class AppCredentials:
     """One app's secrets under the names that a broker's folder asks for (`ZERODHA_API_KEY`); see core.ports.CredentialStore."""
 
-    def __init__(self, vault: Vault, app: App) -> None:
+    def __init__(self, vault: Vault, app: App, more: Mapping[str, str] | None = None) -> None:
+        """`more` are settings that belong to the machine rather than to the app (a redirect URL)."""
         self._vault = vault
         self._app = app
+        self._more = more or {}
 
     def get_secret(self, name: str) -> str:
+        if name in self._more:
+            return self._more[name]
         field = next((field for ending, field in _NAMES.items() if name.endswith(ending)), None)
         if field is not None and name.startswith(f"{self._app.broker.upper()}_"):
             value = self._app.account_id if field == "account_id" else self._vault.app_secret(self._app.id, field)

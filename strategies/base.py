@@ -100,6 +100,9 @@ class Strategy:
     legs: ClassVar[int] = 0
     """How many instruments a multi-instrument class must be given; 0: any number. It runs on a day on which it has all of them."""
 
+    by_alert: ClassVar[bool] = False
+    """Whether signals from outside (a webhook's alert) are taken as its own."""
+
     wants_ticks: ClassVar[bool] = False
     """Whether `on_tick` is written; the engine does not call it otherwise. Set by itself."""
 

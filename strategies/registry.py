@@ -9,6 +9,7 @@ from strategies.donchian_trend import DonchianTrend
 from strategies.ema_cross import EmaCross
 from strategies.gap_fade import GapFade
 from strategies.opening_range import OpeningRange
+from strategies.outside_alerts import OutsideAlerts
 from strategies.pairs import Pairs
 from strategies.rsi_reversion import RsiReversion
 from strategies.sma_cross import SmaCross
@@ -21,6 +22,7 @@ _CLASSES: Mapping[str, type[Strategy]] = {
     "ema_cross": EmaCross,
     "gap_fade": GapFade,
     "opening_range": OpeningRange,
+    "outside_alerts": OutsideAlerts,
     "pairs": Pairs,
     "rsi_reversion": RsiReversion,
     "sma_cross": SmaCross,

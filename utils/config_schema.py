@@ -129,10 +129,23 @@ class Feed(_Section):
 
 
 class Api(_Section):
-    """Where API and dashboard listen."""
+    """Where API and dashboard listen, and how much they take. `hosts` are further names that a browser may call us by.
+
+    `address` is how browsers reach us where that is not http://HOST:PORT. `data` is the folder whose files backtests may be run on
+    (null: backtest-data in the state folder). `largest_request` is bytes.
+    """
 
     host: Text = "127.0.0.1"
     port: Annotated[StrictInt, Field(ge=0, le=65535)] = 8000
+    hosts: Annotated[tuple[Text, ...], AfterValidator(_unique)] = ()
+    address: Text | None = None
+    token_minutes: Annotated[StrictInt, Field(ge=5, le=1440)] = 60
+    requests_per_minute: Annotated[StrictInt, Field(ge=60, le=1_000_000)] = 1200
+    logins_per_minute: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 20
+    largest_request: Annotated[StrictInt, Field(ge=1024, le=10_000_000)] = 262_144
+    bulk: StrictBool = True
+    webhooks: StrictBool = False
+    data: Text | None = None
 
 
 class Alerts(_Section):

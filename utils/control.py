@@ -1,7 +1,8 @@
 """The daemon's control socket as its clients see it: one line of JSON asked, one line answered.
 
 Names: status strategies orders positions signals fills journal report (read-outs), and pause resume reduce-only square-off kill acknowledge
-login order watch reload retune enable disable (commands, answered when their outcome is known).
+login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage (the web process's own:
+the account's login and portfolio; runtime/brokerage.py).
 """
 
 import os
@@ -18,7 +19,7 @@ from core.errors import NiyamError
 READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report")
 COMMANDS = (
     *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "watch"),
-    *("reload", "retune", "enable", "disable"),
+    *("reload", "retune", "enable", "disable", "signal", "brokerage"),
 )
 LONGEST_LINE = 64 * 1024 * 1024  # bytes; a report of a whole year fits many times
 

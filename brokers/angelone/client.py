@@ -17,7 +17,7 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, 
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response, ServerFault
 from core.errors import DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, InstrumentLookup
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -208,6 +208,10 @@ class AngelBroker(AngelData):
     def positions(self) -> tuple[BrokerPosition, ...]:
         rows, lookup = self._book("positions", "order/v1/getPosition"), self._lookup()
         return tuple(complete(lambda row: mapping.position(row, lookup), rows))
+
+    def holdings(self) -> tuple[Holding, ...]:
+        rows, lookup = self._book("holdings", "portfolio/v1/getHolding"), self._lookup()
+        return tuple(complete(lambda row: mapping.holding(row, lookup), rows))
 
     def funds(self) -> Funds:
         answer = self._mapping("funds", "funds", "user/v1/getRMS")

@@ -8,7 +8,7 @@ from typing import Any
 
 from brokers.book_rows import price, units
 from core.errors import BrokerError, DataError, LoginRefused, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side, Validity
 
@@ -204,6 +204,20 @@ def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition
         )
     except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"a position row of SmartAPI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+
+
+def holding(row: Mapping[str, Any], lookup: InstrumentLookup) -> Holding:
+    """A row of the holdings; `quantity` counts shares that are still settling."""
+    try:
+        return Holding(
+            instrument=instrument_of(row, lookup),
+            quantity=int(number(row["quantity"])),
+            average_price=number(row.get("averageprice")),
+            last_price=number(row.get("ltp")),
+            close_price=number(row.get("close")),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"a holding row of SmartAPI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 
 def funds(data: Mapping[str, Any]) -> Funds:

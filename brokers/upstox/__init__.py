@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import brokers.upstox.mapping as mapping
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, InstrumentRows, Lookup, Put, Session, Spec
@@ -78,6 +79,12 @@ def _rows(dump: bytes) -> InstrumentRows:
     return parse_instruments(dump)
 
 
+def _with_state(login_url: str, state: str) -> str:
+    address = urlsplit(login_url)
+    query = [pair for pair in parse_qsl(address.query) if pair[0] != "state"]
+    return address._replace(query=urlencode([*query, ("state", state)])).geturl()
+
+
 SPEC = Spec(
     name="upstox",
     title="Upstox",
@@ -97,4 +104,5 @@ SPEC = Spec(
     horizon_of=mapping.horizon_of,
     parse_instruments=_rows,
     objection=mapping.objection,
+    with_state=_with_state,
 )

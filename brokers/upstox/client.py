@@ -20,7 +20,7 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, 
 from brokers.spec import Audit, Endpoints, Lookup, Session
 from brokers.transport import Allow, PooledSession, Response, ServerFault
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -211,6 +211,10 @@ class UpstoxBroker(UpstoxData):
     def positions(self) -> tuple[BrokerPosition, ...]:
         rows, lookup = self._book("positions", "/v2/portfolio/short-term-positions"), self._lookup()
         return tuple(complete(lambda row: mapping.position(row, lookup), rows))
+
+    def holdings(self) -> tuple[Holding, ...]:
+        rows, lookup = self._book("holdings", "/v2/portfolio/long-term-holdings"), self._lookup()
+        return tuple(complete(lambda row: mapping.holding(row, lookup), rows))
 
     def funds(self) -> Funds:
         """Transient between 00:00 and 05:30, when the service is closed (HTTP 423): that is no empty account."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import brokers.book_rows as book_rows
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
 from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
 
@@ -135,6 +135,12 @@ def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition
     """A row of the short-term positions; raises DataError where a field is missing."""
     with book_rows.reading("Upstox", "a position", row):
         return book_rows.position(row, instrument_of(row, lookup))
+
+
+def holding(row: Mapping[str, Any], lookup: InstrumentLookup) -> Holding:
+    """A row of the holdings; raises DataError where a field is missing."""
+    with book_rows.reading("Upstox", "a holding", row):
+        return book_rows.holding(row, instrument_of(row, lookup))
 
 
 def funds(data: Mapping[str, Any]) -> Funds:

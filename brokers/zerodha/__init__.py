@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import brokers.zerodha.mapping as mapping
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, InstrumentRows, Lookup, Put, Session, Spec
@@ -87,6 +88,10 @@ def _rows(dump: bytes) -> InstrumentRows:
     return mapping.parse_instruments(dump)
 
 
+def _with_state(login_url: str, state: str) -> str:
+    return f"{login_url}&{urlencode({'redirect_params': urlencode({'state': state})})}"
+
+
 SPEC = Spec(
     name="zerodha",
     title="Zerodha (Kite Connect)",
@@ -108,4 +113,5 @@ SPEC = Spec(
     parse_instruments=_rows,
     objection=mapping.objection,
     holds_at_wire=True,
+    with_state=_with_state,
 )

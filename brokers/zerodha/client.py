@@ -22,7 +22,7 @@ from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response
 from brokers.zerodha.session import ZerodhaSession
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -203,6 +203,10 @@ class ZerodhaBroker(ZerodhaData):
     def positions(self) -> tuple[BrokerPosition, ...]:
         answer, lookup = self._mapping("positions", Lane.PORTFOLIO, "other", lambda kite: kite.positions()), self._lookup()
         return tuple(complete(lambda row: mapping.position(row, lookup), listed("Zerodha", "positions", answer.get("net"))))
+
+    def holdings(self) -> tuple[Holding, ...]:
+        rows, lookup = self._rows("holdings", lambda kite: kite.holdings()), self._lookup()
+        return tuple(complete(lambda row: mapping.holding(row, lookup), rows))
 
     def funds(self) -> Funds:
         answer = self._mapping("margins", Lane.PORTFOLIO, "other", lambda kite: kite.margins())

@@ -10,7 +10,7 @@ from typing import Any
 import brokers.book_rows as book_rows
 from brokers.spec import InstrumentRow
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup
 from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
 
@@ -113,6 +113,12 @@ def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition
     """A row of the net positions; raises DataError where a field is missing."""
     with book_rows.reading("Kite", "a position", row):
         return book_rows.position(row, instrument_of(row, lookup))
+
+
+def holding(row: Mapping[str, Any], lookup: InstrumentLookup) -> Holding:
+    """A row of the holdings; raises DataError where a field is missing."""
+    with book_rows.reading("Kite", "a holding", row):
+        return book_rows.holding(row, instrument_of(row, lookup))
 
 
 def funds(margins: Mapping[str, Any]) -> Funds:

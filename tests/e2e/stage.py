@@ -152,9 +152,11 @@ class Stage:
         until(lambda: said.read_text(encoding="utf-8").endswith("\n") or simulator.poll() is not None, "the simulator's first line")
         self.simulator = json.loads(said.read_text(encoding="utf-8").splitlines()[0])["admin"]
 
-    def run(self, *flags: str, account: str = "practice-live", strategy: Path | None = None, files: bool = False) -> Daemon:
+    def run(
+        self, *flags: str, account: str = "practice-live", strategy: Path | None = None, files: bool = False, api: bool = False
+    ) -> Daemon:
         """Start the daemon for one day, on the simulator of this stage if it has one; `files`: with all strategies of its folder."""
-        command = [*MAIN, "run", "--days", "1", "--state", str(self.state), "--account", account]
+        command = [*MAIN, "run", *(() if api else ("--no-api",)), "--days", "1", "--state", str(self.state), "--account", account]
         command += [] if files else ["--strategy", str(strategy or self.strategy)]
         command += ["--config", str(self.config)] if self.config else []
         command += ["--simulator", self.simulator] if self.simulator else []

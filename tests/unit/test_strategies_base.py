@@ -196,8 +196,8 @@ def test_bars_that_cover_so_many_minutes(minutes: int, bars: int) -> None:
 
 
 ALL = (
-    *("bollinger_breakout", "donchian_trend", "ema_cross", "gap_fade", "opening_range", "pairs", "rsi_reversion", "sma_cross"),
-    *("supertrend", "vwap_pullback"),
+    *("bollinger_breakout", "donchian_trend", "ema_cross", "gap_fade", "opening_range", "outside_alerts", "pairs", "rsi_reversion"),
+    *("sma_cross", "supertrend", "vwap_pullback"),
 )
 
 

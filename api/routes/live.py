@@ -1,0 +1,126 @@
+"""Live updates over a WebSocket: one look at the daemon serves everybody who listens, and a slow listener loses its socket alone."""
+
+import asyncio
+import json
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+
+from api.ports import Parts
+from core.errors import NiyamError
+
+router = APIRouter()
+EVERY_S = 0.5
+SLOWEST_S = 5.0  # a listener that takes longer for one message is hung up on
+MOST_LISTENERS = 100
+CHECK_TOKEN_EVERY = 60  # looks
+_NAMES = ("status", "orders", "positions", "signals")
+
+
+class Live:
+    """The latest read-outs, looked at while anybody listens."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._listeners = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+        self.latest: dict[str, Any] = {}
+        self.number = 0
+
+    async def join(self) -> bool:
+        """False while too many listen."""
+        if self._listeners >= MOST_LISTENERS:
+            return False
+        self._listeners += 1
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return True
+
+    def leave(self) -> None:
+        self._listeners -= 1
+
+    async def after(self, number: int, seconds: float) -> bool:
+        """Wait for news after this number."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self.number > number)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _look(self) -> None:
+        while self._listeners > 0:
+            found = await anyio.to_thread.run_sync(self._read)
+            if found != self.latest:
+                async with self._changed:
+                    self.latest, self.number = found, self.number + 1
+                    self._changed.notify_all()
+            await asyncio.sleep(EVERY_S)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return {name: self._parts.desk.read(name) for name in _NAMES}
+        except NiyamError as error:
+            return {"status": {"running": False, "error": str(error)}, "orders": [], "positions": [], "signals": []}
+
+
+@router.websocket("/api/v1/live")
+async def live(socket: WebSocket) -> None:
+    """The first message is {"token": ...}; then {"status", "orders", "positions", "signals"} whenever they changed."""
+    parts: Parts = socket.app.state.parts
+    state: Live = socket.app.state.live
+    await socket.accept()
+    try:
+        async with asyncio.timeout(10):
+            token = str(_object(await socket.receive_text()).get("token", ""))
+    except (TimeoutError, WebSocketDisconnect, KeyError):
+        token = ""
+    if not await _known(parts, token):
+        await _hang_up(socket, 4401, "log in first: the first message is {token}")
+        return
+    if not await state.join():
+        await _hang_up(socket, 1013, "too many listeners; try again later")
+        return
+    try:
+        await _tell(socket, parts, state, token)
+    except (WebSocketDisconnect, TimeoutError, RuntimeError):  # Starlette raises RuntimeError for a socket that is closed already
+        return
+    finally:
+        state.leave()
+
+
+async def _tell(socket: WebSocket, parts: Parts, state: Live, token: str) -> None:
+    number, looks = 0, 0
+    while True:
+        if await state.after(number, EVERY_S * 10):
+            number = state.number
+            async with asyncio.timeout(SLOWEST_S):
+                await socket.send_json(state.latest)
+        else:
+            async with asyncio.timeout(SLOWEST_S):
+                await socket.send_json({"alive": True})
+        looks += 1
+        if looks % CHECK_TOKEN_EVERY == 0 and not await _known(parts, token):
+            await _hang_up(socket, 4401, "the token has ended; log in again")
+            return
+
+
+async def _known(parts: Parts, token: str) -> bool:
+    return bool(token) and await anyio.to_thread.run_sync(lambda: parts.users.of_token(token, parts.now())) is not None
+
+
+async def _hang_up(socket: WebSocket, code: int, why: str) -> None:
+    try:
+        await socket.close(code, why)
+    except RuntimeError:  # it is gone already
+        return
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

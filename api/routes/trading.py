@@ -1,0 +1,168 @@
+"""The account that trades: read-outs, orders by hand and in bulk, commands, and its strategies. Everything goes through gate and daemon."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Query
+from loguru import logger
+
+from api.auth import Has, Trader, Viewer
+from api.brokerage import Desk, called, desk_of
+from api.ports import Parts
+from api.schemas import BulkReply, BulkTrades, Command, OrderResult, Outcome, Retune
+from core.errors import NiyamError, StoreError
+from storage.users import User
+from utils.control import DaemonDown
+from utils.redaction import redact
+
+router = APIRouter(prefix="/api/v1", tags=["trading"])
+Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Strategy = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Rows = list[dict[str, Any]]
+
+
+@router.get("/status")
+def status(user: Viewer, parts: Has) -> dict[str, Any]:
+    """Account, market phase, feed, session, P&L, alerts; `running: false` while the daemon is down."""
+    return dict(_read(parts, "status"))
+
+
+@router.get("/orders")
+def orders(user: Viewer, parts: Has, day: Day = None) -> Rows:
+    return list(_read(parts, "orders", day=day))
+
+
+@router.get("/fills")
+def fills(user: Viewer, parts: Has, day: Day = None) -> Rows:
+    return list(_read(parts, "fills", day=day))
+
+
+@router.get("/positions")
+def positions(user: Viewer, parts: Has, day: Day = None) -> Rows:
+    return list(_read(parts, "positions", day=day))
+
+
+@router.get("/signals")
+def signals(user: Viewer, parts: Has, day: Day = None) -> Rows:
+    return list(_read(parts, "signals", day=day))
+
+
+@router.get("/report")
+def report(user: Viewer, parts: Has, day: Day = None) -> dict[str, Any]:
+    return dict(_read(parts, "report", day=day))
+
+
+@router.get("/journal")
+def journal(
+    user: Viewer,
+    parts: Has,
+    day: Day = None,
+    kind: Annotated[str | None, Query(max_length=64)] = None,
+    text: Annotated[str | None, Query(max_length=100)] = None,
+    since: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+) -> Rows:
+    """Everything that was decided, newest last: of one kind, with a text in it, after a sequence number."""
+    rows = [row for row in _read(parts, "journal", day=day) if row["seq"] > since and kind in (None, row["kind"])]
+    if text:
+        rows = [row for row in rows if text.lower() in str(row).lower()]
+    return rows[-limit:]
+
+
+@router.get("/holdings")
+def holdings(user: Viewer, parts: Has, desk: Annotated[Desk, Depends(desk_of)]) -> Rows:
+    """What lies in the demat account of the app in use; 501 where that broker's are not read."""
+    found = _portfolio(parts, desk, user)["holdings"]
+    if found is None:
+        raise HTTPException(501, "holdings of this broker are not read")
+    return list(found)
+
+
+@router.get("/funds")
+def funds(user: Viewer, parts: Has, desk: Annotated[Desk, Depends(desk_of)]) -> dict[str, Any]:
+    """What may be used and what is used, rupees, at the broker of the app in use."""
+    found = _portfolio(parts, desk, user)
+    return {name: found[name] for name in ("available", "used", "source", "as_of")}
+
+
+@router.post("/trades/bulk")
+def bulk(given: BulkTrades, user: Trader, parts: Has) -> BulkReply:
+    """Orders one after the other through gate and order manager; each is reported by itself, a refused one stops none after it."""
+    if not parts.settings.bulk:
+        raise HTTPException(403, "bulk orders are switched off (settings.yaml: api.bulk)")
+    results = []
+    for order in given.orders:
+        asked = {**order.model_dump(exclude_none=True), "broker": given.broker_type, "live": given.live}
+        logger.bind(event="bulk_order", user=user.username).info("{} asks for {} {}", user.username, order.direction, order.symbol)
+        try:
+            told = parts.desk.place(asked)
+        except NiyamError as error:
+            told = {"success": False, "status": "REJECTED", "order_id": None, "execution_price": None, "error": redact(str(error))}
+        results.append(OrderResult(symbol=order.symbol, **told))
+    return BulkReply(broker_type=given.broker_type, accepted=sum(one.success for one in results), results=results)
+
+
+@router.post("/commands")
+def command(given: Command, user: Trader, parts: Has) -> Outcome:
+    """What `main.py pause|resume|reduce-only|square-off|kill|acknowledge|watch|reload` does; the answer is the outcome."""
+    arguments: dict[str, Any] = {}
+    if given.confirm:
+        arguments["confirm"] = True
+    if given.whole_account is not None:
+        if not user.may("owner"):
+            raise HTTPException(403, "closing what the engine does not own is the owner's to say")
+        arguments["whole_account"] = given.whole_account
+    if given.name == "watch":
+        if not given.instrument:
+            raise HTTPException(422, "watch needs an instrument")
+        arguments = {"name": given.instrument, "stop": given.stop}
+    return _command(parts, user, given.name, arguments)
+
+
+@router.get("/strategies")
+def strategies(user: Viewer, parts: Has) -> Rows:
+    """Each strategy: whether it runs and why not, its settings, what it holds."""
+    return list(_read(parts, "strategies"))
+
+
+@router.post("/strategies/{name}/enable")
+def enable(name: Strategy, user: Trader, parts: Has) -> Outcome:
+    return _command(parts, user, "enable", {"name": name})
+
+
+@router.post("/strategies/{name}/disable")
+def disable(name: Strategy, user: Trader, parts: Has) -> Outcome:
+    return _command(parts, user, "disable", {"name": name})
+
+
+@router.post("/strategies/{name}/retune")
+def retune(name: Strategy, given: Retune, user: Trader, parts: Has) -> Outcome:
+    """Change fields of the strategy's file and of the running daemon; judged first, `ok: false` says what was wrong."""
+    return _command(parts, user, "retune", {"name": name, "values": given.values})
+
+
+def _read(parts: Parts, name: str, **asked: str | None) -> Any:
+    try:
+        return parts.desk.read(name, {key: value for key, value in asked.items() if value is not None})
+    except StoreError as error:
+        raise HTTPException(503, redact(str(error))) from None
+    except NiyamError as error:
+        raise HTTPException(404, redact(str(error))) from None
+
+
+def _command(parts: Parts, user: User, name: str, arguments: Mapping[str, Any]) -> Outcome:
+    logger.bind(event="command", user=user.username).info("{} says {}", user.username, name)
+    try:
+        answer = parts.desk.ask(name, arguments)
+    except DaemonDown as error:
+        raise HTTPException(503, redact(str(error))) from None
+    except NiyamError as error:
+        raise HTTPException(504, redact(str(error))) from None
+    return Outcome(ok=answer.ok, text=redact(answer.text), data=answer.data)
+
+
+def _portfolio(parts: Parts, desk: Desk, user: User) -> dict[str, Any]:
+    app = desk.chosen(user)
+    if app is None:
+        raise HTTPException(404, "no broker is set up: POST /api/v1/auth/first-time-api-setup")
+    return dict(called(app.broker, lambda: parts.brokers.portfolio(app)))

@@ -1,0 +1,61 @@
+"""The daemon as the web process reaches it: its control socket, or the ledger it left, and the bare order path without it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import NiyamError
+from core.types import AccountKind
+from runtime import manual_order, readout, state_folder
+from runtime.state_folder import RunFolder
+from storage.store import open_reader
+from utils import control
+from utils.config_loader import config as secrets
+from utils.config_loader import load
+from utils.control import Answer
+
+OUTCOME_S = 150.0  # longer than the daemon itself waits for a command's outcome
+
+
+class WebDesk:
+    """See api.ports.Desk."""
+
+    def __init__(self, config: Path, state: Path) -> None:
+        self._config = config
+        self._state = state
+
+    def ask(self, name: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+        folder = state_folder.current(self._state)
+        if folder is None:
+            raise control.DaemonDown("no daemon has run on this state folder yet; start one with `main.py run`")
+        return control.ask(folder.control_socket, name, arguments, timeout=OUTCOME_S)
+
+    def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        try:
+            answer = self.ask(name, arguments)
+        except control.DaemonDown:
+            return self._left(name, arguments or {})
+        if not answer.ok:
+            raise NiyamError(answer.text)
+        return answer.data
+
+    def place(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return manual_order.place(given, config=self._config, state=self._state)
+
+    def _left(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        folder = state_folder.current(self._state)
+        if folder is None:
+            if name == "status":
+                return {"running": False, "orders": {}, "flat": True}
+            raise NiyamError("nothing has run in this state folder yet")
+        store = open_reader(self._ledger_of(folder))
+        try:
+            return readout.document(store, name, arguments)
+        finally:
+            store.close()
+
+    def _ledger_of(self, folder: RunFolder) -> str:
+        if folder.ledger.exists():
+            return folder.ledger_url
+        kind = AccountKind(folder.about().get("kind", AccountKind.PRACTICE))
+        return state_folder.ledger_url(folder, kind, load(self._config).settings.database.url, secrets)
