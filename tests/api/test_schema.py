@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.api.house import House
 
-EXAMPLES = 150  # for each state of the daemon, over all operations
+EXAMPLES = 150  # for each state of the daemon
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,12 @@ def test_no_request_that_the_document_describes_fails_inside(stand: Any, up: boo
     seen: dict[int, int] = {}
 
     @settings(
-        max_examples=EXAMPLES, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None
+        max_examples=EXAMPLES,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
     )
     @given(st.data())
     def ask(data: st.DataObject) -> None:
