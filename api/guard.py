@@ -7,6 +7,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.ports import Clock
@@ -118,21 +119,21 @@ class Guard:
         return answer
 
 
-class _TooLarge(Exception):
-    """More bytes came than a request may have."""
+class _TooLarge(HTTPException):
+    """More bytes came than a request may have; of this kind so that whoever reads the body lets it pass."""
 
 
 class _Counted:
     def __init__(self, receive: Receive, largest: int) -> None:
         self._receive = receive
-        self._left = largest
+        self._largest = self._left = largest
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                raise _TooLarge
+                raise _TooLarge(413, f"a request has at most {self._largest} bytes")
         return message
 
 

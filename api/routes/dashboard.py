@@ -2,6 +2,7 @@
 
 import html
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
@@ -48,7 +49,7 @@ async def callback(broker: BROKERS, request: Request, desk: At) -> HTMLResponse:
     """Where a broker's login page sends the browser: keeps the answer for the user who began this login."""
     found = dict(request.query_params)
     if request.method == "POST":  # ICICI's page posts a form
-        found |= {name: str(value) for name, value in (await request.form()).items()}
+        found |= dict(parse_qsl((await request.body()).decode("ascii", "replace")))
     lower = {name.lower(): value for name, value in found.items()}
     answer = next((lower[name] for name in _ANSWERS if lower.get(name)), "")
     state = lower.get("state", "")
