@@ -46,7 +46,7 @@ from runtime.inbox import Inbox, Pump
 from runtime.protection import at_broker
 from runtime.recording import RecorderSlot
 from runtime.state_folder import RunFolder
-from storage.audit import AuditSegment
+from storage.audit import AuditSegment, requests_of
 from storage.emergency import EmergencyJournal
 from storage.store import SqlStore, open_store
 from utils.config_loader import Config, load_charges
@@ -213,6 +213,8 @@ def build(
     alerts = Alerts(clock, store, notifier)
     budget = Budget(clock, spec.limits)
     budget.used_before("orders/day", len(store.orders(clock.now().date())))  # a restart does not give the day's orders back
+    if any(limit.name == "calls/day" for limit in spec.limits):
+        budget.used_before("calls/day", requests_of(run.audit, clock.now().date()))
     audit = LaneAudit(run, clock)
     lookup = Lookup()
 

@@ -111,9 +111,10 @@ class IciciData:
         return {key: price for key, row in self._quotes(instruments).items() if (price := _positive(row.get("ltp")))}
 
     def circuits(self, instruments: Sequence[Instrument]) -> dict[str, tuple[float, float]]:
-        """See core.ports.CircuitSource; one request for each instrument."""
-        found = {}
-        for key, row in self._quotes([one for one in instruments if one.tradable]).items():
+        """See core.ports.CircuitSource. The stream tells them with each quote; one request for each instrument that it has not told of."""
+        today, told = self._clock.now().astimezone(IST).date(), self._session.circuits
+        found = {one.key: told[one.key][1:] for one in instruments if one.key in told and told[one.key][0] == today}
+        for key, row in self._quotes([one for one in instruments if one.tradable and one.key not in found]).items():
             low, high = _positive(row.get("lower_circuit")), _positive(row.get("upper_circuit"))
             if low and high and low < high:
                 found[key] = (low, high)

@@ -34,7 +34,7 @@ def make(
 
     def market(place: int, put: Put) -> Stream:
         name = f"{account}/feed"
-        way = SocketIoTransport(clock, name, QuoteDialect(root, lookup), session.stream_auth)
+        way = SocketIoTransport(clock, name, QuoteDialect(root, lookup, session.circuits), session.stream_auth)
         return Stream(account, session, clock, put, in_hours, way, capacity=capacity, patience=patience, name=name)
 
     def order_socket(name: str) -> SocketIoTransport:

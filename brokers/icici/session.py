@@ -4,15 +4,18 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, time
+from datetime import UTC, date, time
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, urljoin, urlsplit
 
 import brokers.icici.mapping as mapping
 from brokers.day_session import DaySession
 from brokers.icici.facts import V1
+from brokers.spec import Announce, Endpoints
 from brokers.transport import Response
 from core.errors import ConfigError, LoginRefused, Transient
+from core.ports import Clock, CredentialStore
 
 _ANSWERS = ("apisession", "api_session")
 
@@ -40,6 +43,13 @@ class IciciSession(DaySession):
     broker = "icici"
     title = mapping.TITLE
     dies_at = time(0)  # 24 hours or midnight, whichever comes first
+
+    def __init__(
+        self, account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
+    ) -> None:
+        super().__init__(account, credentials, clock, token_file, endpoints, announce)
+        self.circuits: dict[str, tuple[date, float, float]] = {}
+        """Key -> (day, lowest, highest price) as this login's stream last told them: asking would cost a call for each instrument."""
 
     def login_url(self) -> str:
         """The key holds letters such as + and =, which must be quoted."""

@@ -5,8 +5,8 @@ greeting and the pongs, which go through the house's one socket loop (docs/adr: 
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -132,9 +132,11 @@ class QuoteDialect(_Dialect):
 
     event = "stock"
 
-    def __init__(self, root: str, lookup: Lookup) -> None:
+    def __init__(self, root: str, lookup: Lookup, circuits: MutableMapping[str, tuple[date, float, float]] | None = None) -> None:
+        """`circuits` is where the day's price limits of each instrument are noted, as its quotes tell them."""
         super().__init__(root, lookup)
         self._rooms: dict[str, Instrument] = {}
+        self._circuits = circuits if circuits is not None else {}
 
     def subscribe(self, instruments: Sequence[Instrument]) -> Sequence[str | bytes]:
         """One `join` for all; what the day's master does not hold is counted."""
@@ -166,7 +168,11 @@ class QuoteDialect(_Dialect):
         if instrument is None:
             self._heard.counts["unknown room"] += 1
             return None
-        return quote(items, instrument, at)
+        tick = quote(items, instrument, at)
+        low, high = _price(items[-4]), _price(items[-3])
+        if 0.0 < low < high:
+            self._circuits[instrument.key] = (at.date(), low, high)
+        return tick
 
 
 class OrderDialect(_Dialect):

@@ -11,7 +11,7 @@ import pytest
 
 from core.clock import ManualClock
 from core.errors import StoreError
-from storage.audit import AuditSegment, mask
+from storage.audit import AuditSegment, mask, requests_of
 from tests.builders import T0
 from tests.disk import no_file_may_grow_beyond
 
@@ -180,3 +180,15 @@ def test_a_durable_request_is_synced_before_it_returns(tmp_path: Path, segment: 
     for number in range(1, 20):
         segment.request("x", "POST", f"/orders/{number}", durable=True)
         assert [line["n"] for line in lines(tmp_path)] == list(range(1, number + 1))
+
+
+def test_a_days_requests_are_counted_over_all_segments_and_no_other_day(tmp_path: Path, segment: AuditSegment, clock: ManualClock) -> None:
+    reads = AuditSegment(tmp_path / "audit", "practice/reads", clock)
+    for number in range(3):
+        told = reads.request("practice/reads", "GET", "/orders", {"page": number})
+        reads.reply(told, 200, {"status": "success", "data": {"request": "a word, not a request"}})
+    segment.reply(segment.request("practice/orders", "POST", "/orders/regular", {}, durable=True), 200, {})
+    assert requests_of(tmp_path / "audit", T0.date()) == 4
+    assert requests_of(tmp_path / "audit", (T0 + timedelta(days=1)).date()) == 0
+    assert requests_of(tmp_path / "none", T0.date()) == 0
+    reads.close()
