@@ -160,7 +160,8 @@ class Backtest:
             if on_day is not None:
                 on_day(day, events)
         if not traded:
-            raise DataError("no strategy had an instrument on any day: " + "; ".join(self._notes))
+            first, more = next(iter(self._notes), "its markets were closed"), len(self._notes) - 1
+            raise DataError(f"no strategy had an instrument on any day: {first}" + (f" (and {more} more like it)" if more > 0 else ""))
         return self._outcome(equity, results, count)
 
     # --- one day -------------------------------------------------------------------------------------------------------------------

@@ -137,6 +137,11 @@ class Calendar:
             return "assumed"
         return "confirmed" if day.year in self._confirmed_years else "provisional"
 
+    @property
+    def holidays_until(self) -> int:
+        """The last year of which holidays are listed, confirmed or provisional."""
+        return max(int(day.year) for day in self._holidays)
+
     def notes(self, day: date) -> tuple[str, ...]:
         """What a person should know before trading on `day`: provisional lists, special sessions, hours with a single source."""
         found = []

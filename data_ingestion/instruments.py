@@ -260,7 +260,7 @@ class InstrumentSnapshot:
             contract = None
         if contract is not None and contract.expiry < on:
             return self._expired(name, contract.root, contract.expiry, on)
-        near = self.near(name)
+        near = [name.upper()] if logical_names.parse(name) is None and logical_names.parse(name.upper()) else self.near(name.upper())
         root = symbol.removesuffix("FUT")
         if root != symbol and self._rows("SELECT 1 FROM instruments WHERE underlying = ? AND kind = 'FUT' LIMIT 1", (root,)):
             near = [f"{root}_FUT", *near[:2]]

@@ -110,7 +110,9 @@ def price_of(name: OptionName, price: PriceOf | None) -> float:
     """The underlying's price; DataError that says what is missing where nobody gives one."""
     key = underlying_key(name.root)
     if price is None:
-        raise DataError(f"an option by its distance from the money needs the price of {key}: give it with --price")
+        raise DataError(
+            f"an option by its distance from the money needs the price of {key}: give it with --price, or name the contract itself"
+        )
     return price(key)
 
 

@@ -30,6 +30,7 @@ _ALIASES = {"qty": "volume", "quantity": "volume"}
 _SUFFIXES = (".parquet", ".csv", ".csv.gz", ".txt", ".txt.gz")
 _EPOCH = datetime(1970, 1, 1, tzinfo=IST) + timedelta(hours=5, minutes=30)
 _OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
+_LARGEST = 2.0**53  # beyond it a float is no exact count
 _FIX = "correct the file, or give --repair to leave such rows out"
 
 
@@ -233,6 +234,7 @@ def _possible(rows: Rows, repair: bool, note: Callable[[str], None]) -> Rows:
         ("price infinite", np.isinf(np.sum(prices, axis=0))),
         ("price not positive", lowest <= 0),
         ("volume negative", values["volume"] < 0),
+        ("volume or open interest too large to be one", np.maximum(values["volume"], values["oi"]) > _LARGEST),
     ]
     if rows.kind == "bars":
         opens, highs, lows, closes = prices

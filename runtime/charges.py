@@ -86,6 +86,8 @@ def _instrument(options: argparse.Namespace, state: Path, day: date) -> Instrume
     if options.kind is not None:
         kind, exchange = KINDS[options.kind], (options.exchange or "NSE").upper()
         exchange = exchange if kind is Kind.EQUITY else _DERIVATIVES.get(exchange, exchange)
+        if kind is Kind.EQUITY and exchange not in _DERIVATIVES:
+            raise ConfigError(f"no shares trade on {exchange}: --kind equity wants --exchange NSE or BSE")
         root = (options.underlying or {"NFO": "NIFTY", "BFO": "SENSEX"}.get(exchange, "ANY")).upper()
         return _made(options, f"{exchange}:{root} {options.kind}", exchange, kind, root, day)
     if ":" in options.instrument:

@@ -187,7 +187,9 @@ def instruments(options: argparse.Namespace) -> int:
     elif options.action == "show":
         data = doing.show(Path(options.config), state, options.broker)
     elif options.action == "roll-table":
-        if options.start_day is None or options.end_day is None or options.start_day > options.end_day:
+        if options.start_day is not None and options.end_day is not None and options.start_day > options.end_day:
+            raise ConfigError(f"--from {options.start_day} is after --to {options.end_day}")
+        if options.start_day is None or options.end_day is None:
             raise ConfigError(
                 "roll-table needs --from and --to, such as `instruments roll-table NIFTY_FUT --from 2026-01-01 --to 2026-06-30`"
             )

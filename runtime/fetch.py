@@ -73,7 +73,10 @@ def fetch(options: FetchOptions, say: Say, *, progress: bool) -> dict[str, Any]:
                     tell(line)
     finally:
         session.close()
-    notes = [*done.notes, *repaired, *_unsettled(span, done.span)]
+    unsettled = _unsettled(span, done.span)
+    for line in unsettled:
+        say(line)
+    notes = [*done.notes, *repaired, *unsettled]
     out = write(series.table(done.span), instrument.key, options.out, with_oi=instrument.expiry is not None) if options.out else None
     return _document(series, options, done, report, notes, out)
 

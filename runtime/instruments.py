@@ -129,9 +129,19 @@ def _by_rule(calendar: Calendar, name: str, on: date, price: PriceOf | None) -> 
             f"{name!r} on {on}: no instrument snapshot of that date is kept, and only logical names such as NIFTY_FUT or NIFTY_WEEK_ATM_CE "
             "follow from the calendar; fetch one with `main.py instruments update`"
         )
+    last = calendar.holidays_until
+    if on.year > last:
+        raise DataError(f"{name!r} on {on}: config/market/holidays.yaml ends with {last}; ask for a day until then")
     made = logical_names.by_rules(logical, on, calendar, price)
-    unchecked = "" if logical.root in calendar.contracts.index_roots else f"; whether {logical.root} had futures then was not checked"
     assert made.expiry is not None
+    doubts = []
+    if logical.root not in calendar.contracts.index_roots:
+        doubts.append(f"{logical.root} is taken for a stock; whether it had futures then was not checked")
+    if made.expiry.year > last:
+        doubts.append(f"the holidays of {made.expiry.year} are not known, so its expiry may be earlier")
+    elif calendar.status(made.expiry) != "confirmed":
+        doubts.append(f"the calendar of {made.expiry.year} is {calendar.status(made.expiry)}, so its expiry may differ")
+    unchecked = "".join(f"; {doubt}" for doubt in doubts)
     lot = calendar.contracts.lot(logical.root, made.expiry, exchange=made.exchange)
     return {
         "name": name,

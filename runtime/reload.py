@@ -41,6 +41,7 @@ from utils.yaml_file import read
 FILES = ("holidays", "sessions", "contracts", "overrides", "assumed")
 AT_RESTART = ("settings.yaml", "risk.yaml", "market/charges.yaml")
 REMEDY = "nothing was changed; correct it, then reload again"
+LATER = "nothing was changed; give it again when that is done"
 Answer = Callable[[str, bool, str, Any], None]
 
 
@@ -190,7 +191,7 @@ class Reload:
 
     def _begin(self, engine: Engine, command: Command, plan: Plan, found: _Read | None) -> None:
         if self._under_way is not None:
-            self._refuse(engine, command, f"the {self._under_way.command.name} before is still under way; give it again when it is done")
+            self._refuse(engine, command, f"the {self._under_way.command.name} before is still under way", LATER)
             return
         self._under_way = _UnderWay(command, plan, self._tuning.prepare(plan), found)
 
@@ -235,10 +236,10 @@ class Reload:
             go_by(engine, self._calendar, found.calendar, self._tuning.day)
         return files
 
-    def _refuse(self, engine: Engine, command: Command, why: str) -> None:
+    def _refuse(self, engine: Engine, command: Command, why: str, remedy: str = REMEDY) -> None:
         engine.store.journal(engine.clock.now(), "reload_refused", {"command": command.name, "why": why})
-        engine.alert("warn", "Not reloaded", f"{why}; {REMEDY}")
-        self._answer(command.id, False, f"{why}; {REMEDY}", None)
+        engine.alert("warn", "Not reloaded", f"{why}; {remedy}")
+        self._answer(command.id, False, f"{why}; {remedy}", None)
 
 
 def go_by(engine: Engine, calendar: Calendar, fresh: Calendar, day: date | None) -> None:

@@ -128,6 +128,9 @@ def test_a_name_without_data_is_told_with_what_there_is(config: Config, tmp_path
     other = bars_file(tmp_path, {DAYS[0]: wave(75)}, symbol="NSE:XYZ")
     with pytest.raises(DataError, match=r"ABC has no data on 2026-06-01; there is NSE:XYZ"):
         backtest(config, other, tmp_path / "data")
+    both = bars_file(tmp_path, {day: wave(75) for day in DAYS}, symbol="NSE:XYZ")
+    with pytest.raises(DataError, match=r"ABC has no data on 2026-06-01; there is NSE:XYZ \(and 1 more like it\)$"):
+        backtest(config, both, tmp_path / "two")
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ def test_what_is_not_confirmed_says_so(capsys: pytest.CaptureFixture[str], tmp_p
         ("--kind future --exchange BCD --side BUY --quantity 1 --price 80", "no exchange charge of BSE for currency_futures"),
         ("--side BUY --quantity 1 --price 80", "say what is traded"),
         ("--kind equity --instrument NSE:SBIN --side BUY --quantity 1 --price 80", "say what is traded"),
+        ("--kind equity --exchange NFO --side BUY --quantity 1 --price 80", "no shares trade on NFO"),
         ("--kind equity --side BUY --price 80", "--quantity is missing"),
         ("--kind equity --quantity 1 --price 80", "one order wants --side and --price"),
         ("--kind equity --quantity 1 --buy-price 80", "a round trip wants --buy-price and --sell-price"),

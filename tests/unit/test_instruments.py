@@ -159,6 +159,8 @@ def test_names_resolve_on_a_date(store: InstrumentStore, name: str, on: date, ke
     ("name", "says"),
     [
         ("NSE:RELIANC", "'NSE:RELIANC' is not in the instruments of 2026-11-20; did you mean NSE:RELIANCE"),
+        ("nifty_fut", "did you mean NIFTY_FUT?"),
+        ("reliance", "did you mean NSE:RELIANCE"),
         ("NIFTYFUT", "did you mean NIFTY_FUT or NFO:NIFTY"),
         ("NFO:NIFTY26OCTFUT", "NFO:NIFTY26OCTFUT expired on 2026-10-27, before 2026-11-20; NIFTY_FUT is NFO:NIFTY26NOVFUT now"),
         ("NIFTY2610625000CE", "expired on 2026-01-06"),

@@ -97,6 +97,28 @@ def test_the_table_is_twelve_by_twelve() -> None:
     assert "2026-11-23" in {line[0] for line in lines()}
 
 
+@pytest.mark.parametrize(
+    ("name", "day", "doubt"),
+    [
+        ("NIFTY_FUT", date(2026, 11, 20), ""),
+        ("NIFTY_FUT", date(2019, 6, 27), "the calendar of 2019 is assumed"),
+        ("NIFTY_FUT", date(2026, 12, 29), "the calendar of 2027 is provisional"),
+        ("NIFTY_FUT", date(2027, 12, 30), "the holidays of 2028 are not known"),
+        ("GOLD_FUT", date(2026, 11, 20), "GOLD is taken for a stock; whether it had futures then was not checked"),
+    ],
+)
+def test_what_the_calendar_does_not_know_for_certain_is_said(tmp_path: Path, name: str, day: date, doubt: str) -> None:
+    told = resolve(CONFIG_FOLDER, tmp_path, "zerodha", name, day)["by"]
+    assert told.partition("; ")[2].startswith(doubt)
+    assert bool(doubt) == ("; " in told)
+
+
+@pytest.mark.parametrize("day", [date(2028, 1, 3), date.max])
+def test_a_day_beyond_the_listed_holidays_is_refused(tmp_path: Path, day: date) -> None:
+    with pytest.raises(DataError, match=r"holidays.yaml ends with 2027"):
+        resolve(CONFIG_FOLDER, tmp_path, "zerodha", "NIFTY_FUT", day)
+
+
 @pytest.mark.parametrize("day", LOTS)
 def test_lots_are_of_the_contract(calendar: Calendar, day: date) -> None:
     found = [logical_names.by_rules(FutureName("NIFTY", months), day, calendar, None) for months in (0, 1)]
@@ -221,4 +243,4 @@ def test_the_command_takes_the_price(capsys: pytest.CaptureFixture[str], tmp_pat
     assert main.main([*words, "--price", "25010"]) == 0
     assert "NFO:NIFTY26NOV25000CE" in capsys.readouterr().out
     assert main.main(words) == 2
-    assert "give it with --price" in capsys.readouterr().err
+    assert "give it with --price, or name the contract itself" in capsys.readouterr().err

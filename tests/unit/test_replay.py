@@ -127,6 +127,7 @@ def bad_rows() -> list[tuple[str, list[Row], str]]:
         ("zero", changed(0, low=0.0), "row 1 (NIFTY26NOVFUT, 2026-11-20 09:15:00+05:30): price not positive"),
         ("missing", changed(8, close=None), "row 9 (NIFTY26NOVFUT, 2026-11-20 09:55:00+05:30): price missing (NaN)"),
         ("negative volume", changed(8, volume=-65), "row 9 (NIFTY26NOVFUT, 2026-11-20 09:55:00+05:30): volume negative"),
+        ("absurd volume", changed(8, volume=1e30), "row 9 (NIFTY26NOVFUT, 2026-11-20 09:55:00+05:30): volume or open interest too large"),
         ("out of order", swapped, "row 12 (NIFTY26NOVFUT, 2026-11-20 10:05:00+05:30): out of order"),
         ("duplicate", bars()[:20] + bars()[19:], "row 21 (NIFTY26NOVFUT, 2026-11-20 10:50:00+05:30): a duplicate"),
         ("no symbol", changed(4, symbol=None), "row 5: no symbol"),

@@ -438,7 +438,7 @@ def test_a_second_reload_waits_its_turn(floor: Floor) -> None:
     floor.command("disable", name="trend")
     _, ok, text, _ = floor.answers[-1]
     assert not ok
-    assert "the reload before is still under way" in text
+    assert "the reload before is still under way; nothing was changed; give it again when that is done" in text
     floor.downloads.let()
     floor.control.check(floor.engine)
     assert floor.answers[-1][1]
