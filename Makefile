@@ -9,7 +9,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate mutation
+.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation
 
 setup: $(VENV)/.ready
 
@@ -38,6 +38,10 @@ bench: setup
 
 simulate: setup
 	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED)
+
+# Our backtest against backtrader on a folder of real one-minute bars: make differential DATA=/path/to/data
+differential: setup
+	$(PY) -m tests.differential --data $(DATA)
 
 # The pages that are made from the code.
 docs: setup

@@ -68,7 +68,7 @@ class Tags:
         self._count += 1
         self._store.put("tags", "count", self._count)
         if day != self._day:
-            self._day, self._prefix = day, self._ledger + self._text((day - self._EPOCH).days, 3)
+            self._day, self._prefix = day, self._ledger + self._text((day - self._EPOCH).days % 36**3, 3)  # recorded days may lie before
         return self._prefix + self._text(self._count, 9)
 
     @property

@@ -565,6 +565,7 @@ def test_tags_are_sixteen_characters_and_never_repeat_over_many_starts() -> None
         store.put("tags", "count", store.get("tags", "count") - 7)  # the last ones were never committed
     assert len(set(given)) == len(given)
     assert {len(tag) for tag in given} == {16}
+    assert len(Tags(store).next(date(2016, 1, 4))) == 16, "recorded days may lie before the years that are counted"
 
 
 @pytest.mark.parametrize("outcome", ["not received", "received", "acked", "partial", "filled", "rejected"])

@@ -1,0 +1,418 @@
+"""Our backtest against backtrader, an independent engine: the same rules on the same bars must make the same trades.
+
+    python -m tests.differential --data /path/to/data      # every full session of the one-minute files there
+
+The common fill rule: a decision on a bar is filled at the next bar's open, nothing costs anything, caps are wide, ten units, intraday.
+The rules of our engine that a trade list shows are told to the other in its own words (`_Rule.next`): a turn-round is an exit first and
+its entry after the fill; entries end, and everything is closed, when the day's square-off plan says so. Indicators are each engine's
+own. Sessions with missing minutes are left out, on both sides. The last line is the figures; exit 1 on any difference.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import backtrader as bt
+import pandas as pd
+
+from backtesting.market import BacktestMarket
+from backtesting.run import Backtest
+from core.types import Account, AccountKind, Bar, Instrument, Kind, Signal, View
+from data_ingestion.replay import prepare
+from execution_engine.paper_rules import FillRules
+from execution_engine.runs import Run
+from strategies.base import Params, Strategy
+from strategies.indicators import SMA
+from strategies.indicators_bands import Bollinger, Donchian
+from strategies.indicators_momentum import RSI
+from utils.config_loader import Config, load
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY = "NSE:ABC"
+UNITS = 10
+SESSION = 375  # minutes
+EPSILON = 1e-7  # indicators are summed in another order
+Trade = tuple[str, int, str, float, str, float]
+"""Side, units, entry bar's open time and price, exit bar's open time and price."""
+
+
+# --- the rules, once for each engine ------------------------------------------------------------------------------------------------
+
+
+class Ours(Strategy):
+    """A rule of the proof on our engine: its target after each bar; None says nothing."""
+
+    def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
+        target = self.wants(bar)
+        if target is not None:
+            yield self.signal(bar.instrument, target)
+
+    def wants(self, bar: Bar) -> float | None:
+        raise NotImplementedError
+
+
+class _Rule(bt.Strategy):  # type: ignore[misc]
+    """The same on backtrader, with what our engine adds to every strategy."""
+
+    params = (("plans", None),)  # day -> (from when on no entries, from when on everything is closed)
+
+    def __init__(self) -> None:
+        self.made: list[Trade] = []
+        self.target: float | None = None
+        self.day: date | None = None
+        self.last: float | None = None  # the raw target in force
+        self.build()
+
+    def build(self) -> None:
+        """Make the indicators."""
+
+    def wants(self) -> float | None:
+        raise NotImplementedError
+
+    def next(self) -> None:
+        opens = bt.num2date(self.data.datetime[0])
+        closes = opens + timedelta(minutes=1)
+        last_entry, square_off = self.p.plans[opens.date()]
+        if opens.date() != self.day:
+            self.day, self.target = opens.date(), 0.0
+        said = self.wants()
+        if said is not None:
+            self.target = said
+        held = self.position.size
+        wanted = 0.0 if closes >= square_off else self.target or 0.0
+        if held and held * wanted <= 0:
+            self.close()
+        elif not held and wanted and closes < last_entry:
+            (self.buy if wanted > 0 else self.sell)(size=UNITS)
+
+    def notify_trade(self, trade: Any) -> None:
+        if trade.isclosed:
+            first, last = trade.history[0].event, trade.history[-1].event
+            sides = "BUY" if first.size > 0 else "SELL"
+            moments = [bt.num2date(trade.dtopen), bt.num2date(trade.dtclose)]
+            self.made.append((sides, abs(first.size), _text(moments[0]), first.price, _text(moments[1]), last.price))
+
+
+class OurCross(Ours):
+    """Long above, flat below."""
+
+    below = 0.0
+
+    def start(self) -> None:
+        self.fast, self.slow = SMA(7), SMA(19)
+
+    def wants(self, bar: Bar) -> float | None:
+        fast, slow = self.fast.add(bar.close), self.slow.add(bar.close)
+        return None if slow is None or fast is None else 1.0 if fast > slow + EPSILON else self.below
+
+
+class TheirCross(_Rule):
+    below = 0.0
+
+    def build(self) -> None:
+        self.fast, self.slow = bt.ind.SMA(period=7), bt.ind.SMA(period=19)
+
+    def wants(self) -> float | None:
+        return 1.0 if self.fast[0] > self.slow[0] + EPSILON else self.below
+
+
+class OurTurn(OurCross):
+    """Long above, short below."""
+
+    below = -1.0
+
+
+class TheirTurn(TheirCross):
+    below = -1.0
+
+
+class OurMomentum(Ours):
+    """With the last half hour."""
+
+    def start(self) -> None:
+        self.closes: list[float] = []
+
+    def wants(self, bar: Bar) -> float | None:
+        self.closes = [*self.closes[-30:], bar.close]
+        return None if len(self.closes) < 31 else 1.0 if bar.close > self.closes[0] else -1.0
+
+
+class TheirMomentum(_Rule):
+    def build(self) -> None:
+        self.before = bt.ind.Momentum(period=30)
+
+    def wants(self) -> float | None:
+        return 1.0 if self.before[0] > 0 else -1.0
+
+
+class OurBreakout(Ours):
+    """In with a new extreme of 40 bars, out with the opposite one of 20."""
+
+    def start(self) -> None:
+        self.wide, self.narrow, self.held = Donchian(40), Donchian(20), 0.0
+
+    def wants(self, bar: Bar) -> float | None:
+        wide, narrow = self.wide.value, self.narrow.value
+        self.wide.add(bar)
+        self.narrow.add(bar)
+        if wide is None or narrow is None:
+            return None
+        self.held = _breakout(self.held, bar.close, (wide.upper, wide.lower), (narrow.upper, narrow.lower))
+        return self.held
+
+
+class TheirBreakout(_Rule):
+    def build(self) -> None:
+        self.up, self.down = bt.ind.Highest(self.data.high, period=40), bt.ind.Lowest(self.data.low, period=40)
+        self.high, self.low = bt.ind.Highest(self.data.high, period=20), bt.ind.Lowest(self.data.low, period=20)
+        self.held = 0.0
+        self.addminperiod(41)
+
+    def wants(self) -> float | None:
+        self.held = _breakout(self.held, self.data.close[0], (self.up[-1], self.down[-1]), (self.high[-1], self.low[-1]))
+        return self.held
+
+
+def _breakout(held: float, close: float, wide: tuple[float, float], narrow: tuple[float, float]) -> float:
+    if (held > 0 and close < narrow[1]) or (held < 0 and close > narrow[0]):
+        held = 0.0
+    return 1.0 if close > wide[0] else -1.0 if close < wide[1] else held
+
+
+class OurBands(Ours):
+    """Against a close outside the bands, until the middle."""
+
+    def start(self) -> None:
+        self.bands, self.held = Bollinger(20, 2.0), 0.0
+
+    def wants(self, bar: Bar) -> float | None:
+        band = self.bands.add(bar.close)
+        if band is None:
+            return None
+        self.held = _bands(self.held, bar.close, band.upper, band.middle, band.lower)
+        return self.held
+
+
+class TheirBands(_Rule):
+    def build(self) -> None:
+        self.bands, self.held = bt.ind.BollingerBands(period=20, devfactor=2.0), 0.0
+
+    def wants(self) -> float | None:
+        self.held = _bands(self.held, self.data.close[0], self.bands.top[0], self.bands.mid[0], self.bands.bot[0])
+        return self.held
+
+
+def _bands(held: float, close: float, upper: float, middle: float, lower: float) -> float:
+    if held and (close - middle) * held >= -EPSILON:
+        held = 0.0
+    return -1.0 if close > upper + EPSILON else 1.0 if close < lower - EPSILON else held
+
+
+class OurStrength(Ours):
+    """With a strong RSI, against a weak one."""
+
+    def start(self) -> None:
+        self.rsi, self.held = RSI(14), 0.0
+
+    def wants(self, bar: Bar) -> float | None:
+        value = self.rsi.add(bar.close)
+        if value is None:
+            return None
+        self.held = 1.0 if value > 60 + 1e-4 else -1.0 if value < 40 - 1e-4 else self.held
+        return self.held
+
+
+class TheirStrength(_Rule):
+    def build(self) -> None:
+        self.rsi, self.held = bt.ind.RSI(period=14, safediv=True), 0.0
+
+    def wants(self) -> float | None:
+        value = self.rsi[0]
+        self.held = 1.0 if value > 60 + 1e-4 else -1.0 if value < 40 - 1e-4 else self.held
+        return self.held
+
+
+class OurRange(Ours):
+    """Out of the first half hour's range, once each way a day."""
+
+    def start(self) -> None:
+        self.high, self.low = 0.0, 0.0
+
+    def on_session_start(self, day: date) -> None:
+        self.high, self.low = 0.0, float("inf")
+
+    def wants(self, bar: Bar) -> float | None:
+        if bar.at.time() <= time(9, 45):
+            self.high, self.low = max(self.high, bar.high), min(self.low, bar.low)
+            return None
+        return 1.0 if bar.close > self.high else -1.0 if bar.close < self.low else None
+
+
+class TheirRange(_Rule):
+    def build(self) -> None:
+        self.high, self.low, self.of = 0.0, 0.0, None
+
+    def wants(self) -> float | None:
+        opens = bt.num2date(self.data.datetime[0])
+        if opens.date() != self.of:
+            self.of, self.high, self.low = opens.date(), 0.0, float("inf")
+        if opens.time() < time(9, 45):
+            self.high, self.low = max(self.high, self.data.high[0]), min(self.low, self.data.low[0])
+            return None
+        return 1.0 if self.data.close[0] > self.high else -1.0 if self.data.close[0] < self.low else None
+
+
+RULES: Mapping[str, tuple[type[Ours], type[_Rule]]] = {
+    "cross": (OurCross, TheirCross),
+    "turn": (OurTurn, TheirTurn),
+    "momentum": (OurMomentum, TheirMomentum),
+    "breakout": (OurBreakout, TheirBreakout),
+    "bands": (OurBands, TheirBands),
+    "strength": (OurStrength, TheirStrength),
+    "range": (OurRange, TheirRange),
+}
+
+
+# --- the two engines ------------------------------------------------------------------------------------------------------------------
+
+
+def ours(frame: pd.DataFrame, rules: Sequence[str], config: Config, folder: Path) -> dict[str, list[Trade]]:
+    """Rule -> its trades on our engine. `frame`: timestamp (aware), open, high, low, close, volume of full one-minute sessions."""
+    frame.assign(symbol=KEY).to_parquet(folder / "bars.parquet")
+    account = Account("proof", AccountKind.PRACTICE, "zerodha", 1e9)
+    calendar = config.calendar(account.kind)
+    market = BacktestMarket(prepare(folder / "bars.parquet", folder / "prepared", calendar), calendar)
+    return {rule: _ours(RULES[rule][0], config, account, market) for rule in rules}
+
+
+def _ours(kind: type[Ours], config: Config, account: Account, market: BacktestMarket) -> list[Trade]:
+    class Planting(Backtest):
+        def _begin(self, day: date, names: Mapping[str, Instrument]) -> list[Run]:
+            for run in super()._begin(day, names):
+                if not isinstance(run.strategy, Ours):
+                    spec = run.strategy.spec
+                    run.strategy = kind(type(spec)(spec.name, Params(), spec.instruments, 1, spec.horizon), run.strategy.logical)
+                    run.strategy.start()
+                    run.strategy.begin(day)
+            return [run for made in self._runs.values() for run in made]
+
+    outcome = Planting(config, account, market, config.strategies, FillRules()).run()
+    return [
+        (str(trip.side), trip.quantity, _open(trip.entry_at), trip.entry_price, _open(trip.exit_at), trip.exit_price)
+        for trip in outcome.trips
+    ]
+
+
+def plans(frame: pd.DataFrame, config: Config) -> dict[date, tuple[datetime, datetime]]:
+    """When entries end and the square-off starts on each day of the frame, as bare clock times."""
+    calendar = config.calendar(AccountKind.PRACTICE)
+    share = Instrument(KEY, "NSE", "ABC", Kind.EQUITY, "ABC")
+    found = {}
+    for day in sorted(set(frame.timestamp.dt.date)):
+        plan = calendar.square_off("zerodha", share, day, config.square_off)
+        assert plan is not None, f"{day} has no session"
+        found[day] = (plan.entries_stop.replace(tzinfo=None), plan.start.replace(tzinfo=None))
+    return found
+
+
+def theirs(frame: pd.DataFrame, rule: str, config: Config) -> list[Trade]:
+    """The rule's trades on backtrader."""
+    naive = frame.assign(timestamp=frame.timestamp.dt.tz_convert("Asia/Kolkata").dt.tz_localize(None)).set_index("timestamp")
+    engine = bt.Cerebro(stdstats=False, tradehistory=True)
+    engine.broker.setcash(1e9)
+    engine.adddata(bt.feeds.PandasData(dataname=naive[["open", "high", "low", "close", "volume"]]))
+    engine.addstrategy(RULES[rule][1], plans=plans(frame, config))
+    return list(engine.run()[0].made)
+
+
+def wide(folder: Path) -> Config:
+    """The shipped configuration with caps so wide that none is met."""
+    shutil.copytree(ROOT / "config", folder)
+    for file, old, new in (
+        ("settings.yaml", "cap_pct: 0.3", "cap_pct: 2.5"),
+        ("settings.yaml", "steps: 3", "steps: 1"),
+        ("settings.yaml", "distance_pct: 1.0", "distance_pct: null"),
+        ("risk.yaml", "max_daily_loss: 25000", "max_daily_loss: 100000000"),
+    ):
+        path = folder / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, (file, old)
+        path.write_text(text.replace(old, new), encoding="utf-8")
+    strategy = folder / "proof.yaml"
+    size = f"size: {{quantity: {UNITS}}}"
+    strategy.write_text(f"class: sma_cross\ninstruments: [ABC]\ninterval: 1m\nparams: {{fast: 2, slow: 3}}\n{size}\nhorizon: intraday\n")
+    return load(folder, strategy=strategy)
+
+
+def full_sessions(frame: pd.DataFrame) -> pd.DataFrame:
+    """The days that have every minute of 09:15 to 15:29, with possible prices; volume plays no part (an index has none)."""
+    frame = frame.drop_duplicates("timestamp").sort_values("timestamp")
+    clock = frame.timestamp.dt.time
+    frame = frame[(clock >= time(9, 15)) & (clock < time(15, 30))]
+    prices = frame[["open", "high", "low", "close"]]
+    bad = frame[(prices.max(axis=1) > frame.high) | (prices.min(axis=1) < frame.low) | (frame.low <= 0)].timestamp.dt.date
+    days = frame.groupby(frame.timestamp.dt.date).size()
+    good = set(days[days == SESSION].index) - set(bad)
+    return (
+        frame[frame.timestamp.dt.date.isin(good)][["timestamp", "open", "high", "low", "close"]].assign(volume=1000).reset_index(drop=True)
+    )
+
+
+def differences(frame: pd.DataFrame, rules: Sequence[str], tell: Callable[[str, int], None] = lambda rule, trades: None) -> list[str]:
+    """What differs, a line for each rule's first differing trade."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = wide(Path(folder) / "config")
+        mine = ours(frame, rules, config, Path(folder))
+        for rule in rules:
+            other = theirs(frame, rule, config)
+            tell(rule, len(other))
+            if mine[rule] != other:
+                place = next(
+                    (n for n, (a, b) in enumerate(zip(mine[rule], other, strict=False)) if a != b), min(len(mine[rule]), len(other))
+                )
+                pair = (mine[rule][place : place + 1], other[place : place + 1])
+                found.append(f"{rule}: {len(mine[rule])} trades against {len(other)}; number {place + 1} is {pair[0]} against {pair[1]}")
+    return found
+
+
+def _open(moment: datetime) -> str:
+    """The open time of the bar at whose end our fill is dated."""
+    return _text(moment - timedelta(minutes=1))
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="differential", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--data", type=Path, required=True, help="folder with index_1m/ and equities_1m/")
+    parser.add_argument("--symbols", type=int, default=1000, help="at most so many symbols of each file")
+    given = parser.parse_args(arguments)
+    bars = trades = days = 0
+    problems: list[str] = []
+    for file in sorted([*given.data.glob("index_1m/*.parquet"), *given.data.glob("equities_1m/*.parquet")]):
+        table = pd.read_parquet(file)
+        for symbol, rows in list(table.groupby("symbol"))[: given.symbols]:
+            frame = full_sessions(rows)
+            if frame.empty:
+                continue
+            counts: dict[str, int] = {}
+            problems += [f"{file.name} {symbol}: {one}" for one in differences(frame, list(RULES), counts.__setitem__)]
+            made = sum(counts.values())
+            bars, trades, days = bars + len(frame), trades + made, days + len(frame) // SESSION
+            print(f"{file.name} {symbol}: {len(frame) // SESSION} sessions, {made} trades", flush=True)
+    for problem in problems:
+        print(f"differs: {problem}")
+    print(f"differential: {len(RULES)} rules, {days} sessions, {bars} bars, {trades} trades, {len(problems)} differences")
+    return 1 if problems or not bars else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
