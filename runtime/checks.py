@@ -223,7 +223,7 @@ def _rate(subject: Subject) -> Iterator[Finding]:
         f"{limit.count} {name.partition('/')[0]} {'a day' if limit.seconds >= 86_400 else f'in {limit.seconds:g} s'}"
         for name, limit in limits.items()
     )
-    per_day = [limit.count for limit in limits.values() if limit.seconds >= 3600]
+    per_day = [limit.count for limit in limits.values() if limit.seconds >= 3600 and "place" in limit.kinds]
     wanted = subject.config.risk.orders_per_day
     if per_day and wanted > min(per_day):
         yield Finding("rate budget", "wrong", f"risk.yaml allows {wanted} orders a day, the broker {min(per_day)}", "lower orders_per_day")

@@ -212,3 +212,14 @@ def test_what_the_broker_cannot_express_is_told_with_the_alternative(config: Pat
     (found,) = look(config, "paper")["broker"]
     assert (found["status"], "trade the NSE contract" in found["text"]) == ("wrong", True)
     assert found["remedy"] == "change the strategy, or trade it with another broker's account"
+
+
+@pytest.mark.parametrize(("stand_in", "status"), [("true", "note"), ("false", "wrong")])
+def test_a_broker_without_an_intraday_product_for_shares_is_told_beforehand(config: Path, stand_in: str, status: str) -> None:
+    settings = config / "settings.yaml"
+    text = settings.read_text().replace("    kind: paper\n    broker: zerodha", "    kind: paper\n    broker: icici")
+    settings.write_text(text.replace("\norders:\n", f"\norders:\n  stand_in: {stand_in}\n", 1))
+    (found, *_) = [one for one in look(config, "paper")["broker"] if one["status"] != "ok"]
+    assert found["status"] == status
+    assert "no intraday product for shares" in found["text"]
+    assert statuses(look(config, "paper"), "rate budget") == {"ok"}, "what history and quotes may take is no limit of orders"
