@@ -210,6 +210,8 @@ def test_names_that_mean_nothing_now_are_refused_with_the_way_on(house: House) -
             assert (expired.code, "expired on 2026-10-27" in expired.err) == (2, True)
             unknown = house.fetch("RELIANC", *few)
             assert (unknown.code, "did you mean NSE:RELIANCE" in unknown.err) == (2, True)
+            later = house.fetch("RELIANCE", "--from", "2026-11-23", "--to", "2026-11-24")
+            assert (later.code, "nothing of 2026-11-23 00:00 to 2026-11-25 00:00 is over yet" in later.err) == (0, True)
             stock = house.fetch("RELIANCE", *few, "--continuous")
             assert (stock.code, "continuous candles exist for futures" in stock.err) == (2, True)
             days = ("--from", "2026-11-02", "--to", "2026-11-19", "--interval", "day")
