@@ -205,6 +205,7 @@ class Engine:
         self.hearing.stop_failed(self.runs)
         self.timers.wait("second", now, SECOND)
         self.timers.set("books", now)
+        self._replan &= {order.id for order in self.desk.live()}
         self.price_ladder.watch()  # what rested when an earlier process ended climbs on
         self.store.put("engine", "day", day.isoformat())
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})

@@ -187,6 +187,7 @@ class OrderDesk:
         self._by_broker_id = {o.broker_order_id: o.id for o in self._orders.values() if o.broker_order_id}
         self._ahead = {order.id for order in self._orders.values() if order.filled}
         self.orders_today = len(self._orders)
+        self._answered = {order_id: at for order_id, at in self._answered.items() if order_id in self._orders}
         self.sent.clear()
 
     # --- deciding -------------------------------------------------------------------------------------------------------------------
