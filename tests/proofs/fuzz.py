@@ -96,8 +96,6 @@ def _ticks(ticks: Sequence[Tick]) -> str:
             value = getattr(tick, name)
             if not math.isfinite(value) or abs(value) > 1e17:
                 return f"{name} {value} of {tick.instrument.key}"
-        if tick.volume < 0 and tick.price > 0 and tick.bid < 0:
-            return f"negative volume {tick.volume}"
     return ""
 
 
