@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.e2e.stage import Stage, admin, until
+from runtime.brokerage import fingerprint
+from tests.e2e.stage import BUSY, Stage, admin, until
 
 PASSWORD = "marked-password-77321"
 IDLE = """\
@@ -203,3 +204,27 @@ def no_secret_is_left(stage: Stage, daemon: int, browser: Browser, secrets: dict
     assert any(place.endswith("web.jsonl") for place in places)
     for what, text in secrets.items():
         assert [place for place, found in places.items() if text.encode() in found] == [], what
+
+
+def test_a_paper_accounts_portfolio_is_its_own_ledgers_and_no_other_app_gets_it(stage: Stage) -> None:
+    stage.strategy.write_text(BUSY, encoding="utf-8")
+    stage.simulate(start="14:40", speed="30")
+    key = admin(stage.simulator, "GET", "/")["credentials"]["api_key"]
+    stage.run(account="practice")
+    stage.until(lambda status: not status["flat"], "a position")
+    stage.ask("pause")
+    for broker, app in (("zerodha", "another-key"), ("upstox", key)):
+        other = stage.ask("brokerage", do="portfolio", broker=broker, app=fingerprint(broker, app))
+        assert (other.ok, other.data) == (False, {"mine": False})
+    mine = {"broker": "zerodha", "app": fingerprint("zerodha", key)}
+    until(lambda: stage.ask("brokerage", do="portfolio", **mine).data["positions"] != [], "the stored snapshot")
+    found = stage.ask("brokerage", do="portfolio", **mine).data
+    held = {row["instrument"]: row["quantity"] for row in stage.ask("positions").data if row["quantity"]}
+    assert {row["instrument"]: row["quantity"] for row in found["positions"]} == held
+    assert (found["source"], found["kind"], found["session"], found["holdings"]) == ("paper", "practice", "VALID", [])
+    net = sum(row["realised"] for row in stage.ask("positions").data) - sum(row["charges"] for row in stage.ask("fills").data)
+    assert found["available"] + found["used"] == pytest.approx(1_000_000 + net, abs=0.05)
+    assert 0 < found["used"] < 1_000_000
+    assert len(found["trades"]) == len(stage.ask("fills").data)
+    refused = stage.ask("brokerage", do="activate", answer="not a token!", **mine)
+    assert (refused.ok, refused.data["error"]) == (False, "ConfigError")

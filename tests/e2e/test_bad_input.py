@@ -39,7 +39,7 @@ def refused(stage: Stage, *flags: str, code: int = 2) -> str:
 def test_a_wrong_configuration_stops_run_and_check_alike(stage: Stage, file: str, old: str, new: str, told: list[str]) -> None:
     stage.configure(file, old, new)
     assert stage.config is not None
-    run = stage.call("run", "--days", "1", "--speed", "max")
+    run = stage.call("run", "--no-api", "--days", "1", "--speed", "max")
     check = stage.call("check", "--json")
     assert (run.code, check.code) == (2, 1), (run, check)
     wrong = " ".join(one["text"] for one in check.json["checks"] if one["status"] == "wrong")

@@ -86,7 +86,20 @@ def test_after_hours_the_gate_says_when_entries_are_taken(state: Path, monkeypat
 
 
 def test_a_running_daemon_takes_the_order_and_squares_it_off(state: Path) -> None:
-    command = [sys.executable, str(ROOT / "main.py"), "run", "--state", str(state), "--start", "14:30", "--days", "1", "--speed", "300"]
+    command = [
+        sys.executable,
+        str(ROOT / "main.py"),
+        "run",
+        "--no-api",
+        "--state",
+        str(state),
+        "--start",
+        "14:30",
+        "--days",
+        "1",
+        "--speed",
+        "300",
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as daemon:
         try:
             folder = _trading(state)
