@@ -118,7 +118,7 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
 def show(found: dict[str, Any]) -> None:
     """The best runs, or the steps of the walk."""
     head = f"{found['strategy']}  {found['from']} to {found['to']}  on {found['data']}"
-    parts: list[Any] = []
+    console, parts = Console(width=WIDTH), list[Any]()
     if found["walk_forward"]:
         table = Table("trained on", "tested on", "params", "trained net", "tested net", "trades", title=head, width=WIDTH)
         for step in found["walk_forward"]:
@@ -142,25 +142,26 @@ def show(found: dict[str, Any]) -> None:
         parts += [table, f"{len(found['results'])} runs, best {found['objective']} first; {found['reused']} known from before, "
                   f"{found['given_up']} given up, {found['refused'] or 0} refused by the strategy's own checks; "
                   f"{found['seconds']:.1f} s on {found['workers']} workers"]  # fmt: skip
-        if heat := heat_map(found):
-            parts.append(heat)
+        heat = heat_map(found) if console.color_system and not console.no_color else []  # without colours its cells would say nothing
+        if heat:
+            parts += heat
     parts.append(
         "The best of many tries on the same days is the luckiest one, too. What was, on recorded data, says nothing of what will be."
     )
-    Console(width=WIDTH).print(Group(*parts))
+    console.print(Group(*parts))
 
 
-def heat_map(found: Mapping[str, Any]) -> Table | None:
-    """The figure looked for over two parameters, as colours; None where there are not two, or too many values for a screen."""
+def heat_map(found: Mapping[str, Any]) -> list[str | Table]:
+    """The figure looked for over two parameters, in colours; nothing where there are not two, or too many values for a screen."""
     names = [name for name, values in found["space"].items() if len(values) > 1]
     if len(names) != 2 or len(found["space"][names[1]]) > 22:
-        return None
+        return []
     cells = {(row["params"][names[0]], row["params"][names[1]]): row["figures"].get(found["objective"]) for row in found["results"]}
     known = sorted(value for value in cells.values() if value is not None)
     if not known:
-        return None
+        return []
     low, high = known[0], known[-1]
-    table = Table(title=f"{found['objective']} by {names[0]} (down) and {names[1]} (across)", box=None, padding=(0, 0))
+    table = Table(box=None, padding=(0, 0))
     table.add_column(justify="right")
     for across in found["space"][names[1]]:
         table.add_column(str(across), justify="right")
@@ -168,9 +169,9 @@ def heat_map(found: Mapping[str, Any]) -> Table | None:
         row = [f"{down} "]
         for across in found["space"][names[1]]:
             value = cells.get((down, across))
-            row.append("  · " if value is None else f"[on {_color(value, low, high)}]    [/]")
+            row.append("  · " if value is None else f"[{_color(value, low, high)}] ███[/]")
         table.add_row(*row)
-    return table
+    return [f"{found['objective']} by {names[0]} (down) and {names[1]} (across)", table]
 
 
 def _search(options: argparse.Namespace, space: Space, refused: Any, *, smaller: bool) -> Search:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from datetime import date, timedelta
 from pathlib import Path
@@ -207,7 +208,7 @@ def test_a_parcel_brings_its_files_along(work: Work) -> None:
     assert Desk(there).run(trial).digest == Desk(work).run(trial).digest
 
 
-def test_the_command_tells_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_tells_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cross.yaml").write_text(YAML.format(interval=5))
     file = bars_file(tmp_path, {day: wave(75) for day in DAYS})
     asked = ["sweep", str(tmp_path / "cross.yaml"), "--data", str(file), "--state", str(tmp_path), "--grid", "fast=2:3:1,slow=2:6:2"]
@@ -217,6 +218,15 @@ def test_the_command_tells_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
     assert "says nothing of what will be" in " ".join(text.split())
+    assert "(across)" not in text, "a map of colours is for a terminal that has them"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert main(asked) == 0
+    drawn = capsys.readouterr().out
+    assert "net by fast (down) and slow (across)" in re.sub(r"\x1b\[[\d;]*m", "", drawn)
+    assert re.search(r"\x1b\[38;[\d;]+m ███", drawn), "cells of spaces alone lose their colour"
+    monkeypatch.delenv("FORCE_COLOR")
     assert "<script src" not in page.read_text(encoding="utf-8")
     assert main([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
