@@ -22,6 +22,7 @@ READOUTS = {
     "signals": "what the strategies asked for, and why",
     "journal": "everything that was decided, numbered without gaps",
     "report": "the day's result; with --from and --to a period and the go-live gate",
+    "usage": "calls to the broker by lane and kind, and how much of each limit the day used",
 }
 COMMANDS = {
     "pause": "no new entries; exits, stops and the square-off go on (trading state REDUCE_ONLY until `resume`)",

@@ -358,8 +358,13 @@ class Daemon:
 
     def _read(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Called on a control thread: what the Snapshot does not hold, from a reader of the ledger."""
+        if name == "usage" and arguments.get("day", self._today()) == self._today() and not {"from", "to"} & arguments.keys():
+            return {"account": self._account.name, **self._house.usage(self._house.clock.now().date())}
         with closing(self._ledger_reader()) as reader:
             return readout.document(reader, name, {**arguments, "account": self._account.name})
+
+    def _today(self) -> str:
+        return self._house.clock.now().date().isoformat()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:
@@ -438,6 +443,8 @@ class Daemon:
         if house.broker_worker is not None:
             house.broker_worker.stop()
         if ended:
+            today = house.clock.now().date()
+            house.store.put("usage", today.isoformat(), house.usage(today))
             house.store.journal(house.clock.now(), "stopped", {"why": self._stopping or "the run is over", "flat": house.engine.flat})
             self._publish(force=True)
             if self._stopping:

@@ -233,6 +233,7 @@ def begins_at(day: date, prepare: time) -> datetime:
 def close_day(house: House, day: date) -> None:
     """The evening: unfilled day orders end, the engine closes its books, the day's record for the report is stored."""
     engine = house.engine
+    house.store.put("usage", day.isoformat(), house.usage(day))
     if house.feed is not None:
         house.feed.stop()
     end_tape(house, moving=True)

@@ -27,6 +27,7 @@ def document(store: Ledger, name: str, arguments: Mapping[str, Any]) -> Any:
         "signals": _signals,
         "journal": _journal,
         "report": _report,
+        "usage": _usage,
     }
     return readers[name](store, arguments)
 
@@ -130,6 +131,22 @@ def _report(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("from") or arguments.get("to"):
         return report.build_period(store, account=account, start=first, end=last)
     return report.build(store, account=account, day=last)
+
+
+def _usage(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the daemon wrote down when that day closed, or when it was stopped in it."""
+    if arguments.get("from") or arguments.get("to"):
+        raise NiyamError("usage is told by the day: limits begin anew each morning; give --day, or nothing for the latest")
+    known = store.items("usage")
+    day = _asked_day(arguments, "day")
+    wanted = day.isoformat() if day is not None else max(known, default="")
+    if wanted not in known:
+        there = f"there is one of {', '.join(sorted(known))}" if known else "there is none yet"
+        raise NiyamError(
+            f"no usage of {wanted or 'any day'} is written down (it is when a day closes or the daemon is stopped): {there}; each single "
+            "request is in the run's audit folder"
+        )
+    return {"account": _account(store, arguments), **known[wanted]}
 
 
 def _fill(fill: Fill) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def show(name: str, data: Any, console: Console | None = None) -> None:
         "signals": signals_table,
         "journal": journal_table,
         "report": report_table,
+        "usage": usage_table,
         "check": check_table,
         "instruments": instruments_table,
         "fetch": fetch_table,
@@ -215,6 +216,18 @@ def report_table(report: Row) -> Table:
     if gate:
         table.add_row("go-live gate", "met" if gate.get("met") else "NOT met: " + "; ".join(gate.get("reasons") or ()))
     return table
+
+
+def usage_table(usage: Row) -> RenderableType:
+    """Two tables: the calls, and the limits with the most that was used of each at a time."""
+    head = f"{usage['day']}, account {usage['account']} at {usage['broker']}"
+    calls = _table("lane", "kind", "sent", "refused", "waited")
+    for row in usage["calls"]:
+        calls.add_row(row["lane"], row["kind"], str(row["sent"]), str(row["refused"]), f"{row['waited_s']:.1f} s")
+    limits = _table("limit", "allowed", "peak", "share")
+    for row in usage["limits"]:
+        limits.add_row(row["limit"], f"{row['count']} in {row['seconds']:g} s", str(row["peak"]), f"{row['peak_pct']:.0f} %")
+    return Group(head, calls, limits)
 
 
 def check_table(result: Row) -> Table:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,7 +50,7 @@ from storage.audit import AuditSegment, requests_of
 from storage.emergency import EmergencyJournal
 from storage.store import SqlStore, open_store
 from utils.config_loader import Config, load_charges
-from utils.pacing import Budget
+from utils.pacing import Budget, Paced
 
 PAPER_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PAPER})
 
@@ -128,6 +128,7 @@ class House:
     alerts: Alerts
     arming: Arming
     audit: LaneAudit
+    budget: Budget
     recorder: RecorderSlot
     bars: BarBuilder
     tick_filter: TickFilter
@@ -167,6 +168,12 @@ class House:
             yield
         finally:
             clock.release()
+
+    def usage(self, day: date) -> dict[str, Any]:
+        """What was spent of the broker's limits on `day`, today: by the account's budget, and by a feed that keeps one of its own."""
+        spent = [self.budget.today(), *([self.feed.usage()] if isinstance(self.feed, Paced) else [])]
+        calls = [{**row, "by": by} for by, one in zip(("client", "feed"), spent, strict=False) for row in one["calls"]]
+        return {"day": day.isoformat(), "broker": self.spec.name, "calls": calls, "limits": [row for one in spent for row in one["limits"]]}
 
     def losses(self) -> dict[str, Any]:
         """What of the feed was not used: `counts` by place and reason (`wire`: of the day's connection), the broker's latest texts,
@@ -314,6 +321,7 @@ def build(
         alerts=alerts,
         arming=arming,
         audit=audit,
+        budget=budget,
         recorder=recorder,
         bars=made.bars,
         tick_filter=made.tick_filter,

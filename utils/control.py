@@ -16,7 +16,7 @@ import msgspec
 
 from core.errors import NiyamError
 
-READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report")
+READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report", "usage")
 COMMANDS = (
     *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "watch"),
     *("reload", "retune", "enable", "disable", "signal", "brokerage"),

@@ -5,13 +5,16 @@ reads may use only the part of an order limit that is not reserved, so that an e
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import IntEnum
+from typing import Any, Protocol, runtime_checkable
 
 from core.errors import RateLimited
 from core.ports import Clock
+from core.types import IST
 
 _GRAIN = 1e-6  # seconds: clocks count microseconds, floats do not
 
@@ -41,14 +44,28 @@ class Limit:
         return self.count if lane <= Lane.CANCEL else max(1, int(self.count * (1.0 - self.reserve)))
 
 
-class _Window:
-    """The moments of one limit's latest requests, oldest first."""
+@runtime_checkable
+class Paced(Protocol):
+    """What keeps to limits of its own, beside the account's budget (a feed that polls)."""
 
-    __slots__ = ("limit", "moments")
+    def usage(self) -> Mapping[str, Any]:
+        """As Budget.today."""
+        ...
+
+
+class _Window:
+    """The moments of one limit's latest requests, oldest first. `most` is how many there ever were at a time today."""
+
+    __slots__ = ("limit", "moments", "most")
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
         self.moments: deque[float] = deque()
+        self.most = 0
+
+    def add(self, now: float, count: int = 1) -> None:
+        self.moments.extend([now] * count)
+        self.most = max(self.most, len(self.moments))
 
     def forget(self, now: float) -> None:
         while self.moments and self.moments[0] + self.limit.seconds <= now + _GRAIN:
@@ -75,6 +92,10 @@ class Budget:
         self._waiting: list[tuple[Lane, int, str]] = []
         self._tickets = 0
         self._paused_until: dict[str, float] = {}
+        self._day: date | None = None
+        self._sent: Counter[tuple[Lane, str]] = Counter()
+        self._refused: Counter[tuple[Lane, str]] = Counter()
+        self._waited: Counter[tuple[Lane, str]] = Counter()
 
     def acquire(self, lane: Lane, kind: str, *, patience: float = 60.0) -> float:
         """Wait for leave to send one request of `kind`; returns the seconds waited.
@@ -96,10 +117,16 @@ class Budget:
                 with self._lock:
                     free_at, ahead = self._free_at(windows, lane, kind, now), self._ahead(ticket)
                     if free_at <= now + _GRAIN and not ahead:
+                        self._turn()
                         for window in windows:
-                            window.moments.append(now)
+                            window.add(now)
+                        self._sent[lane, kind] += 1
+                        self._waited[lane, kind] += round((now - begun) * 1000)
                         return now - begun
                 if free_at - begun > patience:
+                    with self._lock:
+                        self._turn()
+                        self._refused[lane, kind] += 1
                     raise RateLimited(self._used_up(windows, lane, kind, free_at - now))
                 if ahead:  # they announce their leaving; their own turn comes no later than ours
                     self._clock.wait_for(lambda: not self._ahead(ticket))
@@ -126,7 +153,7 @@ class Budget:
         with self._lock:
             for window in self._windows:
                 if window.limit.name == name:
-                    window.moments.extend([now] * count)
+                    window.add(now, count)
 
     def usage(self) -> Mapping[str, tuple[int, int]]:
         """Limit name -> (requests within its window, count allowed)."""
@@ -135,6 +162,43 @@ class Budget:
             for window in self._windows:
                 window.forget(now)
             return {window.limit.name: (len(window.moments), window.limit.count) for window in self._windows}
+
+    def today(self) -> dict[str, Any]:
+        """What has been spent since midnight: `calls` by lane and kind (`sent`, `refused` for want of a place, `waited_s` together), and of
+        each limit the most that ever lay in its window (`peak`), what lies in it `now`, and what it allows (`count` in `seconds`)."""
+        now = self._clock.monotonic()
+        with self._lock:
+            self._turn()
+            calls = [
+                {
+                    "lane": lane.name.lower(),
+                    "kind": kind,
+                    "sent": self._sent[lane, kind],
+                    "refused": self._refused[lane, kind],
+                    "waited_s": self._waited[lane, kind] / 1000,
+                }
+                for lane, kind in sorted(self._sent | self._refused)
+            ]
+            limits = []
+            for window in self._windows:
+                window.forget(now)
+                limit = window.limit
+                peak = {"peak": window.most, "now": len(window.moments), "peak_pct": round(100 * window.most / limit.count, 1)}
+                limits.append({"limit": limit.name, "seconds": limit.seconds, "count": limit.count, **peak})
+            return {"calls": calls, "limits": limits}
+
+    def _turn(self) -> None:
+        """A new day's counts begin; call with the lock held."""
+        today = self._clock.now().astimezone(IST).date()
+        if today == self._day:
+            return
+        self._day = today
+        for counts in (self._sent, self._refused, self._waited):
+            counts.clear()
+        now = self._clock.monotonic()
+        for window in self._windows:
+            window.forget(now)
+            window.most = len(window.moments)
 
     def _free_at(self, windows: list[_Window], lane: Lane, kind: str, now: float) -> float:
         return max(max(window.free_at(lane, now) for window in windows), self._paused_until.get(kind, 0.0))

@@ -133,6 +133,10 @@ class PollingFeed:
         self._drop = reason
         self._clock.notify()
 
+    def usage(self) -> Mapping[str, Any]:
+        """What the polls have spent of the feed's share of the limits; see utils.pacing.Paced."""
+        return self._calls.budget.today()
+
     @property
     def silent_for(self) -> float:
         return self._clock.monotonic() - self._heard if self._connected else float("inf")

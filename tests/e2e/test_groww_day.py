@@ -47,5 +47,11 @@ def _played(folder: Path) -> str:
             if row["order_reference_id"]:
                 assert ours[row["order_reference_id"]].filled == row["filled_quantity"], row
         assert sum(fill.quantity for fill in stage.ledger.fills()) == sum(trade["quantity"] for trade in account["trades"])
+        used = stage.call("usage", "--json").json
+        assert {row["kind"] for row in used["calls"] if row["by"] == "client"} >= {"place", "other"}
+        assert next(row for row in used["calls"] if (row["by"], row["kind"]) == ("feed", "quote"))["sent"] > 3000
+        assert used["limits"]
+        assert all(0 < row["peak"] <= row["count"] for row in used["limits"]), used
+        assert "live data/min (feed)" in stage.call("usage", "--day", "2026-11-20").out
         digest: str = stage.report()["digest"]
         return digest

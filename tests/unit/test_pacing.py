@@ -117,3 +117,29 @@ def test_an_exit_overtakes_the_entries_that_wait_before_it() -> None:
     for thread in threads:
         thread.join(10)
     assert order == ["EXIT", "CANCEL", "ENTRY", "DATA"]
+
+
+def test_the_days_use_is_told_by_lane_and_kind_and_begins_anew_at_midnight() -> None:
+    clock = ManualClock(T0)
+    paced = budget(clock)
+    paced.used_before("orders/s", 2)
+    for lane in (Lane.ENTRY, Lane.ENTRY, Lane.EXIT):
+        paced.acquire(lane, "place")
+    paced.acquire(Lane.DATA, "quote")
+    paced.acquire(Lane.DATA, "quote")
+    with pytest.raises(RateLimited):
+        paced.acquire(Lane.DATA, "quote", patience=0.1)
+    told = paced.today()
+    assert told["calls"] == [
+        {"lane": "exit", "kind": "place", "sent": 1, "refused": 0, "waited_s": 0.0},
+        {"lane": "entry", "kind": "place", "sent": 2, "refused": 0, "waited_s": 0.0},
+        {"lane": "data", "kind": "quote", "sent": 2, "refused": 1, "waited_s": 1.25},
+    ]
+    assert told["limits"] == [
+        {"limit": "orders/s", "seconds": 1.0, "count": 8, "peak": 5, "now": 0, "peak_pct": 62.5},
+        {"limit": "quotes", "seconds": 1.25, "count": 1, "peak": 1, "now": 1, "peak_pct": 100.0},
+    ]
+    clock.advance(86_400.0)
+    later = paced.today()
+    assert later["calls"] == []
+    assert [row["peak"] for row in later["limits"]] == [0, 0]

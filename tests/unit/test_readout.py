@@ -477,3 +477,23 @@ def test_on_a_terminal_the_last_state_stays_on_the_screen(ledger: Ledger) -> Non
     shown_on.stop()
     assert shown_on.live
     assert "NIFTY26NOVFUT" in out.getvalue()
+
+
+def test_the_use_of_the_limits_is_told_of_the_latest_day_or_of_one_and_a_day_without_it_says_so(ledger: Ledger) -> None:
+    calls = [{"lane": "entry", "kind": "place", "sent": 3, "refused": 1, "waited_s": 0.5, "by": "client"}]
+    limits = [{"limit": "orders/s", "seconds": 1.25, "count": 8, "peak": 4, "now": 0, "peak_pct": 50.0}]
+    with pytest.raises(NiyamError, match="there is none yet"):
+        readout.document(ledger, "usage", {})
+    for day in ("2026-11-19", "2026-11-20"):
+        ledger.kept.setdefault("usage", {})[day] = {"day": day, "broker": "groww", "calls": calls, "limits": limits}
+    assert readout.document(ledger, "usage", {"account": "mine"})["day"] == "2026-11-20"
+    found = readout.document(ledger, "usage", {"day": "2026-11-19", "account": "mine"})
+    assert (found["account"], found["calls"]) == ("mine", calls)
+    out = io.StringIO()
+    tables.show("usage", found, Console(file=out, width=100))
+    for expected in ("mine at groww", "entry", "8 in 1.25 s", "50 %"):
+        assert expected in out.getvalue()
+    with pytest.raises(NiyamError, match=r"of 2026-11-19, 2026-11-20.*audit"):
+        readout.document(ledger, "usage", {"day": "2026-11-18"})
+    with pytest.raises(NiyamError, match="by the day"):
+        readout.document(ledger, "usage", {"from": "2026-11-18"})
