@@ -43,6 +43,8 @@ def document_of(
         "trades": [trip.document() for trip in outcome.trips],
         "metrics": metrics,
         "open": outcome.held,
+        "rolls": outcome.rolls,
+        "settlements": outcome.settlements,
         "refusals": outcome.refusals,
         "alarms": [{"at": one.at.isoformat(), "level": one.level, "title": one.title, "text": one.text} for one in outcome.alarms[:100]],
         "assumed": outcome.assumed,

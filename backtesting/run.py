@@ -4,6 +4,9 @@ The order of things is the daemon's: the day opens, events and timers are taken 
 1. Data is heard when it was known: a bar at its end. Orders that it causes meet the next bar (or tick), so nothing looks ahead.
 2. With bars there is no time between two ends, but for the square-off, which starts when the market's rules say so.
 3. A strategy object lives on from day to day; it is made anew, and warmed up on the past of the new contract, when its contract changes.
+4. A carried future rolls on the calendar's day as in live trading, by the same tracked pair; prices are fresh when they are of the running
+   bar. What is held in a contract whose last session is over is settled at its underlying's last price in the data; a future without data
+   of its underlying at its own last price, which is said in a note. An option without it stays open, with an alarm.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +21,15 @@ from brokers import registry
 from core.clock import ManualClock
 from core.errors import ConfigError, DataError
 from core.events import FeedStatus, SessionStatus
-from core.types import IST, Account, Bar, Fill, Horizon, Instrument, SessionState, Side, Tick
+from core.types import IST, Account, Bar, Fill, Horizon, Instrument, Kind, SessionState, Side, Tick
+from data_ingestion import logical_names
 from data_ingestion.bars import BarBuilder
+from data_ingestion.logical_names import FutureName
 from data_ingestion.tick_filter import TickFilter
 from data_ingestion.warmup import interleaved, warmup_bars
 from execution_engine.charges import Charges
 from execution_engine.engine import Engine
+from execution_engine.expiry import DeliverySettings, Final, Settlement
 from execution_engine.limits import risk_settings
 from execution_engine.order_manager import OrderDesk
 from execution_engine.paper_broker import PaperBroker
@@ -31,6 +37,7 @@ from execution_engine.paper_rules import FillRules
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder
 from execution_engine.protection import Protect
+from execution_engine.rollover import RollSettings, Switch
 from execution_engine.round_trips import RoundTrip, walk
 from execution_engine.runs import Run, StrategyError, make_runs
 from execution_engine.world import World
@@ -42,6 +49,7 @@ from utils.config_loader import Config, load_charges
 from utils.config_schema import StrategySettings
 
 _NEVER = 365 * 86_400.0
+ROLLED = frozenset({"roll_done", "roll_half", "roll_switched", "roll_overtaken"})
 LATEST = 10_000  # journal entries that a run keeps, to explain its end
 
 
@@ -73,6 +81,8 @@ class Outcome:
     exposure: float = 0.0  # the share of events at which something was held
     data: str = ""
     held: dict[str, int] = field(default_factory=dict)  # what is still open at the end, by instrument key
+    rolls: list[dict[str, Any]] = field(default_factory=list)  # each roll's journal entry: contracts, gap, what was paid
+    settlements: list[dict[str, Any]] = field(default_factory=list)  # ends of expired contracts
 
 
 class Backtest:
@@ -101,12 +111,16 @@ class Backtest:
         self._contracts: dict[str, dict[str, str]] = {}  # strategy -> what its names meant when they were made
         self._volumes: dict[str, int] = {}
         self._moments = self._held_moments = 0
+        self._rolled: list[dict[str, Any]] = []
+        self._settled: list[Settlement] = []
+        self._seen = 0  # journal entries looked at
         self._refuse_other_intervals()
         first = market.days[0]
         self.clock = ManualClock(datetime.combine(first, time(), IST))
         self.store = MemoryStore(journal=journal)
         self._spec = registry.get(account.broker)
-        self.portfolio = Portfolio(account.name, Charges(load_charges(config.folder), account.broker, account.plan))
+        self._charges = Charges(load_charges(config.folder), account.broker, account.plan)
+        self.portfolio = Portfolio(account.name, self._charges)
         self.paper = PaperBroker(account, self.clock, sessions=self._calendar, fills=fills)
         product = self._spec.product
         self.desk = OrderDesk(
@@ -116,7 +130,7 @@ class Backtest:
         self.world = World(account, self._calendar, config.square_off, self.portfolio, self.desk, self.clock.now, self._margin(caps))
         self.world.data = market.label
         self.bars: PlayedBars | BarBuilder = PlayedBars(self._calendar, market.interval) if market.interval else BarBuilder(self._calendar)
-        chase, protect = config.settings.orders, config.settings.protect
+        chase, protect, rolling = config.settings.orders, config.settings.protect, config.settings.rollover
         self.engine = Engine(
             account=account,
             clock=self.clock,
@@ -129,11 +143,13 @@ class Backtest:
             bars=self.bars,
             tick_gate=TickFilter(),
             alert=self._alert,
-            ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s),
+            ladder=Ladder(chase.cap_pct, chase.steps, chase.step_s, rolling.max_slippage_pct),
             books_every_s=_NEVER,
             record=None,
             horizon_of=self._spec.horizon_of,
             commands=lambda engine, command: None,
+            rolls=RollSettings(rolling.attempts, max(config.settings.feed.canary_stale_s, 60.0 * market.interval)),
+            delivery=DeliverySettings(rolling.physical_days, rolling.time),
             protect=Protect(protect.limit_pct) if protect.by == "broker" else None,
         )
 
@@ -180,8 +196,11 @@ class Backtest:
         self.world.windows = {
             name: (_at(day, one.window.entry_from), _at(day, one.window.entry_until)) for name, one in self.settings.items()
         }
-        self.engine.open_day(day, self._begin(day, names), names, resumed=False)
+        self._settle(day)  # what expired on days without data
+        changes = self._switches(day, names)
+        self.engine.open_day(day, self._begin(day, names), names, resumed=False, switches=changes)
         wanted = {one.key for one in names.values()} | {held.instrument.key for held in self.portfolio.positions() if held.quantity}
+        wanted |= {change.after.key for change in changes.values() if change.after is not None}
         mine = [event for event in events if event.instrument.key in wanted]
         if self._market.interval == 0:
             self._play_ticks(mine)  # type: ignore[arg-type]
@@ -193,8 +212,61 @@ class Backtest:
         self._until(ends)
         self.clock.move_to(max(self.clock.now(), ends))
         self.paper.end_of_day(self.clock.now())
+        self._settle(day)
         self.engine.close_day(day)
+        self._note_rolls()
         return len(mine)
+
+    def _switches(self, day: date, names: Mapping[str, Instrument]) -> dict[str, Switch]:
+        """Every future's name in use: its contract today, and where the near month rolls today, the next one that has data, and when."""
+        contracts, at = self._calendar.contracts, datetime.combine(day, self._config.settings.rollover.time, IST)
+        found = {}
+        for name, today in names.items():
+            logical = logical_names.parse(name)
+            if not isinstance(logical, FutureName) or today.expiry is None:
+                continue
+            futures = sorted(
+                (
+                    one
+                    for one in self._market.listed(day).values()
+                    if one.kind is Kind.FUTURE and one.underlying == logical.root and one.expiry
+                ),
+                key=lambda one: one.expiry or date.max,
+            )
+            rolls = any(one.expiry is not None and contracts.roll_day(logical.root, one.expiry) == day for one in futures)
+            later = [one for one in futures if one.expiry is not None and one.expiry > today.expiry]
+            if rolls and not later:
+                self._note(f"{today.key} rolls on {day}, and the data has no later contract then: a carried position stays in it")
+            found[name] = Switch(today, later[0] if rolls and later else None, at if rolls else None)
+        return found
+
+    def _settle(self, day: date) -> None:
+        """Book what is held in contracts that have expired."""
+        expired = self.engine.expiry.expired()
+        finals = {one.key: final for one in expired if (final := self._final(one)) is not None}
+        if expired:
+            self._settled += self.engine.expiry.settle(finals, self._charges.exercise_tax)
+            self.engine.settle()
+
+    def _final(self, instrument: Instrument) -> Final | None:
+        assert instrument.expiry is not None
+        rule, own = self._calendar.contracts.final_price_rule(instrument.expiry), instrument.kind is Kind.FUTURE
+        for key in (logical_names.underlying_key(instrument.underlying), *([instrument.key] if own else [])):
+            bars = self._market.bars_of(key, instrument.expiry) if instrument.expiry in self._market.days else []
+            if bars:
+                if key == instrument.key:
+                    self._note(f"{key} is settled at its own last price: the data has none of its underlying")
+                return Final(bars[-1].close, f"last price of {key} on {instrument.expiry} in the data", rule)
+        return None
+
+    def _note_rolls(self) -> None:
+        """Keep what the day's rolls came to, before the journal forgets it."""
+        fresh = min(self.store.written - self._seen, len(self.store.entries))
+        self._seen = self.store.written
+        for number in range(-fresh, 0):
+            at, kind, facts = self.store.entries[number]
+            if kind in ROLLED:
+                self._rolled.append({"at": at.isoformat(), "kind": kind, **facts})
 
     def _play_bars(self, bars: Sequence[Bar]) -> None:
         engine, move_to = self.engine, self.clock.move_to
@@ -209,8 +281,7 @@ class Backtest:
                     self._count()
                 while start is not None and start < bar.at:
                     move_to(max(start, self.clock.now()))
-                    run_timers()
-                    settle()
+                    self._square_off()
                     following = due()
                     start = following if following != start else None
                 move_to(bar.at)
@@ -219,6 +290,16 @@ class Backtest:
         run_timers()
         settle()
         self._count()
+
+    def _square_off(self) -> None:
+        """Inside a bar. What rests has met its open already, which nobody has heard yet: the ladder must not move it before that."""
+        timers = self.engine.timers
+        rests = timers.due("ladder")
+        timers.cancel("ladder")
+        self.engine.run_timers()
+        self.engine.settle()
+        if rests is not None:
+            timers.set("ladder", rests)
 
     def _count(self) -> None:
         self._moments += 1
@@ -380,7 +461,7 @@ class Backtest:
         held = {one.instrument.key: one.quantity for one in self.portfolio.positions() if one.quantity}
         return Outcome(
             fills=fills,
-            trips=walk(fills).trips,
+            trips=walk(self._with_settlements(fills)).trips,
             equity=equity,
             days=results,
             digest=self.portfolio.digest(),
@@ -393,7 +474,14 @@ class Backtest:
             data=self._market.label,
             exposure=self._held_moments / max(1, self._moments),
             held=held,
+            rolls=self._rolled,
+            settlements=[_settlement(one) for one in self._settled],
         )
+
+    def _with_settlements(self, fills: Sequence[Fill]) -> list[Fill]:
+        """The fills, and the ends of expired contracts, by time."""
+        ends = [one.as_fill(self._account.name) for one in self._settled if one.strategy != EXTERNAL]
+        return sorted([*fills, *ends], key=lambda one: one.at) if ends else list(fills)
 
     def _alert(self, level: str, title: str, text: str) -> None:
         if level != "info" and len(self._alarms) < 10_000:
@@ -401,6 +489,11 @@ class Backtest:
 
     def _note(self, text: str) -> None:
         self._notes.setdefault(text)
+
+
+def _settlement(one: Settlement) -> dict[str, Any]:
+    return {"at": one.at.isoformat(), "strategy": one.strategy, "instrument": one.instrument.key, "quantity": one.quantity,
+            "price": one.price, "source": one.source, "charges": one.charges / 100}  # fmt: skip
 
 
 def _by_start(bars: Sequence[Bar]) -> list[list[Bar]]:

@@ -180,6 +180,12 @@ def show(found: dict[str, Any]) -> None:
     trades.title = f"the last {min(TRADES_SHOWN, len(found['trades']))} of {len(found['trades'])} trades"
     notes = [f"assumed: {one}" for one in found["assumed"]] + [f"note: {one}" for one in found["notes"]]
     notes += [f"refused by {rule}: {count} times" for rule, count in found["refusals"].items()]
+    notes += [
+        f"rolled {one['at'][:10]}: {one['old']} into {one['new']}, gap {one['gap']:.2f}, paid {one['paid']:.2f}"
+        for one in found["rolls"]
+        if one["kind"] == "roll_done"
+    ]
+    notes += [f"settled {one['at'][:10]}: {one['quantity']} {one['instrument']} at {one['price']}" for one in found["settlements"]]
     notes += [f"still held: {quantity} {key}" for key, quantity in found["open"].items()]
     notes.append("What was, on recorded data, says nothing of what will be.")
     Console(width=WIDTH).print(Group(head, trades, *notes))

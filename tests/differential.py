@@ -5,7 +5,8 @@
 The common fill rule: a decision on a bar is filled at the next bar's open, nothing costs anything, caps are wide, ten units, intraday.
 The rules of our engine that a trade list shows are told to the other in its own words (`_Rule.next`): a turn-round is an exit first and
 its entry after the fill; entries end, and everything is closed, when the day's square-off plan says so. Indicators are each engine's
-own. Sessions with missing minutes are left out, on both sides. The last line is the figures; exit 1 on any difference.
+own. Sessions with missing minutes, and those the calendar does not know, are left out, on both sides. The last line is the figures; exit 1
+on any difference.
 """
 
 import argparse
@@ -309,14 +310,15 @@ def _ours(kind: type[Ours], config: Config, account: Account, market: BacktestMa
 
 
 def plans(frame: pd.DataFrame, config: Config) -> dict[date, tuple[datetime, datetime]]:
-    """When entries end and the square-off starts on each day of the frame, as bare clock times."""
+    """When entries end and the square-off starts on each day of the frame, as bare clock times; a day that the calendar does not know is
+    not there."""
     calendar = config.calendar(AccountKind.PRACTICE)
     share = Instrument(KEY, "NSE", "ABC", Kind.EQUITY, "ABC")
     found = {}
     for day in sorted(set(frame.timestamp.dt.date)):
         plan = calendar.square_off("zerodha", share, day, config.square_off)
-        assert plan is not None, f"{day} has no session"
-        found[day] = (plan.entries_stop.replace(tzinfo=None), plan.start.replace(tzinfo=None))
+        if plan is not None:
+            found[day] = (plan.entries_stop.replace(tzinfo=None), plan.start.replace(tzinfo=None))
     return found
 
 
@@ -368,6 +370,7 @@ def differences(frame: pd.DataFrame, rules: Sequence[str], tell: Callable[[str, 
     found = []
     with tempfile.TemporaryDirectory() as folder:
         config = wide(Path(folder) / "config")
+        frame = frame[frame.timestamp.dt.date.isin(plans(frame, config).keys())].reset_index(drop=True)
         mine = ours(frame, rules, config, Path(folder))
         for rule in rules:
             other = theirs(frame, rule, config)
