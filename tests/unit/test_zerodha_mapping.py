@@ -164,6 +164,8 @@ def test_blank_and_odd_rows_are_counted_and_cost_only_themselves() -> None:
         good + ",extra",
         good.replace(",EQ,NSE,NSE", ",FUT,NFO-FUT,NFO"),
         good.replace("0.0,,0.0", "0.0,2026-13-45,0.0"),
+        good.replace(",0.1,1,EQ", ",0.1,-65,EQ"),
+        good.replace(",0.1,1,EQ", ",-0.1,1,EQ"),
     ]
     rows = mapping.parse_instruments((HEADER + "\n".join([good, *odd, good]) + "\n").encode())
     assert [one.symbol for one in rows] == ["RELIANCE", "RELIANCE"]
@@ -173,6 +175,7 @@ def test_blank_and_odd_rows_are_counted_and_cost_only_themselves() -> None:
         "type BOND": 1,
         "no symbol": 1,
         "a number or date that does not read": 2,
+        "a lot, tick size or strike that can be none": 2,
         "wrong number of columns": 1,
         "derivative without expiry": 1,
     }
