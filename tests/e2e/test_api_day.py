@@ -177,6 +177,7 @@ def test_a_person_registers_logs_in_to_a_broker_trades_and_kills_over_http_alone
     no_secret_is_left(stage, daemon.process.pid, browser, {"api secret": secret, "password": PASSWORD, "request token": token})
 
     web = web_process(daemon.process.pid)
+    assert web, "the daemon has a web process"
     os.kill(web, signal.SIGKILL)
     assert stage.status()["running"] is True
     until(lambda: web_process(daemon.process.pid) not in (0, web) and answers(browser), "another web process")
