@@ -7,9 +7,11 @@ NIYAM_SIMULATOR (a `main.py simulate` admin address on this machine) everything 
 
 import dataclasses
 import json
+import shutil
 import tempfile
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -74,7 +76,7 @@ class BareSession:
         self.clock = SystemClock()
         self.calendar = load_calendar()
         self._snapshot: InstrumentSnapshot | None = None
-        self._trash: tempfile.TemporaryDirectory[str] | None = None
+        self._trash: weakref.finalize[..., Any] | None = None
         simulator = environment("NIYAM_SIMULATOR")
         self.simulated = bool(simulator)
         self.source = broker
@@ -83,8 +85,8 @@ class BareSession:
         if simulator:
             told = about(simulator)
             self.source = f"{broker}-{'synthetic' if told.get('synthetic', True) else 'recorded'}"
-            self._trash = tempfile.TemporaryDirectory(prefix="niyam-script-")
-            self._folder = Path(self._trash.name)
+            self._folder = Path(tempfile.mkdtemp(prefix="niyam-script-"))
+            self._trash = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             self._endpoints = dataclasses.replace(self._endpoints, **{name: told[name] for name in ("rest", "stream", "login")})
             self._day = date.fromisoformat(told["date"])
             credentials = _Given(broker, told["credentials"])
@@ -156,7 +158,7 @@ class BareSession:
         if hasattr(self.data, "close"):
             self.data.close()
         if self._trash is not None:
-            self._trash.cleanup()
+            self._trash()
 
 
 def _unheard(event: Event) -> None:

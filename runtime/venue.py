@@ -74,7 +74,7 @@ class Venue:
 
     def credentials_of(self, account: Account) -> CredentialStore:
         """The simulator's, or those of the app that the account names, or the machine's."""
-        return self.credentials if self.simulator else secrets.for_app(account.app)
+        return self.credentials if self.simulator or account.app is None else secrets.for_app(account.app)
 
 
 def find(broker: str) -> Venue:

@@ -28,7 +28,8 @@ DAY, NEXT = date(2026, 11, 20), date(2026, 11, 23)
 OPENS = datetime(2026, 11, 20, 9, 15, tzinfo=IST)
 SEEDS = (1, 4, 7)
 KEYS = {"NIFTY_FUT": "NFO:NIFTY26NOVFUT", "BANKNIFTY_FUT": "NFO:BANKNIFTY26NOVFUT"}
-NAMES = tuple(path.stem for path in sorted(Path(CONFIG_FOLDER, "strategies").glob("*.yaml")))
+FILES = sorted(Path(CONFIG_FOLDER, "strategies").glob("*.yaml"))
+NAMES = tuple(path.stem for path in FILES if path.stem != "outside_alerts")  # which speaks only when somebody outside does
 
 
 def key_of(name: str) -> str:

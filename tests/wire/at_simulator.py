@@ -100,7 +100,7 @@ def future(simulator: AtSimulator) -> Instrument:
     return min(futures, key=lambda one: one.expiry or date.max)
 
 
-def eventually(read: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(read: Callable[[], Any], seconds: float = 40.0) -> Any:
     end = time.monotonic() + seconds
     while not (answer := read()):
         assert time.monotonic() < end, "what was waited for did not come"
