@@ -53,6 +53,7 @@ def test_a_running_day_takes_up_good_files_refuses_bad_ones_and_a_toggle_outlive
 
     daemon.kill()
     daemon = stage.run(files=True)
+    until(lambda: len(stage.journal("started")) == 2, "the second start")
     stage.until(lambda seen: any(row["state"] == "running" for row in seen["strategies"]), "the day taken up again")
     rows = {row["name"]: row for row in stage.call("strategies", "--json").json}
     assert (rows["trend"]["state"], rows["trend"]["why"]) == ("disabled", "by command")
