@@ -128,10 +128,16 @@ class CandleFetch:
         return self._done(span, self._newest(span, end, now) if tail else ())
 
     def again(self, spans: Sequence[Span]) -> Fetched:
-        """Ask once more for ranges that may be covered already (gaps)."""
+        """Ask once more for ranges that may be covered already (gaps); those that fit into one request are asked for by one."""
         now = self._history.now()
         whole = Span(spans[0].start, spans[-1].end)
-        self._take_all(joined([self._settled(span.start, span.end, now) for span in spans]), whole, now.date())
+        wanted: list[Span] = []
+        for span in joined([self._settled(span.start, span.end, now) for span in spans]):
+            if wanted and span.end - wanted[-1].start <= self._cap:
+                wanted[-1] = Span(wanted[-1].start, span.end)
+            else:
+                wanted.append(span)
+        self._take_all(wanted, whole, now.date())
         return self._done(whole, ())
 
     # --- the source's past ------------------------------------------------------------------------------------------------------------
@@ -196,10 +202,14 @@ class CandleFetch:
         limit = settled_until(self._history.calendar, self._series.instrument, self._series.interval, now)
         return Span(start, max(start, min(end, limit)))
 
+    @property
+    def _cap(self) -> timedelta:
+        """How much the broker gives in one request."""
+        return timedelta(days=self._history.caps.get(self._series.interval, _DEFAULT_CAP))
+
     def _chunks(self, spans: Sequence[Span]) -> list[Span]:
         """Ranges of at most the broker's cap."""
-        length = timedelta(days=self._history.caps.get(self._series.interval, _DEFAULT_CAP))
-        return [part for span in spans for part in _cut(span, length)]
+        return [part for span in spans for part in _cut(span, self._cap)]
 
     def _take_all(self, spans: Sequence[Span], whole: Span, today: date) -> None:
         """Fetch `spans`; where the source's past turns out changed, what of `whole` was forgotten as well."""

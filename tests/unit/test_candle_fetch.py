@@ -189,6 +189,18 @@ def test_a_gap_is_asked_for_again_though_it_is_covered(tmp_path: Path) -> None:
     assert hole in [bar.start for bar in series.bars()]
 
 
+def test_gaps_that_fit_into_one_request_are_asked_for_by_one(tmp_path: Path) -> None:
+    source, series = Source(EVENING, cap=20), series_of(tmp_path)
+    days = ("2026-09-03", "2026-09-10", "2026-10-12", "2026-10-13")
+    source.holes = {start for day in days for start in due(source, day, day)}
+    CandleFetch(source, series).bring(at("2026-09-01 00:00"), at("2026-10-31 00:00"))
+    source.healed = True
+    source.asked.clear()
+    CandleFetch(source, series).again([Span(at(f"{day} 09:15"), at(f"{day} 16:00")) for day in days])
+    assert [(start.date().isoformat(), end.date().isoformat()) for start, end in source.asked] == [(days[0], days[1]), (days[2], days[3])]
+    assert [bar.start for bar in series.bars()] == due(source, "2026-09-01", "2026-10-30")
+
+
 def test_impossible_candles_are_told(tmp_path: Path) -> None:
     source, series = Source(EVENING), series_of(tmp_path)
     source.extra = [Bar(FUTURE, at("2026-11-20 16:00"), at("2026-11-20 16:05"), 5, 0.0, 0.0, 0.0, 0.0)]
