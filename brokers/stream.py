@@ -466,7 +466,7 @@ class SocketTransport:
         try:
             self._greet(link, token)
         except (Refused, Closed):
-            link.close()
+            link.abandon()
             raise
         socket.settimeout(None)
         return link
@@ -536,6 +536,11 @@ class SocketLink:
                 self._socket.send_close()
             with suppress(OSError):
                 self._wire.shutdown(socket_module.SHUT_RDWR)
+
+    def abandon(self) -> None:
+        """Close a connection that nobody reads: its socket is given back here."""
+        self.close()
+        self._release()
 
     def _release(self) -> None:
         with self._lock:

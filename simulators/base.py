@@ -218,9 +218,10 @@ class Simulator:
 
 
 def _shortened(response: Response, most: int) -> Response:
-    """A candle answer with its first rows alone: its `data`, or the `candles` in it, is the list of them."""
+    """A candle answer with its first rows alone: its `data` or `Success`, or the `candles` in it, is the list of them."""
     told = json.loads(response.body)
-    holder, name = (told["data"], "candles") if isinstance(told.get("data"), dict) else (told, "data")
+    name = "data" if "data" in told else "Success"
+    holder, name = (told[name], "candles") if isinstance(told.get(name), dict) else (told, name)
     if isinstance(holder.get(name), list):
         holder[name] = holder[name][:most]
     return replace(response, body=dump(told))

@@ -42,7 +42,7 @@ def _held(horizon: Horizon, kind: Kind, stage: Stage) -> None:
     rows = [row for row in stage.broker.positions() if row.instrument == instrument and row.product == product]
     assert sum(row.quantity for row in rows) == before + order.quantity
     assert all(row.average_price > 0 and row.last_price > 0 for row in rows)
-    assert stage.spec.horizon_of(product) is horizon
+    assert stage.spec.horizon_of(product) is (Horizon.CARRY if stage.kit.intraday_is_carried else horizon)
 
 
 def _product(horizon: Horizon, kind: Kind, kit: Kit) -> str:
@@ -54,9 +54,17 @@ for _horizon in Horizon:
         CARDS.append(Card(BOOKS, f"{_words} held {_horizon.value}", partial(_held, _horizon, _kind), partial(_product, _horizon, _kind)))
 
 
-@card(BOOKS, "the same share in two products: two rows, never netted")
+def _two(kit: Kit) -> str:
+    return "yes" if kit.products[Horizon.INTRADAY, Kind.EQUITY] != kit.products[Horizon.CARRY, Kind.EQUITY] else "one product: one row"
+
+
+@card(BOOKS, "the same share in two products: two rows, never netted", says=_two)
 def _two_products(stage: Stage) -> None:
     intraday, carry = (stage.kit.products[horizon, Kind.EQUITY] for horizon in (Horizon.INTRADAY, Horizon.CARRY))
+    if intraday == carry:
+        stage.filled(stage.share, horizon=Horizon.CARRY)
+        assert len([row for row in stage.broker.positions() if row.instrument == stage.share]) == 1
+        return
     before = stage.position(stage.share, intraday), stage.position(stage.share, carry)
     stage.filled(stage.share, horizon=Horizon.CARRY)
     stage.filled(stage.share, side=Side.SELL)
@@ -77,17 +85,17 @@ def _foreign(stage: Stage) -> None:
     before = stage.position(stage.future)
     mine, theirs = stage.place(stage.order()), stage.foreign(stage.future, Side.BUY)
     stage.until(lambda: theirs.filled == theirs.quantity)
-    (row,) = [row for row in stage.broker.orders() if row.broker_order_id == theirs.id]
+    (row,) = [row for row in stage.broker.orders() if row.broker_order_id == stage.kit.order_id(theirs)]
     assert (row.tag, row.state, row.filled) == (None, OrderState.FILLED, theirs.quantity)
     assert row.broker_order_id != mine.broker_order_id
     assert stage.position(stage.future) == before + theirs.quantity
-    assert sum(trade.quantity for trade in stage.broker.trades() if trade.broker_order_id == theirs.id) == theirs.quantity
+    assert sum(trade.quantity for trade in stage.broker.trades() if trade.broker_order_id == stage.kit.order_id(theirs)) == theirs.quantity
 
 
 @card(BOOKS, "another tool cancels our order: cancelled, by the book")
 def _cancelled_elsewhere(stage: Stage) -> None:
     order = stage.place(stage.order())
-    stage.served.run(stage.served.exchange.cancel, stage.user, order.broker_order_id, stage.clock.now())
+    stage.served.run(stage.served.exchange.cancel, stage.user, stage.at_broker(order.tag)[0].id, stage.clock.now())
     stage.settle()
     assert stage.row(order).state is OrderState.CANCELLED
 
@@ -97,7 +105,12 @@ def _changed_elsewhere(stage: Stage) -> None:
     order = stage.place(stage.order())
     price = stage.at(stage.future, 0.985)
     stage.served.run(
-        stage.served.exchange.modify, stage.user, order.broker_order_id, stage.clock.now(), quantity=stage.future.lot * 2, price=price
+        stage.served.exchange.modify,
+        stage.user,
+        stage.at_broker(order.tag)[0].id,
+        stage.clock.now(),
+        quantity=stage.future.lot * 2,
+        price=price,
     )
     stage.settle()
     row = stage.row(order)
@@ -135,17 +148,25 @@ def _agree(stage: Stage) -> None:
     stage.filled()
     stage.place(stage.order())
     rows = {row.broker_order_id: row for row in stage.broker.orders()}
-    orders = stage.account.orders
+    orders = {stage.kit.order_id(order): order for order in stage.account.orders.values()}
     assert rows.keys() == orders.keys()
     assert all((rows[one].filled, rows[one].quantity) == (order.filled, order.quantity) for one, order in orders.items())
     trades = {(trade.instrument.exchange, trade.id): trade.quantity for trade in stage.broker.trades()}
     assert sum(trades.values()) == sum(order.filled for order in orders.values())
 
 
-@card(BOOKS, "squared off by the broker: its own order closes ours, ours that rest are cancelled", alone=True)
+def _by_broker(kit: Kit) -> str:
+    return "no intraday product: the broker closes nothing, we do" if kit.intraday_is_carried else "yes"
+
+
+@card(BOOKS, "squared off by the broker: its own order closes ours, ours that rest are cancelled", says=_by_broker, alone=True)
 def _squared_off(stage: Stage) -> None:
     _afternoon(stage)
     order = stage.filled()
+    if stage.kit.intraday_is_carried:
+        stage.pass_(1800.0)
+        assert stage.position(stage.future) == order.quantity
+        return
     resting = stage.place(stage.order())
     ours = {order.broker_order_id, resting.broker_order_id}
     stage.until(lambda: not any(one.quantity for one in stage.account.positions.values()), 2400.0, 5.0)
@@ -242,8 +263,16 @@ def _capped(stage: Stage) -> None:
         assert stage.data().candles(stage.share, TODAY - timedelta(days=cap), TODAY, interval)
 
 
-@card(DATA, "more days than the broker takes at once: refused, never cut short in silence", says=lambda kit: "refused")
+def _too_long(kit: Kit) -> str:
+    return "asked for in pieces" if kit.cuts_history else "refused"
+
+
+@card(DATA, "more days than the broker takes at once: refused or asked for in pieces, never cut short in silence", says=_too_long)
 def _beyond(stage: Stage) -> None:
+    if stage.kit.cuts_history:
+        bars = stage.data().candles(stage.share, TODAY - timedelta(days=3), TODAY.replace(hour=9, minute=20), 1)
+        assert len({bar.start.date() for bar in bars}) >= 2
+        return
     for interval in (1, 5):
         with pytest.raises(BrokerError):
             stage.data().candles(stage.share, TODAY - timedelta(days=2 * stage.spec.historical_caps[interval] + 10), TODAY, interval)
@@ -272,7 +301,9 @@ def _file(stage: Stage) -> None:
     traded = [row for row in listed if row.kind is not Kind.INDEX]
     assert {row.key for row in traded} == {key for key, one in listings.items() if one.kind != "INDEX"}
     assert all((row.lot, row.expiry) == (listings[row.key].lot, listings[row.key].expiry) for row in traded)
-    assert all(row.tick_size == pytest.approx(listings[row.key].tick_size) for row in traded)
+    steps = [row.tick_size / listings[row.key].tick_size for row in traded]
+    assert all(step >= 0.999 and abs(step - round(step)) < 1e-6 for step in steps), "a price on our tick is on the exchange's"
+    assert all(step < 1.001 for step, row in zip(steps, traded, strict=True) if row.kind is not Kind.EQUITY)
 
 
 @card(DATA, "an instrument file that breaks off is never taken for whole")

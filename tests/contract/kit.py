@@ -3,14 +3,15 @@
 All of it is written from the broker's documents, none of it from the adapter. A new broker is one more kit (and a line in kits.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from brokers.spec import Spec
 from core.errors import BrokerError, NiyamError, Rejected
 from core.types import Horizon, Kind, OrderState, OrderType, Validity
-from simulators.orders import Status
+from simulators.orders import SimOrder, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
-    """`products` are the broker's words. `refuses_ioc`: why an IOC never leaves ("" = it is taken). `renews`: a dead token is replaced
-    without a person. `late_refusals`: a wrong order gets an id and ends rejected. `changed_too_late`: what the second cancel of an order
-    ends in. `unsendable`: key of an instrument that may not be ordered -> words of the reason. `alive_feed`: its sockets outlive the token.
+    """What differs between brokers.
+
+    `products` are the broker's words. `refuses_ioc`, `refuses_stop_ioc`: why such an order never leaves ("": it is taken). `renews`: a dead
+    token is replaced without a person; `alive_feed`: its sockets outlive the token; `orders_socket`: order updates have a socket of their
+    own. `late_refusals`: a wrong order gets an id and ends rejected. `changed_too_late`: what the change of an order that is over ends in;
+    `busy`: of one that cannot be changed just now. `echoes_tags`: its order book shows our tag; else an order of unknown fate is found by
+    what it was. `order_id`: what the broker calls an order of the exchange. `keeps_budget`: its limits are so small that no card may begin
+    with a fresh budget; `minute` is the one to wait for. `intraday_is_carried`: it has no intraday product. `dates_updates`,
+    `reasons_by_stream`: whether its order updates do. `cuts_history`: the client itself asks in pieces that the broker takes.
+    `login_answers`: what `accept` must say to wrong answers. A route that is "" is no call of this broker's.
     """
 
     spec: Spec
@@ -75,6 +83,16 @@ class Kit:
     changed_too_late: type[BrokerError] = Rejected
     alive_feed: bool = False
     orders_socket: bool = True
+    echoes_tags: bool = True
+    order_id: Callable[[SimOrder], str] = attrgetter("id")
+    keeps_budget: bool = False
+    minute: str = ""
+    dates_updates: bool = True
+    reasons_by_stream: bool = True
+    busy: type[BrokerError] = Rejected
+    intraday_is_carried: bool = False
+    refuses_stop_ioc: str = ""
+    cuts_history: bool = False
     login_answers: Mapping[str, type[NiyamError]] = field(default_factory=dict)
 
     @property
@@ -85,4 +103,6 @@ class Kit:
         """Words of the reason why such an order never leaves this house; "" where it does."""
         if validity is Validity.IOC and self.refuses_ioc:
             return self.refuses_ioc
-        return f"a bare {order_type.value} is never sent" if order_type in (OrderType.MARKET, OrderType.SL_M) else ""
+        if order_type in (OrderType.MARKET, OrderType.SL_M):
+            return f"a bare {order_type.value} is never sent"
+        return self.refuses_stop_ioc if order_type is OrderType.SL and validity is Validity.IOC else ""

@@ -7,6 +7,7 @@ from core.errors import BrokerError, ConfigError, LoginRefused, Rejected, Sessio
 from core.types import Horizon, Kind, OrderState
 from simulators.orders import Status
 from tests.contract.kit import Kit, Label, Refusal, Routes
+from tests.contract.kit_icici import ICICI
 
 _INTRADAY, _CARRY = Horizon.INTRADAY, Horizon.CARRY
 _STATES: Mapping[Status, OrderState] = {
@@ -155,6 +156,7 @@ ANGELONE = Kit(
     late_refusals=True,
     renews=True,
     changed_too_late=Unknown,
+    busy=Unknown,
     alive_feed=True,
     login_answers={"000000": LoginRefused, "12345": ConfigError, "http://127.0.0.1/?code=1": ConfigError},
 )  # fmt: skip
@@ -219,4 +221,4 @@ UPSTOX = Kit(
 )  # fmt: skip
 
 
-KITS: Mapping[str, Kit] = {kit.name: kit for kit in (ZERODHA, ANGELONE, UPSTOX)}
+KITS: Mapping[str, Kit] = {kit.name: kit for kit in (ZERODHA, ANGELONE, UPSTOX, ICICI)}

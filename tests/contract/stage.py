@@ -47,6 +47,9 @@ class Instruments:
             raise DataError(f"the snapshot of {self.day} does not hold {instrument.key}")
         return self._keys[instrument.key][0]
 
+    def by_token_start(self, beginning: str) -> Instrument | None:
+        return next((one for token, one in self.tokens.items() if str(token).startswith(beginning)), None)
+
     def without(self, key: str) -> "Instruments":
         """The same, had the broker's file lacked this instrument."""
         return Instruments(self.day, {token: one for token, one in self.tokens.items() if one.key != key})
@@ -70,8 +73,10 @@ class Stage:
         self.session = self.spec.make_session("live", self, self.clock, self.token_file, self.endpoints, self.events.append)
         self.budget = Budget(self.clock, self.spec.limits)
         self.lookup = Instruments(day, {})
+        self.spoilt = False  # a card spent the budget on purpose
         self._tags = 0
         self._began = 0
+        self._known: set[str] = set()  # ids that are accounted for
         self._feeds: list[Any] = []
         self._broker: Broker | None = None
         self.session.auto_login(self.login_page)
@@ -96,7 +101,7 @@ class Stage:
         for feed in self._feeds:
             feed.stop()
         for feed in self._feeds:
-            assert feed.join(10.0), "a feed's threads outlive it"
+            assert feed.join(20.0), "a feed's threads outlive it"
         self._feeds.clear()
         self.served.run(self.served.simulator.faults.entries.clear)
         self.served.run(self.served.exchange.release_partials)
@@ -106,13 +111,18 @@ class Stage:
                 self._withdraw(order)
         self._close()
         self.pass_(2.0)
-        self.budget = Budget(self.clock, self.spec.limits)
+        if not self.kit.keeps_budget or self.spoilt:
+            self.pass_(61.0 if self.spoilt else 0.0)
+            self.budget, self.spoilt = Budget(self.clock, self.spec.limits), False
+        while self.kit.keeps_budget and self.budget.usage()[self.kit.minute][0] > 10:
+            self.pass_(5.0)
         self.audit.lines.clear()
         try:
             self.session.token()
         except BrokerError:
             self.session.auto_login(self.login_page)
         self.events.clear()
+        self._known |= {self.kit.order_id(order) for order in self.account.orders.values()}
         self._began = self.served.simulator.requests[-1]["number"] if self.served.simulator.requests else 0
 
     def _withdraw(self, order: SimOrder) -> None:
@@ -163,6 +173,12 @@ class Stage:
     @property
     def account(self) -> Any:
         return self.served.run(self.served.exchange.account, self.user)
+
+    def trades(self) -> Any:
+        """The trade book, asked for by a client that has no memory of it."""
+        self._close()
+        self.broker.orders()
+        return self.broker.trades()
 
     def sent(self) -> list[str]:
         """The order routes that were asked since this card began."""
@@ -291,6 +307,7 @@ class Stage:
 
     def place(self, order: Order, *, settle: bool = True) -> Order:
         placed = msgspec.structs.replace(order, broker_order_id=self.broker.place(order))
+        self._known.add(str(placed.broker_order_id))
         if settle:
             self.settle()
         return placed
@@ -308,19 +325,28 @@ class Stage:
 
     def fill(self, order: Order, quantity: int) -> None:
         """The market takes `quantity` of our resting order, at its limit."""
-        self.served.run(self.served.exchange.fill, order.broker_order_id, quantity, order.limit_price, self.clock.now())
+        self.served.run(self.served.exchange.fill, self.at_broker(order.tag)[0].id, quantity, order.limit_price, self.clock.now())
 
     def row(self, order: Order) -> OrderUpdate:
-        """The book's row of our order, found by its tag; there is exactly one."""
+        """The book's row of our order; there is exactly one. It is found by its tag, where the broker gives tags back."""
         found: OrderUpdate
-        (found,) = [row for row in self.broker.orders() if row.tag == order.tag]
+        (found,) = [row for row in self.broker.orders() if self.mine(row, order)]
         return found
+
+    def mine(self, row: OrderUpdate, order: Order) -> bool:
+        if self.kit.echoes_tags:
+            return row.tag == order.tag
+        assert row.tag is None
+        if order.broker_order_id:
+            return row.broker_order_id == order.broker_order_id
+        terms = row.instrument, row.side, row.quantity
+        return terms == (order.instrument, order.side, order.quantity) and row.broker_order_id not in self._known
 
     def turned_down(self, order: Order) -> str:
         """The reason with which the broker, not this house, refuses this order for certain: at once, or after it gave it an id."""
         before = len(self.sent())
         try:
-            self.place(order)
+            order = self.place(order)
         except Rejected as error:
             assert len(self.sent()) == before + 1, "it should have been sent"
             assert not self.kit.late_refusals or not self.at_broker(order.tag), "refused for certain, and yet in the book"
