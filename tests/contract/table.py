@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.contract import facts
 from tests.contract.deck import deck
 from tests.contract.kits import KITS
 
@@ -25,7 +26,7 @@ def page() -> str:
     decks = {name: {card.id: card for card in deck(kit)} for name, kit in KITS.items()}
     areas = dict.fromkeys(card.area for cards in decks.values() for card in cards.values())
     counts = ", ".join(f"{KITS[name].spec.title} {len(cards)}" for name, cards in decks.items())
-    parts = [_HEAD, f"Cards: {counts}.\n"]
+    parts = [_HEAD, facts.table(), f"Cards: {counts}.\n"]
     for area in areas:
         rows = dict.fromkeys(card.id for cards in decks.values() for card in cards.values() if card.area == area)
         parts += [f"\n## {area[0].upper()}{area[1:]}\n\n", f"| card | {' | '.join(KITS)} |\n", f"|---|{'---|' * len(KITS)}\n"]
