@@ -9,7 +9,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation
+.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation peers
 
 setup: $(VENV)/.ready
 
@@ -33,8 +33,19 @@ check: setup
 cover: setup
 	$(PY) -m pytest --cov --cov-branch --cov-report term $(ARGS)
 
-bench: setup
+# All measures: make bench; one with the engines it is measured against: make bench ARGS="peers".
+bench: setup peers
 	$(PY) -m benchmarks $(ARGS)
+
+peers: $(VENV)/bench/.ready $(VENV)/bench-nautilus/.ready
+
+$(VENV)/bench/.ready: requirements-bench.txt
+$(VENV)/bench-nautilus/.ready: requirements-bench-nautilus.txt
+
+$(VENV)/bench/.ready $(VENV)/bench-nautilus/.ready:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 simulate: setup
 	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED)
