@@ -1,7 +1,8 @@
 """The dashboard's figures from a portfolio document (runtime/portfolio.py); docs/api.md says for each broker where its parts come from.
 
 value = available funds + used margin + holdings at their last price + what open positions gained. Profit = what holdings and open
-positions gained since they were bought. Nothing is made up: what the broker does not tell is null.
+positions gained since they were bought. Nothing is made up: what the broker does not tell is null; a holding without a last price counts
+at its cost, and one without a cost in no profit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,8 @@ Days = Sequence[tuple[date, float, float]]
 def equity(found: Mapping[str, Any]) -> tuple[float, float]:
     """(value, profit) in rupees."""
     holdings = found["holdings"] or []
-    worth = sum(one["quantity"] * one["last_price"] for one in holdings)
-    profit = sum(one["quantity"] * (one["last_price"] - one["average_price"]) for one in holdings)
+    worth = sum(one["quantity"] * (one["last_price"] or one["average_price"]) for one in holdings)
+    profit = sum(one["quantity"] * (one["last_price"] - one["average_price"]) for one in holdings if _priced(one))
     gained = sum(_gain(one) for one in found["positions"])
     return round(found["available"] + found["used"] + worth + gained, 2), round(profit + gained, 2)
 
@@ -80,7 +81,12 @@ def _change(found: Mapping[str, Any], value: float, days: Days, today: date) -> 
 
 def _invested(found: Mapping[str, Any]) -> float:
     positions = sum(_used(one) for one in found["positions"])
-    return float(positions + sum(one["quantity"] * one["average_price"] for one in found["holdings"] or []))
+    return float(positions + sum(one["quantity"] * one["average_price"] for one in found["holdings"] or [] if _priced(one)))
+
+
+def _priced(one: Mapping[str, Any]) -> bool:
+    """Whether the broker told both prices of a holding (0: it did not): only then is its profit known."""
+    return bool(one["last_price"] > 0 and one["average_price"] > 0)
 
 
 def _percent(part: float, whole: float) -> float | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import urllib3
 
 import brokers.groww.mapping as mapping
@@ -17,7 +18,7 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, complete
 from brokers.spec import Audit, Endpoints, Lookup, Session
 from brokers.transport import Allow, PooledSession, Response, ServerFault
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, Token
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -256,6 +257,14 @@ class GrowwBroker(GrowwData):
             rows += rows_of("positions", payload)
         lookup = self._lookup()
         return tuple(complete(lambda row: mapping.position(row, lookup), rows))
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """Groww tells no price with them: the last price of each is asked for, and is 0 where there is none (no trade, delisted)."""
+        rows = rows_of("holdings", self._calls.get("other", "/v1/holdings/user", {}, Lane.PORTFOLIO))
+        lookup = self._lookup()
+        held = complete(lambda row: mapping.holding(row, lookup), rows)
+        prices = self.last_prices([one.instrument for one in held]) if held else {}
+        return tuple(msgspec.structs.replace(one, last_price=prices.get(one.instrument.key, 0.0)) for one in held)
 
     def funds(self) -> Funds:
         payload = self._calls.get("other", "/v1/margins/detail/user", {}, Lane.PORTFOLIO)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from brokers.book_rows import broker_id, reading, sendable
+from brokers.book_rows import broker_id, price, reading, sendable, units
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side, Validity
 
@@ -229,6 +229,13 @@ def position(row: Row, lookup: InstrumentLookup) -> BrokerPosition:
             quantity=quantity,
             average_price=float(row.get("net_price") or 0.0),
         )
+
+
+def holding(row: Row, lookup: InstrumentLookup) -> Holding:
+    """A row of the holdings, which names neither exchange nor price; `quantity` counts shares that still settle."""
+    with reading("Groww", "a holding", row):
+        instrument = instrument_of({**row, "segment": "CASH"}, lookup)
+        return Holding(instrument, quantity=units(row["quantity"]), average_price=price(row.get("average_price")))
 
 
 def funds(data: Row) -> Funds:

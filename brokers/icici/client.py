@@ -18,7 +18,7 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, complete
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response, ServerFault, compact
 from core.errors import DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, CodeLookup, Token
 from core.types import IST, Bar, Horizon, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -262,6 +262,22 @@ class IciciBroker(IciciData):
         found = tuple(complete(lambda row: mapping.position(row, lookup), rows))
         self._exchanges |= {one.instrument.exchange for one in found if one.instrument.exchange in mapping.EXCHANGES}
         return found
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """How many by the demat account, at what price by the portfolio; BSE's is asked for only where NSE's misses a stock."""
+        rows = listed(mapping.TITLE, "demat holdings", self._read(Lane.PORTFOLIO, "positions", "dematholdings", {}))
+        codes = {str(row.get("stock_code")).upper() for row in rows if isinstance(row, Mapping)}
+        told: dict[str, Mapping[str, Any]] = {}
+        for exchange in ("NSE", "BSE"):
+            if codes <= told.keys():
+                break
+            body = {"exchange_code": exchange}
+            found = listed(mapping.TITLE, "holdings", self._read(Lane.PORTFOLIO, "positions", "portfolioholdings", body))
+            for row in found:
+                if isinstance(row, Mapping):
+                    told.setdefault(str(row.get("stock_code")).upper(), row)
+        lookup = self._codes()
+        return tuple(complete(lambda row: mapping.holding(row, told, lookup), rows))
 
     def funds(self) -> Funds:
         answer = self._read(Lane.PORTFOLIO, "funds", "funds", {})

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import CodeLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Purpose, Side, Validity
 
@@ -252,6 +252,26 @@ def position(row: Mapping[str, Any], lookup: CodeLookup) -> BrokerPosition:
         )
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"a position row of ICICI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
+
+
+def holding(row: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]], lookup: CodeLookup) -> Holding:
+    """A row of the demat account, which says how many; `told` are the rows of the portfolio by stock code, which say at what price.
+
+    Shares that the portfolio does not know (moved in from elsewhere) have the prices 0: not told.
+    """
+    try:
+        code = _needed(row, "stock_code").upper()
+        priced = told.get(code, {})
+        last, change = _number(priced.get("current_market_price")), _number(priced.get("change_percentage"))
+        return Holding(
+            instrument=instrument_of({"exchange_code": priced.get("exchange_code") or "NSE", "stock_code": code}, lookup),
+            quantity=whole(row["demat_total_bulk_quantity"]),
+            average_price=_number(priced.get("average_price")),
+            last_price=last,
+            close_price=round(last / (1 + change / 100), 2) if change > -100 else 0.0,
+        )
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise DataError(f"a holding row of ICICI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 
 def funds(data: Mapping[str, Any]) -> Funds:

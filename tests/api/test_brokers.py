@@ -146,6 +146,18 @@ def test_the_dashboard_has_the_guides_shape_and_the_brokers_figures(house: House
     assert (found["stale"], found["as_of"], "zerodha_portfolio_fetched" in events) == (False, "2026-11-20T10:00:00+05:30", True)
 
 
+def test_a_holding_without_a_price_counts_at_its_cost_and_one_without_a_cost_in_no_profit(house: House) -> None:
+    owner = house.user()
+    house.brokers.logins[house.set_up(owner)] = Login("VALID")
+    known = {"instrument": "NSE:TCS", "quantity": 2, "average_price": 3000.0, "last_price": 3100.0, "close_price": 3050.0}
+    delisted = {"instrument": "NSE:GONE", "quantity": 10, "average_price": 50.0, "last_price": 0.0, "close_price": 0.0}
+    moved_in = {"instrument": "NSE:GIFT", "quantity": 5, "average_price": 0.0, "last_price": 100.0, "close_price": 0.0}
+    house.brokers.found = {**house.brokers.found, "positions": [], "holdings": [known, delisted, moved_in]}
+    found = house.client.get("/api/v1/dashboard/dashboard", headers=owner).json()
+    assert found["portfolio_overview"]["value"] == 50_000.0 + 6_200.0 + 500.0 + 500.0
+    assert (found["overall_profit"]["value"], found["overall_profit"]["percentage"]) == (200.0, 3.33)
+
+
 def test_a_failing_broker_gives_its_last_answer_as_stale_and_never_a_made_up_one(house: House, events: list[str]) -> None:
     owner = house.user()
     assert house.client.get("/api/v1/dashboard/dashboard", headers=owner).json()["error"].startswith("no broker is set up")

@@ -6,7 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,15 @@ class DayClock(SystemClock):
     def now(self) -> datetime:
         return super().now() + self._offset
 
+    def leap(self, span: timedelta) -> None:
+        """The simulator's time was moved by hand so far."""
+        self._offset += span
+
 
 class AtSimulator:
     """The simulator as another process, free-running at real speed from 09:30, and our side of it."""
 
-    def __init__(self, folder: Path, spec: Spec) -> None:
+    def __init__(self, folder: Path, spec: Spec, *arguments: str) -> None:
         self.spec = spec
         command = [
             sys.executable,
@@ -52,6 +56,7 @@ class AtSimulator:
             "09:30",
             "--seed",
             "5",
+            *arguments,
         ]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
@@ -64,7 +69,11 @@ class AtSimulator:
         self.budget = Budget(self.clock, spec.limits)
         self.lookup = Listed({})
         self.session.auto_login(self.told["login"])
-        dump = spec.parse_instruments(self.data().instruments())
+        self.learn()
+
+    def learn(self) -> None:
+        """Take the day's instruments."""
+        dump = self.spec.parse_instruments(self.data().instruments())
         self.lookup.tokens = {row.token: row.instrument() for row in dump}
         assert dump.skipped == {}
 

@@ -44,6 +44,10 @@ class Listed:
     def by_token(self, token: Token) -> Instrument | None:
         return self.tokens.get(token)
 
+    def by_token_start(self, beginning: str) -> Instrument | None:
+        found = [one for token, one in self.tokens.items() if str(token).startswith(beginning)]
+        return found[0] if len(found) == 1 else None
+
     def token(self, instrument: Instrument) -> Token:
         for token, one in self.tokens.items():
             if one.key == instrument.key:
