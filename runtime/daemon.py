@@ -456,13 +456,15 @@ class Daemon:
         if ended or not self._opened:
             self._folder.finish(self._wall.now())
         house.recorder.swap(None)
-        house.store.close()
-        house.emergency.close()
-        house.audit.close()
-        self._notifier.stop()
-        house.pump.close()
-        if ended or not self._opened:
-            simulator.end(self._folder)
+        try:
+            house.store.close()
+        finally:  # a ledger that refuses its last commit is told, and the rest ends in order all the same
+            house.emergency.close()
+            house.audit.close()
+            self._notifier.stop()
+            house.pump.close()
+            if ended or not self._opened:
+                simulator.end(self._folder)
 
     def _make_screen(self) -> "Screen":
         from runtime.screen import Screen  # rich, where there is a terminal alone

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
@@ -46,13 +46,20 @@ CALLS = ("open", "write", "fsync", "fdatasync", "replace")  # of the os module; 
 
 
 class FaultDay(CrashDay):
-    """The short day on which the `nth` statement of the ledger fails once, as `says`. `tried` counts the statements."""
+    """The short day on which the `nth` statement of the ledger fails once, as `says`. `tried` counts the statements, `refused` holds
+    why a process ended before it had opened the day."""
 
-    def __init__(self, scenario: Scenario, nth: int, says: str) -> None:
-        super().__init__(scenario)
+    def __init__(self, scenario: Scenario, nth: int, says: str, plant: Mapping[str, type] | None = None) -> None:
+        super().__init__(scenario, plant=plant)
         self._nth = nth
         self._says = says
         self.tried = 0
+        self.refused: list[str] = []
+
+    def _bury(self, why: str) -> None:
+        if why.startswith("did not start"):  # once a day is open nothing may end the process: the day itself judges that
+            self.refused.append(why)
+        super()._bury(why)
 
     def _maybe_kill(self, where: str) -> None:
         return None
@@ -63,16 +70,21 @@ class FaultDay(CrashDay):
             raise sqlite3.OperationalError(self._says)
 
 
-def ledger(every: int) -> Iterator[list[str]]:
+def _judged(day: FaultDay) -> list[str]:
+    """What is wrong with a day: the invariants, and a process that ended otherwise than by refusing, with a reason, to begin."""
+    result = day.run()
+    problems = list(result.violations)
+    if result.starts != 1 + len(day.refused) or len(day.refused) > 1:
+        problems.append(f"the process was started {result.starts} times")
+    return problems + [f"the start was refused without the reason: {why}" for why in day.refused if "the ledger failed" not in why]
+
+
+def ledger(every: int, plant: Mapping[str, type] | None = None) -> Iterator[list[str]]:
     """What is wrong for each N and each kind of failure, until a pass meets none."""
     for number, (kind, says) in enumerate(DISK.items()):
         for nth in count(1 + number % every, every):
-            day = FaultDay(Scenario("square-off", "filled"), nth, says)
-            result = day.run()
-            problems = list(result.violations)
-            if result.starts > 1 + (nth <= 3):  # the opening of the ledger itself may fail: then it is started again
-                problems.append(f"the process ended and was started {result.starts} times")
-            yield [f"ledger, statement {nth}, {kind}: {problem}" for problem in problems]
+            day = FaultDay(Scenario("square-off", "filled"), nth, says, plant)
+            yield [f"ledger, statement {nth}, {kind}: {problem}" for problem in _judged(day)]
             if day.tried < nth:
                 break
 

@@ -11,6 +11,7 @@ from loguru import logger
 from core.errors import StoreError
 from data_ingestion.recorder import Recorder, read
 from storage.audit import AuditSegment
+from storage.store import SqlStore
 from tests.proofs import io_faults
 from tests.unit.test_recorder import DAY, ticks
 
@@ -43,6 +44,17 @@ def test_a_log_that_believes_a_failed_write_is_seen(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(io_faults, "AuditSegment", Trusting)
     assert any(problems for problems in io_faults.audit())
+
+
+def test_a_ledger_that_forgets_what_a_failed_commit_held_is_seen() -> None:
+    """Planted: what waited goes with the transaction that failed."""
+
+    class Forgetful(SqlStore):
+        def _give_up(self) -> None:
+            super()._give_up()
+            self._pending.clear()
+
+    assert any(problems for problems in io_faults.ledger(37, {"store": Forgetful}))
 
 
 def test_a_recording_damaged_in_its_middle_is_set_aside_and_the_day_is_recorded_anew(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ class SimDaemon(daemon_module.Daemon):
         """From recovery to the end of the day."""
         self._journal_start()
         self._trade_days()
+        self._house.store.close()  # as the process's own end does
 
     def _publish(self, *, force: bool = False) -> None:
         self._look()
