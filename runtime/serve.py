@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -65,11 +66,13 @@ def command(options: argparse.Namespace, state: Path) -> int:
     if options.child:
         threading.Thread(target=_end_with_parent, args=(server,), name="parent", daemon=True).start()
         os.nice(5)  # the engine beside us goes first
+    listening = _listen(host, port)
     logger.info("API on {} (state {})", address, state)
     if not options.child:
         sys.stdout.write(f"API on {address}, its documents at {address}/docs (Ctrl-C to stop)\n")
         sys.stdout.flush()
-    server.run()
+    with listening:
+        server.run([listening])
     return 0 if server.started else 1
 
 
@@ -100,6 +103,18 @@ def _tls(options: argparse.Namespace) -> dict[str, Any]:
     return {"ssl_certfile": options.tls_cert, "ssl_keyfile": options.tls_key} if options.tls_cert else {}
 
 
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error.strerror}; end the program that has it (another Niyam?), or give another one "
+            "(--port, or api.port in settings.yaml)"
+        ) from error
+
+
 def _end_with_parent(server: object) -> None:
-    sys.stdin.buffer.read()  # nothing is ever written: it ends when the daemon does, however it does
+    while os.read(sys.stdin.fileno(), 1):  # nothing is ever written: it ends when the daemon does, however it does
+        pass
     server.should_exit = True  # type: ignore[attr-defined]

@@ -51,8 +51,14 @@ class WebChild:
             if self._stopping.is_set():
                 return
             pause = FIRST_PAUSE_S if lived.is_set() else min(pause * 2, LONGEST_PAUSE_S)
-            logger.warning("the web process ended (exit {}); started again in {:.0f} s; see {}", code, pause, self._log)
+            logger.warning(
+                "the web process ended (exit {}{}); started again in {:.0f} s; see {}", code, self._last_words(), pause, self._log
+            )
             self._stopping.wait(pause)
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n") if self._log.exists() else []
+        return next((f": {line}" for line in reversed(lines) if line.strip()), "")
 
     def _run(self) -> int:
         inherited = {name: environment(name) for name in _INHERITED if environment(name)}

@@ -209,7 +209,7 @@ def no_secret_is_left(stage: Stage, daemon: int, browser: Browser, secrets: dict
 
 def test_a_paper_accounts_portfolio_is_its_own_ledgers_and_no_other_app_gets_it(stage: Stage) -> None:
     stage.strategy.write_text(BUSY, encoding="utf-8")
-    stage.simulate(start="14:40", speed="30")
+    stage.simulate(start="14:40", speed="6")  # ten seconds to the next bar, on which the strategy may go out again
     key = admin(stage.simulator, "GET", "/")["credentials"]["api_key"]
     stage.run(account="practice")
     stage.until(lambda status: not status["flat"], "a position")
