@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SEEDS ?= 20
 FIRST_SEED ?= 1
 EVERY ?= 1
@@ -29,6 +30,11 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
 	$(PY) -m pytest tests/test_architecture.py -n 0
+
+# The page in a real browser. Installs Debian's chromium where there is none; then no browser test may be skipped.
+test-browser: setup
+	command -v chromium >/dev/null || $(AS_ROOT) sh -c "apt-get update -q && apt-get install -qy --no-install-recommends chromium"
+	NIYAM_TEST_BROWSER=1 $(PY) -m pytest tests/browser -n 2 $(ARGS)
 
 cover: setup
 	$(PY) -m pytest --cov --cov-branch --cov-report term $(ARGS)

@@ -21,7 +21,7 @@ TRADING_PATH = (
 DAEMON = "import runtime.daemon, runtime.scheduler, utils.config_schema;" + TRADING_PATH
 """The same with the process around it: the configuration's reader (pydantic), control socket, read-outs, report."""
 
-ABSENT = ("pandas", "numba", "pyarrow", "fastapi", "numpy", "twisted", "autobahn")
+ABSENT = ("pandas", "numba", "pyarrow", "fastapi", "nicegui", "numpy", "twisted", "autobahn")
 """What none of it may load (tests/unit/test_imports.py holds it to that)."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from loguru import logger
 
 from api.app import create
+from api.dashboard.mount import mount
 from api.ports import Parts
 from core.clock import SystemClock
 from core.errors import ConfigError
@@ -47,13 +48,16 @@ def command(options: argparse.Namespace, state: Path) -> int:
     names = (host, *LOOPBACK, *settings.api.hosts) if host not in ("0.0.0.0", "::") else (*LOOPBACK, *settings.api.hosts)  # noqa: S104
     shown = host if host not in ("0.0.0.0", "::") else LOOPBACK[0]  # noqa: S104
     address = settings.api.address or f"http{'s' if tls else ''}://{shown}:{port}"
-    app = create(parts(settings.api, folder, state, address, ask=not options.child), hosts=names, tls=bool(tls))
+    made = parts(settings.api, folder, state, address, ask=not options.child)
+    app = create(made, hosts=names, tls=bool(tls))
+    mount(app, made)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
             log_config=None,
+            log_level="warning",  # a socket's address holds the number of its page
             access_log=False,  # a callback's address holds a login's answer
             server_header=False,
             limit_concurrency=300,

@@ -117,6 +117,18 @@ class Users:
             )
         return None if row is None else _user(row)
 
+    def prolong(self, token: str, now: datetime, until: datetime, longest: timedelta) -> bool:
+        """Let a living token live until `until`, at most `longest` after its log-in; False where it lives no more."""
+        mine = logins.c.token == digest(token)
+        with self._file.writing() as connection:
+            row = connection.execute(select(logins).where(mine, logins.c.expires_at > now.isoformat())).mappings().first()
+            if row is None:
+                return False
+            last = datetime.fromisoformat(row["created_at"]) + longest
+            latest = max(datetime.fromisoformat(row["expires_at"]), min(until, last))
+            connection.execute(update(logins).where(mine).values(expires_at=latest.isoformat()))
+        return True
+
     def log_out(self, token: str) -> None:
         with self._file.writing() as connection:
             connection.execute(delete(logins).where(logins.c.token == digest(token)))

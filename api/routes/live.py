@@ -28,6 +28,7 @@ class Live:
         self._changed = asyncio.Condition()
         self.latest: dict[str, Any] = {}
         self.number = 0
+        self.looked_at: float | None = None  # monotonic, when the daemon or its ledger last answered
 
     async def join(self) -> bool:
         """False while too many listen."""
@@ -53,6 +54,8 @@ class Live:
     async def _look(self) -> None:
         while self._listeners > 0:
             found = await anyio.to_thread.run_sync(self._read)
+            if "error" not in found["status"]:
+                self.looked_at = self._parts.clock.monotonic()
             if found != self.latest:
                 async with self._changed:
                     self.latest, self.number = found, self.number + 1
