@@ -63,6 +63,7 @@ differential: setup
 # The pages that are made from the code.
 docs: setup
 	$(PY) -m tests.contract.table
+	$(PY) -m tests.api.collection
 
 # Every crash point of a short day; with N=n also n kills -9 of the real daemon at random moments.
 crash: setup
