@@ -10,8 +10,8 @@ from tests.api.house import House
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "niyam-api.postman_collection.json"
 _ABOUT = (
-    "Every route of Niyam's own API, made from its OpenAPI document by `make docs`. Set username and password, then send `log in`: its token is "
-    "kept in access_token and goes along with every other request. Live updates are a WebSocket: see docs/frontend.md."
+    "Every route of Niyam's own API, made from its OpenAPI document by `make docs`. Set username and password, then send `log in`: its "
+    "token is kept in access_token and goes along with every other request. Live updates are a WebSocket: see docs/frontend.md."
 )
 _VARIABLES = {"base_url": "http://127.0.0.1:8000", "username": "", "password": "", "access_token": ""}
 _KEEP = 'pm.collectionVariables.set("access_token", pm.response.json().access_token);'

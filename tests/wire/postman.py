@@ -42,7 +42,8 @@ class Collection:
 
     def run(self) -> Iterator[Reply]:
         """Every request in the collection's own order, each once."""
-        place, done = 0, 0
+        place: int | None = 0
+        done = 0
         names = [one["name"] for _, one in self.requests]
         while place is not None and place < len(self.requests):
             done += 1
