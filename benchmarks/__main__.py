@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import bars, codec, codec_angelone, codec_upstox, intents, memory, record, starts, tick_to_order
+from benchmarks.peers import measure as peers
 from benchmarks.rounds import Line
 
 MEASURES: dict[str, Callable[[int], list[Line]]] = {
@@ -24,12 +25,18 @@ MEASURES: dict[str, Callable[[int], list[Line]]] = {
     "memory": memory.measure,
     "intent": intents.measure,
     "record": record.measure,
+    "peers": peers.measure,
+    "peers-full": peers.measure_full,
 }
+ON_REQUEST = frozenset({"peers-full"})
+"""Those that take long enough to be asked for by name."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures side by side, as ratios of interleaved rounds.")
-    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"which (default: all): {', '.join(MEASURES)}")
+    usual = [name for name in MEASURES if name not in ON_REQUEST]
+    which = f"which (default: all but {', '.join(sorted(ON_REQUEST))}): {', '.join(MEASURES)}"
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=which)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each measure (default 5)")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
     options = parser.parse_args()
@@ -38,7 +45,7 @@ def main() -> None:
         parser.error(f"no measure {unknown[0]!r}; there are {', '.join(MEASURES)}")
     console = Console(width=100, stderr=True)
     lines: list[Line] = []
-    for name in options.measures or MEASURES:
+    for name in options.measures or usual:
         console.print(f"measuring {name} …", style="dim")
         lines += MEASURES[name](options.rounds)
     if options.json:

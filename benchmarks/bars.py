@@ -122,16 +122,21 @@ class Market(msgspec.Struct):
         return sum(len(of.at) for of in self.columns.values())
 
 
+def shares(count: int) -> tuple[Instrument, ...]:
+    """So many invented shares."""
+    return tuple(
+        Instrument(f"NSE:SYNTHETIC{number}", "NSE", f"SYNTHETIC{number}", Kind.EQUITY, f"SYNTHETIC{number}", lot=1, tick_size=0.05)
+        for number in range(count)
+    )
+
+
 def make_market(instruments: int, bars_each: int, calendar: Calendar, seed: int = 7, first_day: date = FIRST_DAY) -> Market:
     """At least `bars_each` bars of each instrument: random walks on the tick over real session hours."""
-    shares = tuple(
-        Instrument(f"NSE:SYNTHETIC{number}", "NSE", f"SYNTHETIC{number}", Kind.EQUITY, f"SYNTHETIC{number}", lot=1, tick_size=0.05)
-        for number in range(instruments)
-    )
+    names = shares(instruments)
     starts, ends, days, day = list[datetime](), list[datetime](), list[tuple[date, int, int]](), first_day
     while len(ends) < bars_each:
         first = len(ends)
-        for start, end in calendar.continuous(shares[0], day):
+        for start, end in calendar.continuous(names[0], day):
             while start < end:
                 starts.append(start)
                 start += timedelta(minutes=1)
@@ -140,7 +145,7 @@ def make_market(instruments: int, bars_each: int, calendar: Calendar, seed: int 
             days.append((day, first, len(ends)))
         day += timedelta(days=1)
     rng = random.Random(seed)
-    return Market(shares, {share.key: _walk(rng, starts, ends) for share in shares}, days)
+    return Market(names, {share.key: _walk(rng, starts, ends) for share in names}, days)
 
 
 def _walk(rng: random.Random, starts: list[datetime], ends: list[datetime]) -> Columns:
