@@ -197,7 +197,7 @@ def _login_flags(login: argparse.ArgumentParser) -> None:
 
 
 def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
-    instruments.add_argument("action", choices=("update", "show", "resolve", "roll-table", "report"))
+    instruments.add_argument("action", choices=("update", "show", "resolve", "roll-table", "report", "join"))
     instruments.add_argument(
         "name", nargs="?", metavar="NAME", help="what to resolve: NIFTY_FUT, NIFTY_WEEK_ATM_CE, RELIANCE, NFO:NIFTY26NOVFUT"
     )
@@ -205,8 +205,13 @@ def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
         "--price", metavar="P", type=_price, help="the underlying's price, for names such as NIFTY_ATM_CE or NIFTY_CE_+2"
     )
     instruments.add_argument("--on", metavar="DATE", type=_date, help="as on this day (default: today)")
-    instruments.add_argument("--file", metavar="F", help="update, report: the broker's dump in this file (packed or not), without a login")
+    instruments.add_argument(
+        "--file", metavar="F", help="update, report, join: the broker's dump in this file (packed or not), without a login"
+    )
     instruments.add_argument("--before", metavar="F", help="report: another day's dump to compare with")
+    instruments.add_argument("--with", metavar="B", dest="other", help="join: the broker to compare with")
+    instruments.add_argument("--with-file", metavar="F", dest="other_file", help="join: its dump")
+    instruments.add_argument("--with-on", metavar="DATE", dest="other_on", type=_date, help="join: the day of that dump")
     instruments.add_argument("--from", metavar="D", dest="start_day", type=_date, help="roll-table: rolls from this day on")
     instruments.add_argument("--to", metavar="D", dest="end_day", type=_date, help="roll-table: up to and with this day")
     instruments.add_argument("--source", metavar="S", help="roll-table: whose candles in the store give prices (default: the broker)")

@@ -169,6 +169,11 @@ def no_state(login_url: str, state: str) -> str:
     return ""
 
 
+def no_number(token: Token) -> str:
+    """This broker's tokens do not hold the exchange's own number of an instrument."""
+    return ""
+
+
 def no_objection(horizon: Horizon, instrument: Instrument) -> str:
     """This broker's API can express every order of ours."""
     return ""
@@ -184,6 +189,7 @@ class Spec:
     the order list does not give our tag back, so that an order is told from another by what it is.
     `pace`: how often the books are read. `plan` is the brokerage plan of accounts that name none, where the broker sells several.
     `with_state` is the login address that makes the broker send `state` back with its answer, "" where it cannot.
+    `exchange_number` finds the exchange's own number of an instrument in this broker's token, "" where the token has none.
     `tape_columns` turns many frames into a recording's columns (None: this broker's stream cannot be recorded).
     `instruments_per_stream` is what one connection of the feed takes, `streams` how many connections one login may have.
     `holds_at_wire`: its order calls go through brokers.transport.PooledSession alone, so that they may be prepared while their intent is
@@ -215,4 +221,5 @@ class Spec:
     plan: str | None = None
     holds_at_wire: bool = False
     with_state: Callable[[str, str], str] = no_state
+    exchange_number: Callable[[Token], str] = no_number
     login: LoginKind = "redirect"

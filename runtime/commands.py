@@ -177,6 +177,12 @@ def instruments(options: argparse.Namespace) -> int:
             raise ConfigError("`instruments report` needs --file DUMP, and takes --on DATE (its day), --broker B and --before DUMP")
         here, before = venue.find(options.broker), Path(options.before) if options.before else None
         data = doing.report(Path(options.config), here, Path(options.file), options.on or here.clock.now().date(), before)
+    elif options.action == "join":
+        if None in (options.file, options.on, options.other, options.other_file, options.other_on):
+            raise ConfigError(
+                "`instruments join` needs two dumps and their days: --broker icici --file F --on D, --with upstox --with-file F --with-on D"
+            )
+        data = doing.join((options.broker, Path(options.file), options.on), (options.other, Path(options.other_file), options.other_on))
     elif options.action == "update":
         config, account, here = _config_and_account(options, options.broker)
         if options.file is not None:

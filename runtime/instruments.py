@@ -7,11 +7,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from brokers import registry
 from core.errors import DataError, NiyamError
 from core.market import Calendar
 from core.ports import InstrumentLookup
 from core.types import Account, Instrument
-from data_ingestion import logical_names, rollover
+from data_ingestion import joins, logical_names, rollover
 from data_ingestion.candle_store import CandleStore
 from data_ingestion.instruments import InstrumentStore, InstrumentUpdate
 from data_ingestion.intervals import interval_word
@@ -61,6 +62,17 @@ def report(config: Path, here: Venue, file: Path, day: date, before: Path | None
             if not done.accepted:
                 return {"file": str(file), "broker": spec.name, "day": day.isoformat(), "accepted": False, "reason": done.reason}
             return _told(spec.name, file, done)
+
+
+def join(ours: tuple[str, Path, date], theirs: tuple[str, Path, date]) -> dict[str, Any]:
+    """Whether two brokers' dumps, each given as (broker, file, its day), name the same contracts (data_ingestion/joins.py)."""
+    return joins.compare(_listing(*ours), _listing(*theirs))
+
+
+def _listing(broker: str, file: Path, day: date) -> joins.Listing:
+    spec = registry.get(broker)
+    rows = ((row.instrument(), row.token) for row in spec.parse_instruments(_File(file).instruments()))
+    return joins.listing(broker, day, rows, spec.exchange_number)
 
 
 class _File:

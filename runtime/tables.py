@@ -286,7 +286,24 @@ def instruments_table(data: Row | Sequence[Row]) -> RenderableType:
     """Snapshots, one instrument, or a future's rolls."""
     if isinstance(data, Mapping) and "segments" in data:
         return dump_table(data)
+    if isinstance(data, Mapping) and "not_joined" in data:
+        return joins_table(data)
     return rolls_table(data) if isinstance(data, Mapping) and "rolls" in data else plain_table(data)
+
+
+def joins_table(data: Row) -> RenderableType:
+    """Which contracts of two brokers' dumps are one, and why the others are not."""
+    ours, theirs, same = data["ours"], data["theirs"], data["same_number"]
+    head = {
+        one["broker"]: f"{one['contracts']:,} contracts of {', '.join(data['exchanges'])}, dump of {one['day']}" for one in (ours, theirs)
+    }
+    head["joined"] = f"{data['joined']:,} by identity, {data['under_another_key']:,} of them under another key"
+    share = f" ({same['joined'] / same['contracts']:.2%})" if same["contracts"] else ""
+    head["both list"] = f"{same['contracts']:,} by the exchange's number, {same['joined']:,} of them joined{share}"
+    table = _table("not joined", "contracts", "such as")
+    for what, one in [*same["apart"].items(), *data["not_joined"].items()]:
+        table.add_row(what, f"{one['count']:,}", ", ".join(one["examples"]))
+    return Group(plain_table(head), table)
 
 
 def dump_table(data: Row) -> RenderableType:

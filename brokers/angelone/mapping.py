@@ -387,3 +387,8 @@ def error_of(body: Mapping[str, Any]) -> tuple[str, str] | None:
     if (told is True or str(told).lower() == "true") and not code.startswith(("AB", "AG")):
         return None
     return code, str(body.get("message") or "no message")
+
+
+def exchange_number(token: Token) -> str:
+    """`NFO|50917|NIFTY27OCT26FUT` -> `50917`."""
+    return str(token).split("|")[1]

@@ -82,6 +82,7 @@ SPEC = Spec(
     product=mapping.product,
     horizon_of=mapping.horizon_of,
     parse_instruments=_rows,
+    exchange_number=mapping.exchange_number,
     objection=mapping.objection,
     stands_in=mapping.stands_in,
     echoes_tags=False,

@@ -26,7 +26,6 @@ _ROOTS = {
     "NIFTY FINANCIAL": "FINNIFTY",
     "NIFTY MIDCAP": "MIDCPNIFTY",
     "NIFTY NEXT 50": "NIFTYNXT50",
-    "FOCIT": "SENSEX50",
 }
 """What the master calls an index -> the root that the exchanges' contracts have."""
 _TICKS = ((250.0, 0.01), (1000.0, 0.05), (5000.0, 0.10), (10_000.0, 0.50), (20_000.0, 1.0), (float("inf"), 5.0))

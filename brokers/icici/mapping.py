@@ -458,3 +458,9 @@ def page_title(body: bytes) -> str:
     """What an HTML page calls itself, or how it begins."""
     found = _PAGE.search(body[:2000].decode("utf-8", "replace"))
     return f"a page titled {found[1].strip()!r}" if found else f"body {body[:80]!r}"
+
+
+def exchange_number(token: Token) -> str:
+    """Of a contract: its token ends with the master's own Token; a share's is ICICI's code."""
+    number = str(token).rpartition("|")[2]
+    return number if number.isdecimal() and str(token).count("|") > 2 else ""

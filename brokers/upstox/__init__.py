@@ -103,6 +103,7 @@ SPEC = Spec(
     product=mapping.product,
     horizon_of=mapping.horizon_of,
     parse_instruments=_rows,
+    exchange_number=mapping.exchange_number,
     objection=mapping.objection,
     with_state=_with_state,
 )

@@ -273,3 +273,9 @@ def failure(status: int, code: str, message: str, *, is_order: bool) -> BrokerEr
     if is_order:
         return Unknown(f"{text} - it may have been taken; look for it in the order book by its tag", code=code)
     return Transient(text, code=code)
+
+
+def exchange_number(token: Token) -> str:
+    """`NSE_FO|50917` -> `50917`; a share's token holds its ISIN instead."""
+    number = str(token).rpartition("|")[2]
+    return number if number.isdecimal() else ""

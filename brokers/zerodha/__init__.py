@@ -111,6 +111,7 @@ SPEC = Spec(
     product=mapping.product,
     horizon_of=mapping.horizon_of,
     parse_instruments=_rows,
+    exchange_number=mapping.exchange_number,
     objection=mapping.objection,
     holds_at_wire=True,
     with_state=_with_state,

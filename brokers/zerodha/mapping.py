@@ -11,7 +11,7 @@ import brokers.book_rows as book_rows
 from brokers.spec import InstrumentRow
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
-from core.ports import InstrumentLookup
+from core.ports import InstrumentLookup, Token
 from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
 
 STATES: Mapping[str, OrderState] = {
@@ -321,3 +321,8 @@ def _underlying(symbol: str, name: str, kind: Kind, strike: float | None) -> str
         return short.group(1) if short else stem
     dated = _DATED.match(stem)
     return dated.group(1) if dated else stem
+
+
+def exchange_number(token: Token) -> str:
+    """Kite's token is the exchange's number, shifted by a byte that says the segment."""
+    return str(int(token) >> 8)
