@@ -41,6 +41,14 @@ def price(value: Any) -> float:
     return found
 
 
+def finite(value: Any) -> float:
+    """Rupees that may be owed, 0 where nothing is said; ValueError for what is no amount."""
+    found = float(value or 0.0)
+    if not -1e15 < found < 1e15:  # nor NaN
+        raise ValueError(f"{str(value)[:40]} is no amount")
+    return found
+
+
 def units(value: Any) -> int:
     """A quantity of an order or a trade; ValueError for what none can be."""
     found = int(value)
@@ -98,9 +106,9 @@ def holding(row: Row, instrument: Instrument) -> Holding:
     return Holding(
         instrument=instrument,
         quantity=int(row["quantity"]) + int(row.get("t1_quantity") or 0),
-        average_price=float(row.get("average_price") or 0.0),
-        last_price=float(row.get("last_price") or 0.0),
-        close_price=float(row.get("close_price") or 0.0),
+        average_price=price(row.get("average_price")),
+        last_price=price(row.get("last_price")),
+        close_price=price(row.get("close_price")),
     )
 
 
@@ -110,8 +118,8 @@ def position(row: Row, instrument: Instrument) -> BrokerPosition:
         instrument=instrument,
         product=str(row["product"]),
         quantity=int(row["quantity"]),
-        average_price=float(row.get("average_price") or 0.0),
-        last_price=float(row.get("last_price") or 0.0),
+        average_price=finite(row.get("average_price")),
+        last_price=finite(row.get("last_price")),
     )
 
 

@@ -74,8 +74,14 @@ class Endpoints:
     login: str
 
 
+_MOST = 10**9  # no lot, tick size, strike or freeze quantity comes near it
+
+
 class InstrumentRow(msgspec.Struct, frozen=True, gc=False):
-    """One line of a broker's instrument dump in our words. `token` is the broker's, good for the dump's day only."""
+    """One line of a broker's instrument dump in our words. `token` is the broker's, good for the dump's day only.
+
+    Raises ValueError for a lot, tick size (rupees), strike (rupees), multiplier or freeze quantity (units) that none can be.
+    """
 
     key: str
     exchange: str
@@ -90,6 +96,11 @@ class InstrumentRow(msgspec.Struct, frozen=True, gc=False):
     strike: float | None = None
     multiplier: int = 1
     freeze: int | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (self.lot, self.tick_size, self.strike or 0.0)
+        if not all(0 <= number < _MOST for number in numbers) or not 0 < self.multiplier < _MOST or not 0 < (self.freeze or 1) < _MOST:
+            raise ValueError(f"{self.key}: a lot, tick size, strike, multiplier or freeze quantity that none can be")
 
     def instrument(self, *, freeze: int | None = None, is_fno: bool = False) -> Instrument:
         """The Instrument of this row, with what dumps do not carry supplied by the calendar."""

@@ -1,7 +1,8 @@
 """What may enter: impossible ticks are quarantined and counted by reason.
 
-Zero, negative and NaN prices, impossible times, and prices beyond the day's circuit limits (where these are known) never enter. A price
-far from the last one (or, for the day's first, from the previous close) is held back until it is believed. For that
+Zero, negative and NaN prices, a volume, quantity or book side below zero, impossible times, and prices beyond the day's circuit limits
+(where these are known) never enter. A price far from the last one (or, for the day's first, from the previous close) is held back until
+it is believed. For that
 - `confirm` ticks in a row must agree on it, over `confirm_s` seconds: a garbled packet comes alone, a broken feed in a burst;
 - where the tick has a book, its middle must be near: bid and ask do not garble alike;
 - where circuit limits are not known (an index has none), the future's index, the index's future, the share or its future must be near, if
@@ -12,6 +13,7 @@ An instrument without limits, book and counterpart is believed by its own word a
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from math import inf
 
 import msgspec
 
@@ -19,6 +21,7 @@ from core.types import IST, Instrument, Kind, Tick
 from data_ingestion.logical_names import underlying_key
 
 NOT_POSITIVE = "price not positive"
+NEGATIVE = "a volume, quantity or book side below zero"
 FAR_FROM_LAST = "price far from the last"
 FAR_FROM_CLOSE = "price far from the previous close"
 NO_EXCHANGE_TIME = "exchange time before 2000"
@@ -53,6 +56,19 @@ class _Doubt(msgspec.Struct):
     at: datetime
 
 
+def _sound(tick: Tick) -> bool:
+    """Whether everything beside the price can be what it says; a NaN cannot."""
+    return (
+        tick.volume >= 0
+        and 0.0 <= tick.bid < inf
+        and 0.0 <= tick.ask < inf
+        and tick.quantity >= 0
+        and tick.oi >= 0
+        and tick.bid_quantity >= 0
+        and tick.ask_quantity >= 0
+    )
+
+
 class TickFilter:
     """Admits ticks and remembers the last admitted one of each instrument of the day.
 
@@ -82,7 +98,7 @@ class TickFilter:
         last = self._last.get(key)
         made = tick.exchange_at
         near = last is not None and abs(tick.price - last.price) <= self._jump * last.price
-        if not (near and (made is None or self._today <= made <= at + self._skew)):
+        if not (near and (made is None or self._today <= made <= at + self._skew)) or not _sound(tick):
             reason = self._judge(tick, last)
             if reason:
                 self.counts[reason] += 1
@@ -109,6 +125,8 @@ class TickFilter:
         made = tick.exchange_at
         if not tick.price > 0:  # also NaN
             return NOT_POSITIVE
+        if not _sound(tick):
+            return NEGATIVE
         if made is not None and not self._today <= made <= tick.at + self._skew:
             return NO_EXCHANGE_TIME if made < _CENTURY else PREVIOUS_SESSION if made < self._today else FUTURE
         instrument = tick.instrument

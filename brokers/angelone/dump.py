@@ -39,9 +39,6 @@ class _Line(msgspec.Struct, gc=False):
 _LINES = msgspec.json.Decoder(list[_Line])
 
 
-_MOST = 10**9
-
-
 class DumpReader:
     """The file's rows; those that cannot be traded are counted in `skipped` by reason."""
 
@@ -60,8 +57,6 @@ class DumpReader:
         for line in lines:
             try:
                 row = self._row(line, monthly)
-                if row is not None and not (0 <= row.lot < _MOST and 0 <= row.tick_size < _MOST):
-                    raise ValueError("a lot or tick size that can be none")
             except (ValueError, OverflowError):
                 self._skip("a number or date that does not read")
                 continue

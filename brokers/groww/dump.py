@@ -36,20 +36,23 @@ class DumpReader:
         self.complete = dump[-1:] == b"\n"
 
     def __iter__(self) -> Iterator[InstrumentRow]:
-        lines = csv.DictReader(io.StringIO(self._dump.decode("utf-8", "replace")))
+        lines = csv.DictReader(io.StringIO(self._dump.decode("utf-8", "replace"), newline=""))
         missing = _NEEDED - set(lines.fieldnames or ())
         if missing:
             raise DataError(
                 f"the instrument file lacks the columns {', '.join(sorted(missing))}; it begins {self._dump[:80]!r}; download it again"
             )
-        for line in lines:
-            try:
-                row = self._row(line)
-            except (ValueError, TypeError):
-                self._skip("row that does not read")
-                continue
-            if row is not None:
-                yield row
+        try:
+            for line in lines:
+                try:
+                    row = self._row(line)
+                except (ValueError, TypeError, OverflowError):
+                    self._skip("row that does not read")
+                    continue
+                if row is not None:
+                    yield row
+        except csv.Error as error:
+            raise DataError(f"the instrument file breaks off at line {lines.line_num} ({error}); download it again") from error
 
     def _row(self, line: Mapping[str, str]) -> InstrumentRow | None:
         place, symbol = (line["exchange"], line["segment"]), line["trading_symbol"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from brokers.book_rows import broker_id, price, reading, sendable, units
+from brokers.book_rows import broker_id, finite, price, reading, sendable, units
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
@@ -171,16 +171,16 @@ def order_update(row: Row, at: datetime, source: str, lookup: InstrumentLookup) 
             broker_order_id=str(row["groww_order_id"]),
             instrument=instrument_of(row, lookup),
             side=Side(row["transaction_type"]),
-            quantity=int(row["quantity"]),
+            quantity=units(row["quantity"]),
             state=_state(label, row),
-            filled=int(row.get("filled_quantity") or 0),
-            average_price=float(row.get("average_fill_price") or 0.0),
+            filled=units(row.get("filled_quantity") or 0),
+            average_price=price(row.get("average_fill_price")),
             tag=row.get("order_reference_id") or None,
             label=label,
             product=str(row.get("product") or ""),
             order_type=_ORDER_TYPES.get(str(row.get("order_type")), OrderType.LIMIT),
-            limit_price=float(row.get("price") or 0.0),
-            trigger_price=float(row["trigger_price"]) if row.get("trigger_price") else None,
+            limit_price=price(row.get("price")),
+            trigger_price=price(row.get("trigger_price")) or None,
             reason=str(row.get("remark") or ""),
             exchange_at=moment(row.get("exchange_time")) or moment(row.get("created_at")),
         )
@@ -209,8 +209,8 @@ def trade(row: Row, lookup: InstrumentLookup) -> Trade:
             broker_order_id=str(row["groww_order_id"]),
             instrument=instrument_of(row, lookup),
             side=Side(row["transaction_type"]),
-            quantity=int(row["quantity"]),
-            price=float(row["price"]),
+            quantity=units(row["quantity"]),
+            price=price(row["price"]),
             at=at,
         )
 
@@ -227,7 +227,7 @@ def position(row: Row, lookup: InstrumentLookup) -> BrokerPosition:
             instrument=instrument_of(row, lookup),
             product=str(row["product"]),
             quantity=quantity,
-            average_price=float(row.get("net_price") or 0.0),
+            average_price=finite(row.get("net_price")),
         )
 
 
@@ -241,8 +241,8 @@ def holding(row: Row, lookup: InstrumentLookup) -> Holding:
 def funds(data: Row) -> Funds:
     """Clear cash and what is used; collateral is not counted as free."""
     try:
-        return Funds(available=float(data["clear_cash"]), used=float(data["net_margin_used"]))
-    except (KeyError, ValueError, TypeError) as error:
+        return Funds(available=finite(data["clear_cash"]), used=finite(data["net_margin_used"]))
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"Groww's margins miss clear_cash or net_margin_used ({type(error).__name__}: {error})") from error
 
 

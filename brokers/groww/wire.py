@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import brokers.groww.mapping as mapping
+from brokers.book_rows import finite
+from brokers.book_rows import price as rupees
 from brokers.faults import Faults
 from core.errors import Transient
 from core.ports import Token
@@ -42,8 +44,8 @@ def last_prices(payload: Any) -> dict[str, float]:
     if not isinstance(payload, Mapping):
         raise Transient(f"Groww's last prices came as {type(payload).__name__} where an object was due; ask again")
     try:
-        return {str(symbol): float(price) for symbol, price in payload.items() if price is not None}
-    except (ValueError, TypeError) as error:
+        return {str(symbol): rupees(float(price)) for symbol, price in payload.items() if price is not None}
+    except (ValueError, TypeError, OverflowError) as error:
         raise Transient(f"Groww's last prices hold one that does not read ({error}); ask again") from error
 
 
@@ -95,7 +97,7 @@ class Decoder:
     def quote(self, payload: Any, instrument: Instrument, at: datetime) -> list[Tick]:
         """The one tick of a quote, or none."""
         try:
-            price = float(payload["last_price"])
+            price = rupees(float(payload["last_price"]))
             bid, bid_quantity = _side(payload, "bid_price", "bid_quantity", "buy")
             ask, ask_quantity = _side(payload, "offer_price", "offer_quantity", "sell")
             known = self._known.get(instrument.key)
@@ -111,9 +113,9 @@ class Decoder:
                 bid_quantity=bid_quantity,
                 ask_quantity=ask_quantity,
                 oi=int(payload.get("open_interest") or 0),
-                previous_close=round(price - float(payload["day_change"]), 4) if payload.get("day_change") is not None else 0.0,
+                previous_close=round(rupees(price - finite(payload["day_change"])), 4) if payload.get("day_change") is not None else 0.0,
             )
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
             self.faults.counts["quote that does not read"] += 1
             return []
         self._known[instrument.key] = tick
@@ -123,9 +125,9 @@ class Decoder:
 def _side(payload: Mapping[str, Any], price: str, quantity: str, depth: str) -> tuple[float, int]:
     """One side of the book: its own fields, else the first level of the depth; zeros where it is empty."""
     if payload.get(price):
-        return float(payload[price]), int(payload.get(quantity) or 0)
+        return rupees(payload[price]), int(payload.get(quantity) or 0)
     levels = (payload.get("depth") or {}).get(depth) or []
-    return (float(levels[0]["price"]), int(levels[0]["quantity"])) if levels else (0.0, 0)
+    return (rupees(levels[0]["price"]), int(levels[0]["quantity"])) if levels else (0.0, 0)
 
 
 def _moment(milliseconds: Any) -> datetime | None:

@@ -7,7 +7,9 @@ currency and mutual funds are not read: nothing of them is ordered here.
 
 import csv
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date
 
@@ -33,6 +35,10 @@ _TICKS = ((250.0, 0.01), (1000.0, 0.05), (5000.0, 0.10), (10_000.0, 0.50), (20_0
 before it, so that an order on the tick of the highest price of the day is on the tick of the share, whichever month's price sets it."""
 
 
+# what zipfile raises of an archive that is damaged: itself, in its deflated data, in its sizes and places, or by an unknown method
+_NO_ARCHIVE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError, OverflowError, RuntimeError, MemoryError)
+
+
 class DumpReader:
     """The archive's rows; those that cannot be traded are counted in `skipped` by reason."""
 
@@ -41,7 +47,7 @@ class DumpReader:
         self.complete = True
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(dump))
-        except zipfile.BadZipFile as error:
+        except _NO_ARCHIVE as error:
             raise DataError(f"the security master is no whole zip archive ({error}); it begins {dump[:20]!r}; download it again") from error
 
     def __iter__(self) -> Iterator[InstrumentRow]:
@@ -53,17 +59,20 @@ class DumpReader:
     def _lines(self, name: str) -> Iterator[dict[str, str]]:
         try:
             text = self._archive.read(name).decode("utf-8", "replace")
-        except (KeyError, zipfile.BadZipFile, EOFError) as error:
+        except (KeyError, EOFError, *_NO_ARCHIVE) as error:
             raise DataError(f"the security master lacks a readable {name} ({error}); download it again") from error
-        rows = csv.reader(io.StringIO(text), skipinitialspace=True)
-        header = next(rows, [])
-        if header[:1] != ["Token"] or header[-1:] != ["ExchangeCode"]:
-            raise DataError(f"{name} of the security master begins {text[:80]!r}, not with its header; download it again")
-        for row in rows:
-            if len(row) == len(header):
-                yield dict(zip(header, row, strict=True))
-            else:
-                self._skip("a row of another length than its header")
+        rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+        try:
+            header = next(rows, [])
+            if header[:1] != ["Token"] or header[-1:] != ["ExchangeCode"]:
+                raise DataError(f"{name} of the security master begins {text[:80]!r}, not with its header; download it again")
+            for row in rows:
+                if len(row) == len(header):
+                    yield dict(zip(header, row, strict=True))
+                else:
+                    self._skip("a row of another length than its header")
+        except csv.Error as error:
+            raise DataError(f"{name} of the security master breaks off at line {rows.line_num} ({error}); download it again") from error
 
     def _cash(self, name: str, exchange: str) -> Iterator[InstrumentRow]:
         seen: set[str] = set()
@@ -91,14 +100,18 @@ class DumpReader:
             highest = max(float(line[name] or 0) for name in ("WarningPercent", "FreezePercent", "52WeeksHigh"))
         except ValueError:
             highest = 0.0
-        return next(tick for below, tick in _TICKS if highest < below) if highest else 0.05
+        return next((tick for below, tick in _TICKS if highest < below), 0.05) if highest else 0.05
 
     def _contracts(self, name: str, exchange: str) -> Iterator[InstrumentRow]:
         lines = list(self._lines(name))
         days: dict[str, date | None] = {text: day_of(text) for text in {line["ExpiryDate"] for line in lines}}
         monthly = _monthly(lines, days)
         for line in lines:
-            row = self._contract(line, exchange, days[line["ExpiryDate"]], monthly)
+            try:
+                row = self._contract(line, exchange, days[line["ExpiryDate"]], monthly)
+            except (ValueError, OverflowError):
+                self._skip("a number that does not read")
+                continue
             if row is not None:
                 yield row
 
@@ -107,12 +120,8 @@ class DumpReader:
     ) -> InstrumentRow | None:
         root = _ROOTS.get(line["ExchangeCode"], line["ExchangeCode"].upper())
         kind = {"XX": Kind.FUTURE, "CE": Kind.CALL, "PE": Kind.PUT}.get(line["OptionType"])
-        try:
-            strike = float(line["StrikePrice"]) if kind is not Kind.FUTURE else None
-            lot, tick, freeze = int(line["LotSize"]), round(float(line["TickSize"]), 6), int(float(line["FreezeQty"] or 0))
-        except ValueError:
-            self._skip("a number that does not read")
-            return None
+        strike = float(line["StrikePrice"]) if kind is not Kind.FUTURE else None
+        lot, tick, freeze = int(line["LotSize"]), round(float(line["TickSize"]), 6), int(float(line["FreezeQty"] or 0))
         if expiry is None or kind is None or not root or (kind is not Kind.FUTURE and not strike):
             self._skip("derivative without underlying, expiry, strike or right")
             return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
+from brokers.book_rows import finite, price, units
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
 from core.ports import CodeLookup, Token
@@ -176,7 +177,7 @@ def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: Code
         label = str(row["status"]).strip().lower()
         quantity, filled = _filled(row)
         stop = str(row.get("order_type") or "").lower() == "stoploss"
-        trigger = _number(row.get("stoploss")) if stop else 0.0
+        trigger = _rupees(row.get("stoploss")) if stop else 0.0
         return OrderUpdate(
             at=at,
             source=source,
@@ -186,28 +187,28 @@ def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: Code
             quantity=quantity,
             state=_state(label, stop=stop, filled=filled, quantity=quantity),
             filled=filled,
-            average_price=_number(row.get("average_price")),
+            average_price=_rupees(row.get("average_price")),
             tag=str(row.get("user_remark") or "") or None,
             label=label,
             product=str(row.get("product_type") or "").lower(),
             order_type=OrderType.SL if stop else OrderType.LIMIT,
-            limit_price=_number(row.get("price")),
+            limit_price=_rupees(row.get("price")),
             trigger_price=trigger or None,
             reason=str(row.get("message") or row.get("error_message") or ""),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"an order row of ICICI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 
 def _filled(row: Mapping[str, Any]) -> tuple[int, int]:
     """(quantity, filled). The label decides first: an order that is not at the exchange yet, or was refused, may show nothing pending."""
     label = str(row["status"]).strip().lower()
-    quantity = whole(row["quantity"])
+    quantity = _units(row["quantity"])
     if label == "executed":
         return quantity, quantity
     if not label.startswith("partially") and (label != "ordered" or not _number(row.get("average_price"))):
         return quantity, 0
-    return quantity, max(0, quantity - whole(row.get("pending_quantity")) - whole(row.get("cancelled_quantity")))
+    return quantity, max(0, quantity - _units(row.get("pending_quantity")) - _units(row.get("cancelled_quantity")))
 
 
 def _state(label: str, *, stop: bool, filled: int, quantity: int) -> OrderState | None:
@@ -229,11 +230,11 @@ def trade(row: Mapping[str, Any], order: OrderUpdate) -> Trade:
             broker_order_id=order.broker_order_id,
             instrument=order.instrument,
             side=order.side,
-            quantity=whole(row["executed_quantity"]),
-            price=_number(row["execution_price"]),
+            quantity=_units(row["executed_quantity"]),
+            price=_rupees(row["execution_price"]),
             at=at,
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"a trade row of ICICI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 
@@ -250,7 +251,7 @@ def position(row: Mapping[str, Any], lookup: CodeLookup) -> BrokerPosition:
             average_price=_number(row.get("average_price")),
             last_price=_number(row.get("ltp")),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"a position row of ICICI misses or garbles a field ({type(error).__name__}: {error}): {_short(row)}") from error
 
 
@@ -262,11 +263,11 @@ def holding(row: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]], looku
     try:
         code = _needed(row, "stock_code").upper()
         priced = told.get(code, {})
-        last, change = _number(priced.get("current_market_price")), _number(priced.get("change_percentage"))
+        last, change = _rupees(priced.get("current_market_price")), _number(priced.get("change_percentage"))
         return Holding(
             instrument=instrument_of({"exchange_code": priced.get("exchange_code") or "NSE", "stock_code": code}, lookup),
-            quantity=whole(row["demat_total_bulk_quantity"]),
-            average_price=_number(priced.get("average_price")),
+            quantity=_units(row["demat_total_bulk_quantity"]),
+            average_price=_rupees(priced.get("average_price")),
             last_price=last,
             close_price=round(last / (1 + change / 100), 2) if change > -100 else 0.0,
         )
@@ -279,8 +280,8 @@ def funds(data: Mapping[str, Any]) -> Funds:
     try:
         allocated = _number(data["allocated_equity"]) + _number(data["allocated_fno"])
         blocked = _number(data["block_by_trade_equity"]) + _number(data["block_by_trade_fno"])
-        return Funds(available=allocated - blocked, used=blocked)
-    except (KeyError, ValueError, TypeError) as error:
+        return Funds(available=finite(allocated - blocked), used=finite(blocked))
+    except (KeyError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise DataError(f"ICICI's funds miss an allocated or blocked amount ({type(error).__name__}: {error})") from error
 
 
@@ -299,6 +300,16 @@ def _number(value: Any) -> float:
     if number - number != 0.0:
         raise ValueError(f"{value!r} is no number")
     return number
+
+
+def _rupees(value: Any) -> float:
+    """A price of an order, a trade or a share; nothing is zero, and none is negative."""
+    return price(_number(value))
+
+
+def _units(value: Any) -> int:
+    """A quantity of an order, a trade or a holding."""
+    return units(whole(value))
 
 
 def _needed(row: Mapping[str, Any], name: str) -> str:
@@ -433,10 +444,10 @@ def failure(http: int, status: Any, message: str, *, is_order: bool) -> BrokerEr
         return RateLimited(f"{text} - the budget pauses", code=code)
     if any(word in said for word in _DEAD):
         return SessionExpired(f"{text} - log in again: main.py login icici (every session dies at midnight)", code=code)
-    if any(word in said for word in _ADDRESS):
+    if any(word in said for word in _ADDRESS) and http < 500:
         step = "register this machine's static IPv4 address with the app at api.icicidirect.com/apiuser/home (once a week)"
         return Rejected(f"{text} - {step}", code=code)
-    if any(word in said for word in _CHECKSUM):
+    if any(word in said for word in _CHECKSUM) and http < 500:
         step = (
             "the API secret or this machine's clock is wrong (60 s are allowed): compare ICICI_API_SECRET with the app, run an NTP client"
         )

@@ -36,9 +36,6 @@ _LINES = msgspec.json.Decoder(list[_Line])
 _BY_LOTS = frozenset({"MCX", "NCO"})  # ordered in lots, each `qty_multiplier` units
 
 
-_MOST = 10**9
-
-
 class DumpReader:
     """The file's rows; those we do not trade are counted in `skipped` by reason where they are instruments of a known exchange."""
 
@@ -56,8 +53,6 @@ class DumpReader:
         for line in lines:
             try:
                 row = self._row(line, days)
-                if row is not None and not (0 <= row.lot < _MOST and 0 <= row.tick_size < _MOST):
-                    raise ValueError("a lot or tick size that can be none")
             except (ValueError, OverflowError, OSError):
                 self._skip("a number or date that does not read")
                 continue
@@ -114,7 +109,7 @@ class DumpReader:
             expiry=expiry,
             strike=strike,
             multiplier=max(1, int(line.qty_multiplier)),
-            freeze=int(line.freeze_quantity) if line.freeze_quantity else None,
+            freeze=int(line.freeze_quantity or 0) or None,
         )
 
     def _skip(self, reason: str) -> None:

@@ -222,9 +222,6 @@ _COLUMNS = (
 _DATED = re.compile(r"^(.+?)\d{2}(?:[A-Z]{3}|[1-9OND]\d{2})$")
 
 
-_MOST = 10**9  # no lot, tick size or strike comes near it
-
-
 class DumpReader:
     """Kite's instruments CSV as InstrumentRows, one pass, row by row; blank and odd rows are counted in `skipped` by reason."""
 
@@ -272,9 +269,6 @@ class DumpReader:
             kind = Kind.INDEX if segment == "INDICES" else Kind(kind_text)
             strike_price = float(strike) if strike and kind in (Kind.CALL, Kind.PUT) else None
             units, step = int(lot or 0), float(tick_size or 0.0)
-            if not (0 <= units < _MOST and 0.0 <= step < _MOST and 0.0 <= (strike_price or 0.0) < _MOST):
-                self._skip("a lot, tick size or strike that can be none")
-                return None
             if kind is Kind.INDEX:  # nobody trades an index: Kite lists it with lot 0 and tick 0
                 units, step = units or 1, step or 0.05
             row = InstrumentRow(

@@ -2,11 +2,17 @@
 
 import math
 
+import msgspec
 import pytest
 
+from brokers.groww.mapping import order_update
 from core.types import Tick
+from data_ingestion.tick_filter import NOT_POSITIVE, TickFilter
 from tests.builders import NIFTY
-from tests.proofs import fuzz
+from tests.proofs import fuzz, fuzz_targets
+from tests.proofs.fuzz_targets import AT, wrong_rows, wrong_ticks
+from tests.unit import test_groww_mapping
+from tests.wire import groww_house
 
 
 @pytest.mark.parametrize("name", fuzz.NAMES)
@@ -16,4 +22,22 @@ def test_no_input_crashes_hangs_or_gives_a_wrong_price(name: str) -> None:
 
 @pytest.mark.parametrize("price", [math.nan, math.inf, 1e18])
 def test_a_price_that_is_none_is_seen(price: float) -> None:
-    assert fuzz._ticks([Tick(NIFTY, fuzz.AT, price)])
+    assert wrong_ticks([Tick(NIFTY, AT, price)])
+
+
+def test_a_quarantine_that_lets_a_negative_volume_pass_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a filter without its look at volume and book."""
+
+    class Lax(TickFilter):
+        def admit(self, tick: Tick) -> str:
+            return "" if tick.price > 0 else NOT_POSITIVE
+
+    monkeypatch.setattr(fuzz_targets, "TickFilter", Lax)
+    assert any("volume" in problem or "bid" in problem for problem in fuzz.fuzz("angelone frames", 7, 3_000))
+
+
+@pytest.mark.parametrize("name", ["average_price", "limit_price"])
+def test_a_row_with_a_price_that_is_none_is_seen(name: str) -> None:
+    update = order_update(test_groww_mapping.ROW, AT, "book", groww_house.KNOWN)
+    assert not wrong_rows([update])
+    assert all(wrong_rows([msgspec.structs.replace(update, **{name: price})]) for price in (math.nan, math.inf, -1.0))

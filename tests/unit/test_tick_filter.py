@@ -1,12 +1,13 @@
 """The quarantine."""
 
 from datetime import date, datetime, timedelta
-from math import nan
+from math import inf, nan
 
+import msgspec
 import pytest
 
 from core.types import IST, Instrument, Kind, Tick
-from data_ingestion.tick_filter import OUTSIDE_CIRCUIT, Limits, TickFilter
+from data_ingestion.tick_filter import NEGATIVE, OUTSIDE_CIRCUIT, Limits, TickFilter
 
 FUTURE = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", lot=65, expiry=date(2026, 11, 23))
 OPTION = Instrument("NFO:NIFTY26NOV25000CE", "NFO", "NIFTY26NOV25000CE", Kind.CALL, "NIFTY", 65, 0.05, date(2026, 11, 23), 25000.0)
@@ -24,6 +25,23 @@ def test_an_impossible_price_never_enters(price: float) -> None:
     assert [gate.admit(tick(price, second)) for second in range(5)] == ["price not positive"] * 5
     assert gate.counts == {"price not positive": 5}
     assert gate.last(FUTURE) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: -1} for name in ("volume", "quantity", "oi", "bid_quantity", "ask_quantity")),
+        *({name: value} for name in ("bid", "ask") for value in (-0.05, nan, inf)),
+    ],
+    ids=str,
+)
+def test_a_tick_with_a_negative_side_never_enters_however_near_its_price(changes: dict[str, float]) -> None:
+    gate = TickFilter()
+    assert gate.admit(msgspec.structs.replace(tick(25000.0), **changes)) == NEGATIVE, "the first of a day"
+    assert gate.admit(tick(25000.0)) == ""
+    assert [gate.admit(msgspec.structs.replace(tick(25000.0, second), **changes)) for second in range(5)] == [NEGATIVE] * 5
+    assert gate.counts == {NEGATIVE: 6}
+    assert gate.last(FUTURE) == tick(25000.0)
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,7 @@ def test_blank_and_odd_rows_are_counted_and_cost_only_themselves() -> None:
         "exchange MOON": 1,
         "type BOND": 1,
         "no symbol": 1,
-        "a number or date that does not read": 2,
-        "a lot, tick size or strike that can be none": 2,
+        "a number or date that does not read": 4,
         "wrong number of columns": 1,
         "derivative without expiry": 1,
     }
