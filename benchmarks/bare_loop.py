@@ -172,7 +172,7 @@ class BareLoop:
     def _on_bar(self, stream: _Stream, bar: LoopBar) -> None:
         if stream.waiting:
             for order in stream.waiting:
-                self._fill(stream, LoopFill(bar.name, bar.at, order.quantity, bar.open))
+                self._fill(stream, LoopFill(bar.name, bar.start, order.quantity, bar.open))
             stream.waiting.clear()
         self.worth += stream.position * (bar.close - stream.price)
         stream.price = bar.close

@@ -106,7 +106,7 @@ class Seldom(Often):
 
 
 Trade = tuple[datetime, str, int, float]
-"""When (the end of the bar it filled in), instrument, signed quantity, price."""
+"""When (the start of the bar at whose open it filled), instrument, signed quantity, price."""
 
 
 class Market(msgspec.Struct):

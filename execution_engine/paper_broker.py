@@ -5,7 +5,7 @@
    the feed has no book); what remains rests. A resting LIMIT also fills, at its limit, when trades went through it: the last price is
    beyond it and volume was traded since this order last saw a tick.
 3. On a bar (backtests): at the open if the limit allows, else at the limit if the bar went beyond it; stops before limits. An order born
-   inside the bar sees only its close.
+   inside the bar sees only its close. A fill at the open is dated at the bar's start, any other at its end.
 4. A stop fires on the last price and is a LIMIT from then on. The rest of an IOC is cancelled after its first event.
 5. Ids come from the order's tag, so the same run has the same ids and a restart invents none.
 """
@@ -349,10 +349,12 @@ class PaperBroker:
                 continue
             order = resting.order
             seen = bar if resting.since <= bar.start else msgspec.structs.replace(bar, open=bar.close, high=bar.close, low=bar.close)
+            opened = seen is bar and within(order.side, order.limit_price, bar.open)
             if resting.state is OrderState.TRIGGER_PENDING and order.trigger_price is not None:
                 fired, price = stop_in_bar(order.side, order.trigger_price, order.limit_price, seen)
                 if not fired:
                     continue
+                opened = opened and reached(order.side, order.trigger_price, bar.open)
                 resting.state = OrderState.WORKING
                 self._events.append(resting.row(bar.at, bar.at))
             else:
@@ -360,7 +362,7 @@ class PaperBroker:
             if price is not None:
                 most = self._capped(order.instrument, min(resting.remaining, bar.volume or resting.remaining), bar.volume)
                 price = price if price == order.limit_price else self._fills.worsened(order, price, booked=False)
-                self._fill(resting, most, price, bar.at, bar.at)
+                self._fill(resting, most, price, bar.at, bar.start if opened else bar.at)
             if order.validity is Validity.IOC and resting.resting:
                 self._end(resting, OrderState.CANCELLED, bar.at, "")
 

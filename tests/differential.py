@@ -304,7 +304,7 @@ def _ours(kind: type[Ours], config: Config, account: Account, market: BacktestMa
 
     outcome = Planting(config, account, market, config.strategies, FillRules()).run()
     return [
-        (str(trip.side), trip.quantity, _open(trip.entry_at), trip.entry_price, _open(trip.exit_at), trip.exit_price)
+        (str(trip.side), trip.quantity, _text(trip.entry_at), trip.entry_price, _text(trip.exit_at), trip.exit_price)
         for trip in outcome.trips
     ]
 
@@ -382,11 +382,6 @@ def differences(frame: pd.DataFrame, rules: Sequence[str], tell: Callable[[str, 
                 pair = (mine[rule][place : place + 1], other[place : place + 1])
                 found.append(f"{rule}: {len(mine[rule])} trades against {len(other)}; number {place + 1} is {pair[0]} against {pair[1]}")
     return found
-
-
-def _open(moment: datetime) -> str:
-    """The open time of the bar at whose end our fill is dated."""
-    return _text(moment - timedelta(minutes=1))
 
 
 def _text(moment: datetime) -> str:

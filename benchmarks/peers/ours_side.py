@@ -31,7 +31,7 @@ def main() -> None:
     bars = read()
     market = market_of(bars)
     numbers = {share.key: number for number, share in enumerate(market.instruments)}
-    rows = {end: row for row, end in enumerate(market.columns[market.instruments[0].key].at)}
+    rows = {start: row for row, start in enumerate(market.columns[market.instruments[0].key].start)}
     if sys.argv[2] == "engine":
         side = EngineSide(load_calendar(assumed_cut_offs=True), market)
         seconds, _ = timed(side.run)

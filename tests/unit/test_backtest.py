@@ -82,7 +82,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_order_fills_at_the_next_open_and_the_day_ends_flat(config: Config, file: Path, tmp_path: Path) -> None:
     outcome = backtest(config, file, tmp_path)
-    opens = {row["timestamp"].astimezone(IST) + timedelta(minutes=5): row["open"] for row in pq.read_table(file).to_pylist()}
+    opens = {row["timestamp"].astimezone(IST): row["open"] for row in pq.read_table(file).to_pylist()}
     assert len(outcome.trips) > 4
     assert all(fill.price == opens[fill.at] for fill in outcome.fills)
     assert outcome.held == {}
@@ -116,7 +116,7 @@ def test_bars_of_a_strategy_are_joined_from_the_datas(file: Path, tmp_path: Path
     coarse = configured(tmp_path, 15)
     outcome = backtest(coarse, file, tmp_path / "data")
     assert outcome.fills
-    assert all((fill.at.minute - 5) % 15 in (0, 5) for fill in outcome.fills if fill.at.hour < 15)  # a reversal takes a bar more
+    assert all(fill.at.minute % 15 in (0, 5) for fill in outcome.fills if fill.at.hour < 15)  # a reversal takes a bar more
 
 
 def test_an_interval_that_the_data_cannot_give_is_refused(file: Path, tmp_path: Path) -> None:
