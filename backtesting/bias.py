@@ -41,7 +41,7 @@ class Part:
     def events(self, day: date) -> Sequence[Bar] | Sequence[Tick]:
         until = self._until
         events = self._market.events(day) if day in self.days else []
-        return events if until is None else [event for event in events if event.at <= until]  # type: ignore[return-value]
+        return events if until is None else [event for event in events if event.at <= until]  # type: ignore[return-value]  # one kind
 
     def listed(self, day: date) -> dict[str, Instrument]:
         return self._market.listed(day)

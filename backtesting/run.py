@@ -203,11 +203,11 @@ class Backtest:
         wanted |= {change.after.key for change in changes.values() if change.after is not None}
         mine = [event for event in events if event.instrument.key in wanted]
         if self._market.interval == 0:
-            self._play_ticks(mine)  # type: ignore[arg-type]
+            self._play_ticks(mine)  # type: ignore[arg-type]  # `mine` is ticks here
         elif self._fills.inside_bars:
-            self._play_paths(mine)  # type: ignore[arg-type]
+            self._play_paths(mine)  # type: ignore[arg-type]  # and bars here
         else:
-            self._play_bars(mine)  # type: ignore[arg-type]
+            self._play_bars(mine)  # type: ignore[arg-type]  # bars too
         ends = max(window[1] for one in names.values() for window in self._calendar.continuous(one, day)[-1:])
         self._until(ends)
         self.clock.move_to(max(self.clock.now(), ends))

@@ -100,7 +100,7 @@ def measure(rounds: int) -> list[Line]:
         sides = {"ours": _rate(ours, size), "sdk": _rate(official, size)}
         if size == SIZES[-1]:
             assert _same_columns(decode_batch(data)["full"], rows), "the columns and the SDK differ"
-            sides["columns"] = _rate(lambda data=data: decode_batch(data), size)  # type: ignore[misc]
+            sides["columns"] = _rate(lambda data=data: decode_batch(data), size)  # type: ignore[misc]  # mypy's view of a default argument
         figures = interleaved(sides, rounds)
         name = f"codec to Ticks, {size} a frame"
         lines.append(line(name, "packet/s", figures["ours"], figures["sdk"], "KiteTicker parser", goal=10.0, higher=True, stretch=25.0))

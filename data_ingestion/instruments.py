@@ -168,13 +168,13 @@ class InstrumentSnapshot:
 
     def futures(self, root: str) -> list[Instrument]:
         """Futures of one underlying that live on the snapshot's day, nearest expiry first."""
-        found = self._rows(f"SELECT {_COLUMNS} FROM instruments WHERE underlying = ? AND kind = 'FUT' ORDER BY expiry, key", (root,))  # noqa: S608
+        found = self._rows(f"SELECT {_COLUMNS} FROM instruments WHERE underlying = ? AND kind = 'FUT' ORDER BY expiry, key", (root,))  # noqa: S608 - our own column names
         return [_instrument(row) for row in found]
 
     def options(self, root: str, expiry: date) -> list[Instrument]:
         """Options of one underlying and expiry by strike, call before put."""
         found = self._rows(
-            f"SELECT {_COLUMNS} FROM instruments WHERE underlying = ? AND kind IN ('CE', 'PE') AND expiry = ? ORDER BY strike, kind",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM instruments WHERE underlying = ? AND kind IN ('CE', 'PE') AND expiry = ? ORDER BY strike, kind",  # noqa: S608 - our own column names
             (root, expiry.isoformat()),
         )
         return [_instrument(row) for row in found]
@@ -278,7 +278,7 @@ class InstrumentSnapshot:
         found = self._rows(f"SELECT {_COLUMNS}, token FROM instruments WHERE {column} = ?", (value,))  # noqa: S608 - a name of ours
         if not found:
             if len(self._by_token) + len(self._by_key) < 100_000:  # what is not there is remembered too, within bounds
-                (self._by_key if column == "key" else self._by_token)[value] = None  # type: ignore[index]
+                (self._by_key if column == "key" else self._by_token)[value] = None  # type: ignore[index]  # as the column says
             return None
         instrument, token = _instrument(found[0][:-1]), found[0][-1]
         self._tokens[instrument.key] = token
@@ -383,7 +383,7 @@ class InstrumentStore:
             key
             for column in ("key", "token")
             for (key,) in database.execute(
-                f"SELECT key FROM instruments WHERE {column} IN (SELECT {column} FROM instruments GROUP BY {column} HAVING count(*) > 1)"  # noqa: S608
+                f"SELECT key FROM instruments WHERE {column} IN (SELECT {column} FROM instruments GROUP BY {column} HAVING count(*) > 1)"  # noqa: S608 - our own column names
             )
         ]
         if twins:

@@ -172,7 +172,8 @@ class Control:
             self._answer(command.id, False, f"{strategy} decides by itself; signals are for `class: outside_alerts`", None)
             return
         target, stop, take_profit = given.get("target"), given.get("stop"), given.get("take_profit")
-        signal = Signal(strategy, name, run.instruments[name], target, command.at, stop, take_profit, str(given.get("why") or ""))  # type: ignore[arg-type]
+        why = str(given.get("why") or "")
+        signal = Signal(strategy, name, run.instruments[name], target, command.at, stop, take_profit, why)  # type: ignore[arg-type]  # judged next
         if nonsense := run.nonsense(signal):
             self._answer(command.id, False, nonsense, None)
             return

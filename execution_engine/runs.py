@@ -166,7 +166,7 @@ def _legs(cls: type[Strategy], settings: "StrategySettings") -> int:
 
 def _number(value: object) -> bool:
     if type(value) in (int, float):
-        return math.isfinite(value)  # type: ignore[arg-type]
+        return math.isfinite(value)  # type: ignore[arg-type]  # an int or a float, by the line above
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -141,7 +141,7 @@ def _show(found: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, justify in (("side", "left"), ("charge", "left"), ("of", "right"), ("rate", "left"), ("rupees", "right"),
                           ("since", "left"), ("source", "left"), ("status", "left")):  # fmt: skip
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]  # rich's Literal
     for line in found["lines"]:
         table.add_row(
             line["side"], line["name"], f"{line['basis']:.2f}", line["rate"], f"{line['amount']:.4f}",

@@ -35,7 +35,7 @@ class Past(msgspec.Struct, frozen=True):
 
     @property
     def history(self) -> list[Bar]:
-        return [Bar(self.instruments[place], *rest) for place, *rest in self.bars]  # type: ignore[arg-type]
+        return [Bar(self.instruments[place], *rest) for place, *rest in self.bars]  # type: ignore[arg-type]  # as msgspec read it
 
 
 class Opening(msgspec.Struct, frozen=True):

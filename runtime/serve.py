@@ -45,8 +45,8 @@ def command(options: argparse.Namespace, state: Path) -> int:
             "proxy in front of it has TLS"
         )
     setup_logging(level=settings.log.level, file=state / "log" / "web.jsonl", keep_days=settings.log.keep_days, human=not options.child)
-    names = (host, *LOOPBACK, *settings.api.hosts) if host not in ("0.0.0.0", "::") else (*LOOPBACK, *settings.api.hosts)  # noqa: S104
-    shown = host if host not in ("0.0.0.0", "::") else LOOPBACK[0]  # noqa: S104
+    names = (host, *LOOPBACK, *settings.api.hosts) if host not in ("0.0.0.0", "::") else (*LOOPBACK, *settings.api.hosts)  # noqa: S104 - compared, not bound to
+    shown = host if host not in ("0.0.0.0", "::") else LOOPBACK[0]  # noqa: S104 - compared, not bound to
     address = settings.api.address or f"http{'s' if tls else ''}://{shown}:{port}"
     made = parts(settings.api, folder, state, address, ask=not options.child)
     app = create(made, hosts=names, tls=bool(tls))
@@ -121,4 +121,4 @@ def _listen(host: str, port: int) -> socket.socket:
 def _end_with_parent(server: object) -> None:
     while os.read(sys.stdin.fileno(), 1):  # nothing is ever written: it ends when the daemon does, however it does
         pass
-    server.should_exit = True  # type: ignore[attr-defined]
+    server.should_exit = True  # type: ignore[attr-defined]  # a uvicorn.Server, imported late

@@ -218,7 +218,7 @@ def _matches(match: Mapping[str, Any], now: datetime, facts: Mapping[str, Any]) 
 def _compare(now: datetime, wanted: object) -> int:
     moment = _moment(wanted)
     present = now.time() if isinstance(moment, time) else now
-    return (present > moment) - (present < moment)  # type: ignore[operator]
+    return (present > moment) - (present < moment)  # type: ignore[operator]  # both are of one kind
 
 
 def _moment(value: object) -> time | datetime:

@@ -201,7 +201,7 @@ class UpstoxSimulator(Simulator):
     def _table(self) -> list[tuple[str, str, Answer]]:
         """(method, path with `*` for one part and `**` for the rest, what answers); the first that fits counts."""
         desk, books, data, gtt = self.desk, self.books, self.data, self.gtt
-        authorize: Answer = lambda call: self.feeds.authorize(call.session, call.request)  # noqa: E731
+        authorize: Answer = lambda call: self.feeds.authorize(call.session, call.request)  # noqa: E731 - one route
         routes: dict[str, Answer] = {
             "DELETE /v2/logout": self._log_out,
             "GET /v2/user/profile": self._profile,
@@ -256,7 +256,7 @@ class UpstoxSimulator(Simulator):
             f"GET {MARKET_PATH}/authorize": authorize,
             f"GET {PORTFOLIO_PATH}/authorize": authorize,
         }
-        return [(*name.split(" ", 1), answer) for name, answer in routes.items()]  # type: ignore[misc]
+        return [(*name.split(" ", 1), answer) for name, answer in routes.items()]  # type: ignore[misc]  # a method and a path
 
     def _route(self, request: Request) -> tuple[Answer, list[str]]:
         """The answer to this route and its path's variable parts; raises ApiError."""

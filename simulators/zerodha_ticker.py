@@ -50,7 +50,7 @@ class Ticker(Streams):
             raise bad_token()
         if not session.app.live_data:
             raise ApiError(403, "PermissionException", "Insufficient permission for that call.")
-        if self.open_of(lambda stream: stream.session.app.api_key == api_key) >= MOST_CONNECTIONS:  # type: ignore[attr-defined]
+        if self.open_of(lambda stream: stream.session.app.api_key == api_key) >= MOST_CONNECTIONS:  # type: ignore[attr-defined]  # ours
             raise ApiError(403, "TokenException", f"Maximum of {MOST_CONNECTIONS} WebSocket connections for an api_key reached.")
         connection.state = Stream(session, now, seen=self._world.steps, last_sent=now)
 

@@ -16,7 +16,7 @@ theirs: Any = importlib.import_module("backtesting")
 pd: Any = importlib.import_module("pandas")
 
 
-class Cross(theirs.Strategy):  # type: ignore[misc]
+class Cross(theirs.Strategy):  # type: ignore[misc]  # untyped library
     """Long while the fast average is above the slow one, else flat."""
 
     decides: Any = None

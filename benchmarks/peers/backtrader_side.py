@@ -12,7 +12,7 @@ pd: Any = importlib.import_module("pandas")
 FILLS: list[Fill] = []
 
 
-class Cross(bt.Strategy):  # type: ignore[misc]
+class Cross(bt.Strategy):  # type: ignore[misc]  # untyped library
     """Long while the fast average is above the slow one, else flat."""
 
     params = (("decides", ()),)

@@ -23,7 +23,7 @@ data, enums, identifiers, objects = part("model.data"), part("model.enums"), par
 STRATEGY: Any = part("trading.strategy").Strategy
 
 
-class Cross(STRATEGY):  # type: ignore[misc]
+class Cross(STRATEGY):  # type: ignore[misc]  # untyped library
     """Long while the fast average is above the slow one, else flat."""
 
     def __init__(self, types: list[Any], decides: list[bool]) -> None:

@@ -11,7 +11,7 @@ vbt: Any = importlib.import_module("vectorbt")
 njit: Any = importlib.import_module("numba").njit
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit  # type: ignore[untyped-decorator]  # untyped library
 def ema(prices: Any, length: int) -> Any:
     """Each column's average, started as the mean of its first `length` prices; not a number before."""
     found = np.full(prices.shape, np.nan)

@@ -280,7 +280,7 @@ def load_sdk() -> ModuleType:
     if "kiteconnect" in sys.modules:
         return sys.modules["kiteconnect"]
     stub = ModuleType("kiteconnect.ticker")
-    stub.KiteTicker = None  # type: ignore[attr-defined]
+    stub.KiteTicker = None  # type: ignore[attr-defined]  # a module's attribute
     sys.modules["kiteconnect.ticker"] = stub
     try:
         sdk = importlib.import_module("kiteconnect")
@@ -293,5 +293,5 @@ def load_sdk() -> ModuleType:
         raise AttributeError(f"module 'kiteconnect' has no attribute {name!r}")
 
     del sdk.KiteTicker
-    sdk.__getattr__ = on_demand  # type: ignore[method-assign]
+    sdk.__getattr__ = on_demand  # type: ignore[method-assign]  # a module's attribute
     return sdk
