@@ -10,7 +10,6 @@ on any difference.
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,18 +21,14 @@ import backtrader as bt
 import pandas as pd
 
 from backtesting.market import BacktestMarket
-from backtesting.run import Backtest
 from core.types import Account, AccountKind, Bar, Instrument, Kind, Signal, View
-from data_ingestion.replay import prepare
-from execution_engine.paper_rules import FillRules
-from execution_engine.runs import Run
-from strategies.base import Params, Strategy
+from strategies.base import Strategy
 from strategies.indicators import SMA
 from strategies.indicators_bands import Bollinger, Donchian
 from strategies.indicators_momentum import RSI
-from utils.config_loader import Config, load
+from tests.planted import market_of, planted, wide
+from utils.config_loader import Config
 
-ROOT = Path(__file__).resolve().parents[1]
 KEY = "NSE:ABC"
 UNITS = 10
 SESSION = 375  # minutes
@@ -286,23 +281,12 @@ def ours(frame: pd.DataFrame, rules: Sequence[str], config: Config, folder: Path
     """Rule -> its trades on our engine. `frame`: timestamp (aware), open, high, low, close, volume of full one-minute sessions."""
     frame.assign(symbol=KEY).to_parquet(folder / "bars.parquet")
     account = Account("proof", AccountKind.PRACTICE, "zerodha", 1e9)
-    calendar = config.calendar(account.kind)
-    market = BacktestMarket(prepare(folder / "bars.parquet", folder / "prepared", calendar), calendar)
+    market = market_of(folder / "bars.parquet", folder / "prepared", config)
     return {rule: _ours(RULES[rule][0], config, account, market) for rule in rules}
 
 
 def _ours(kind: type[Ours], config: Config, account: Account, market: BacktestMarket) -> list[Trade]:
-    class Planting(Backtest):
-        def _begin(self, day: date, names: Mapping[str, Instrument]) -> list[Run]:
-            for run in super()._begin(day, names):
-                if not isinstance(run.strategy, Ours):
-                    spec = run.strategy.spec
-                    run.strategy = kind(type(spec)(spec.name, Params(), spec.instruments, 1, spec.horizon), run.strategy.logical)
-                    run.strategy.start()
-                    run.strategy.begin(day)
-            return [run for made in self._runs.values() for run in made]
-
-    outcome = Planting(config, account, market, config.strategies, FillRules()).run()
+    outcome = planted(kind, config, account, market)
     return [
         (str(trip.side), trip.quantity, _text(trip.entry_at), trip.entry_price, _text(trip.exit_at), trip.exit_price)
         for trip in outcome.trips
@@ -332,25 +316,6 @@ def theirs(frame: pd.DataFrame, rule: str, config: Config) -> list[Trade]:
     return list(engine.run()[0].made)
 
 
-def wide(folder: Path) -> Config:
-    """The shipped configuration with caps so wide that none is met."""
-    shutil.copytree(ROOT / "config", folder)
-    for file, old, new in (
-        ("settings.yaml", "cap_pct: 0.3", "cap_pct: 2.5"),
-        ("settings.yaml", "steps: 3", "steps: 1"),
-        ("settings.yaml", "distance_pct: 1.0", "distance_pct: null"),
-        ("risk.yaml", "max_daily_loss: 25000", "max_daily_loss: 100000000"),
-    ):
-        path = folder / file
-        text = path.read_text(encoding="utf-8")
-        assert text.count(old) == 1, (file, old)
-        path.write_text(text.replace(old, new), encoding="utf-8")
-    strategy = folder / "proof.yaml"
-    size = f"size: {{quantity: {UNITS}}}"
-    strategy.write_text(f"class: sma_cross\ninstruments: [ABC]\ninterval: 1m\nparams: {{fast: 2, slow: 3}}\n{size}\nhorizon: intraday\n")
-    return load(folder, strategy=strategy)
-
-
 def full_sessions(frame: pd.DataFrame) -> pd.DataFrame:
     """The days that have every minute of 09:15 to 15:29, with possible prices; volume plays no part (an index has none)."""
     frame = frame.drop_duplicates("timestamp").sort_values("timestamp")
@@ -369,7 +334,7 @@ def differences(frame: pd.DataFrame, rules: Sequence[str], tell: Callable[[str, 
     """What differs, a line for each rule's first differing trade."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        config = wide(Path(folder) / "config")
+        config = wide(Path(folder) / "config", size=f"{{quantity: {UNITS}}}")
         frame = frame[frame.timestamp.dt.date.isin(plans(frame, config).keys())].reset_index(drop=True)
         mine = ours(frame, rules, config, Path(folder))
         for rule in rules:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.differential import RULES, SESSION, differences, full_sessions, theirs, wide
+from tests.differential import RULES, SESSION, differences, full_sessions, theirs
+from tests.planted import wide
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "index_1m" / "nifty50_1m_2016.parquet"
 
