@@ -277,6 +277,7 @@ def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
     )
     _history_flags(backtest)
     backtest.add_argument("--html", metavar="FILE", help="write a report with charts, one file that needs no network")
+    backtest.add_argument("--progress", action="store_true", help="say on standard error after each day: progress DONE/DAYS")
     backtest.add_argument("--csv", metavar="FILE", help="write the trades as CSV")
     backtest.add_argument(
         "--check",

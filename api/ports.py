@@ -1,6 +1,6 @@
 """What the web process stands on: the daemon, the brokers and the accounts file. Made in runtime/serve.py, or by tests."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -81,6 +81,7 @@ class Parts:
     settings: Api
     config: Path
     state: Path
+    check: Callable[[], Mapping[str, Any]]  # what `main.py check --json` says; blocks, and asks the network
     address: str  # as a browser reaches us: http://127.0.0.1:8000
     hasher: PasswordHasher = field(default_factory=PasswordHasher)  # at the library's cost
 

@@ -6,6 +6,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 BROKERS = Literal["zerodha", "groww", "upstox", "icici", "angelone"]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+ParameterText = Annotated[str, Field(max_length=64, pattern=r"^[\w .:-]*$")]
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=2048)]
 
 
@@ -277,15 +279,30 @@ class Backtest(_In):
     start: Annotated[str | None, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", validation_alias=AliasChoices("from", "start"))] = None
     end: Annotated[str | None, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", validation_alias=AliasChoices("to", "end"))] = None
     instrument: Annotated[str, Field(pattern=r"^[\w:&.-]{1,64}$")] | None = None
+    params: Annotated[dict[ParameterName, bool | int | float | ParameterText], Field(max_length=20)] = {}
 
 
 class BacktestReply(BaseModel):
+    """`state` is queued, running, done, failed or cancelled; `progress` a part of one; `report`: whether there is one to look at."""
+
     id: str
     strategy: str
     data: str
-    state: str  # queued, running, done, failed, cancelled
+    params: dict[str, Any]
+    begun_at: str
+    state: str
+    progress: float
+    report: bool
     error: str = ""
     result: Any = None
+
+
+class BacktestChoices(BaseModel):
+    """`folder` is where data files are looked for (settings.yaml: api.data)."""
+
+    strategies: list[str]
+    data: list[str]
+    folder: str
 
 
 def opened(secret: SecretStr | None) -> str | None:

@@ -46,6 +46,7 @@ class Hearing:
     ) -> None:
         self.runs: list[Run] = []
         self.calls: CallWatch | None = None  # None: nobody minds how long a strategy takes
+        self.heard: Callable[[Bar, list[Run]], None] | None = None  # told of each bar once its strategies have heard it (charts)
         self._clock = clock
         self._store = store
         self._world = world
@@ -84,7 +85,8 @@ class Hearing:
 
     def on_bar(self, bar: Bar) -> None:
         late = bar.gap and self._clock.now() - bar.at > LATE
-        for run in self._by_bar.get((bar.instrument.key, bar.interval), ()):
+        runs = self._by_bar.get((bar.instrument.key, bar.interval), [])
+        for run in runs:
             if not run.stopped:
                 self._hear(run, run.strategy.bar, bar, late)
             if self._targets.some_pending and not late:
@@ -92,6 +94,8 @@ class Hearing:
                     self._act(target)
             if run.strategy.keeps_state or run.strategy.day is not run.saved_day:
                 self._save_state(run)
+        if self.heard is not None:
+            self.heard(bar, runs)
 
     def on_fill(self, fill: Fill, name: str) -> None:
         """`name`: the logical name under which its order was sent."""

@@ -61,7 +61,14 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
         task = progress.add_task(", ".join(settings), total=len(days))
-        outcome = Backtest(config, account, market, settings, fills).run(days, lambda day, events: progress.advance(task))
+
+        def on_day(day: date, events: int) -> None:
+            progress.advance(task)
+            if getattr(options, "progress", False):
+                sys.stderr.write(f"progress {int(progress.tasks[task].completed)}/{len(days)}\n")
+                sys.stderr.flush()
+
+        outcome = Backtest(config, account, market, settings, fills).run(days, on_day)
     seconds = clock.monotonic() - began
     found = document_of(settings, outcome, fills, broker=account.broker, ticks=market.interval == 0, seconds=seconds)
     if options.html:

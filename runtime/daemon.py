@@ -360,6 +360,8 @@ class Daemon:
         """Called on a control thread: what the Snapshot does not hold, from a reader of the ledger."""
         if name == "usage" and arguments.get("day", self._today()) == self._today() and not {"from", "to"} & arguments.keys():
             return {"account": self._account.name, **self._house.usage(self._house.clock.now().date())}
+        if name == "chart":
+            return self._house.charts.document(arguments)
         with closing(self._ledger_reader()) as reader:
             return readout.document(reader, name, {**arguments, "account": self._account.name})
 

@@ -28,6 +28,7 @@ def document(store: Ledger, name: str, arguments: Mapping[str, Any]) -> Any:
         "journal": _journal,
         "report": _report,
         "usage": _usage,
+        "chart": _chart,
     }
     return readers[name](store, arguments)
 
@@ -147,6 +148,10 @@ def _usage(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
             "request is in the run's audit folder"
         )
     return {"account": _account(store, arguments), **known[wanted]}
+
+
+def _chart(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    raise NiyamError("bars are kept by the running daemon alone; start it with `main.py run`, or look at the day's fills")
 
 
 def _fill(fill: Fill) -> dict[str, Any]:

@@ -168,15 +168,24 @@ def _history(house: "House", run: Run, now: datetime) -> list[Bar]:
 def _play(house: "House", day: date, run: Run, history: Sequence[Bar], saved: Mapping[str, Any] | None) -> None:
     """The muted replay, then the day; a strategy that fails in it is stopped when the engine hears of the run."""
     house.recorder.warmed(WarmedUp(run, tuple(history), saved))
-    play(run, history, saved, day, house.calendar, house.engine.world)
+    play(run, history, saved, day, house.calendar, house.engine.world, house.charts.heard)
 
 
-def play(run: Run, history: Iterable[Bar], saved: Mapping[str, Any] | None, day: date, calendar: Calendar, view: View) -> None:
-    """Let a strategy hear its past, and begin the day with what it had stored."""
+def play(
+    run: Run,
+    history: Iterable[Bar],
+    saved: Mapping[str, Any] | None,
+    day: date,
+    calendar: Calendar,
+    view: View,
+    heard: Callable[[Bar, list[Run]], None] = lambda bar, runs: None,
+) -> None:
+    """Let a strategy hear its past, and begin the day with what it had stored. `heard` is told of each bar."""
     opens = [windows[0][0] for one in run.instruments.values() if (windows := calendar.continuous(one, day))]
     try:
         for bar in history:
             run.hear(run.strategy.bar, bar, view)  # muted: what a strategy says of the past is not acted on
+            heard(bar, [run])
         run.begin(day, saved, min(opens) if opens else None)
     except StrategyError as error:
         run.stopped = str(error)  # the engine says so, and closes what it holds

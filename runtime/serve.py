@@ -15,7 +15,7 @@ from api.dashboard.mount import mount
 from api.ports import Parts
 from core.clock import SystemClock
 from core.errors import ConfigError
-from runtime import vault
+from runtime import checks, vault
 from runtime.web_brokers import WebBrokers
 from runtime.web_desk import WebDesk
 from storage.account_file import AccountFile
@@ -97,6 +97,7 @@ def parts(settings: Api, config: Path, state: Path, address: str, *, ask: bool =
         settings=settings,
         config=config,
         state=state,
+        check=lambda: checks.run(config, state, SystemClock()),
         address=address,
     )
 

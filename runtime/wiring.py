@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ from execution_engine.world import World
 from risk.gate import Gate
 from risk.margin import required
 from runtime.alerts import Alerts
+from runtime.charts import Charts
 from runtime.inbox import Inbox, Pump
 from runtime.protection import at_broker
 from runtime.recording import RecorderSlot
@@ -132,6 +133,7 @@ class House:
     recorder: RecorderSlot
     bars: BarBuilder
     tick_filter: TickFilter
+    charts: Charts = field(default_factory=Charts)
     feed: Feed | None = None
     subscriptions: Subscriptions | None = None
     tape: Tape | None = None
@@ -327,6 +329,7 @@ def build(
         tick_filter=made.tick_filter,
     )
     made.engine.world.feed_losses = house.losses
+    made.engine.hearing.heard = house.charts.heard
     control.by_hand = ManualOrders(answer, house)
     control.market = house
     return house, control

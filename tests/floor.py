@@ -16,6 +16,7 @@ from core.events import Command
 from core.types import AccountKind, Bar, Instrument
 from execution_engine.broker_worker import WorkerJob
 from runtime import rebuild
+from runtime.charts import Charts
 from runtime.recording import RecorderSlot
 from runtime.reload import Reload
 from runtime.roster import Roster, is_on, standing
@@ -134,6 +135,7 @@ class Floor(Harness):
             watch=lambda instrument, owner: self.subscribed.append(instrument.key),
             lookup=Lookup,
             recorder=RecorderSlot(),
+            charts=Charts(),
         )
         toggles = standing(self.store.items("toggles"), self.config.strategies)
         enabled = {name: one for name, one in self.config.strategies.items() if is_on(name, one, toggles)}

@@ -1,8 +1,8 @@
 """The daemon's control socket as its clients see it: one line of JSON asked, one line answered.
 
-Names: status strategies orders positions signals fills journal report (read-outs), and pause resume reduce-only square-off kill acknowledge
-login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage (the web process's own:
-the account's login and portfolio; runtime/brokerage.py).
+Names: status strategies orders positions signals fills journal report usage chart (read-outs), and pause resume reduce-only square-off kill
+acknowledge login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage (the web
+process's own: the account's login and portfolio; runtime/brokerage.py).
 """
 
 import os
@@ -16,7 +16,7 @@ import msgspec
 
 from core.errors import NiyamError
 
-READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report", "usage")
+READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report", "usage", "chart")
 COMMANDS = (
     *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "watch"),
     *("reload", "retune", "enable", "disable", "signal", "brokerage"),

@@ -1,7 +1,9 @@
 """The account that trades: read-outs, orders by hand and in bulk, commands, and its strategies. Everything goes through gate and daemon."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, get_type_hints
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from loguru import logger
@@ -12,6 +14,8 @@ from api.ports import Parts
 from api.schemas import BulkReply, BulkTrades, Command, OrderResult, Outcome, Retune
 from core.errors import NiyamError, StoreError
 from storage.users import User
+from strategies import registry
+from strategies.base import ParameterError
 from utils.control import DaemonDown
 from utils.redaction import redact
 
@@ -60,13 +64,55 @@ def journal(
     kind: Annotated[str | None, Query(max_length=64)] = None,
     text: Annotated[str | None, Query(max_length=100)] = None,
     since: Annotated[int, Query(ge=0)] = 0,
+    before: Annotated[int | None, Query(ge=1)] = None,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
 ) -> Rows:
-    """Everything that was decided, newest last: of one kind, with a text in it, after a sequence number."""
+    """Everything that was decided, newest last: of one kind, with a text in it, after and before a sequence number."""
     rows = [row for row in _read(parts, "journal", day=day) if row["seq"] > since and kind in (None, row["kind"])]
+    if before is not None:
+        rows = [row for row in rows if row["seq"] < before]
     if text:
         rows = [row for row in rows if text.lower() in str(row).lower()]
     return rows[-limit:]
+
+
+@router.get("/journal/kinds")
+def journal_kinds(user: Viewer, parts: Has, day: Day = None) -> dict[str, int]:
+    """Which kinds of entries there are, and how many of each."""
+    return dict(Counter(str(row["kind"]) for row in _read(parts, "journal", day=day)).most_common())
+
+
+@router.get("/check")
+def check(user: Viewer, parts: Has) -> dict[str, Any]:
+    """What `main.py check` finds for the account in use: ok, a note, or wrong, each with its remedy. Takes some seconds."""
+    return dict(parts.check())
+
+
+@router.get("/charts")
+def charts(user: Viewer, parts: Has) -> Rows:
+    """Which series of bars there are: instrument, interval in minutes, how many bars, whose indicators."""
+    return list(_read(parts, "chart"))
+
+
+@router.get("/chart")
+def chart(
+    user: Viewer,
+    parts: Has,
+    instrument: Annotated[str, Query(max_length=64)],
+    interval: Annotated[int | None, Query(ge=1, le=1440)] = None,
+) -> dict[str, Any]:
+    """The bars that the strategies heard [start, open, high, low, close, volume, whether ticks were missed], what their indicators said of
+    each, and the fills since the first of them; 404 while no daemon runs."""
+    asked = {"instrument": instrument, "interval": interval}
+    try:
+        found = dict(parts.desk.read("chart", {name: value for name, value in asked.items() if value is not None}))
+    except StoreError as error:
+        raise HTTPException(503, redact(str(error))) from None
+    except NiyamError as error:
+        raise HTTPException(404, redact(str(error))) from None
+    first, last = found["bars"][0][0][:10], found["bars"][-1][0][:10]
+    trades = [row for row in _read(parts, "fills", **{"from": first, "to": last}) if row["instrument"] == instrument]
+    return {**found, "trades": trades}
 
 
 @router.get("/holdings")
@@ -121,8 +167,8 @@ def command(given: Command, user: Trader, parts: Has) -> Outcome:
 
 @router.get("/strategies")
 def strategies(user: Viewer, parts: Has) -> Rows:
-    """Each strategy: whether it runs and why not, its settings, what it holds."""
-    return list(_read(parts, "strategies"))
+    """Each strategy: whether it runs and why not, its settings, what it holds, and the `ranges` of its parameters."""
+    return [{**row, "ranges": ranges_of(str(row.get("class", "")))} for row in _read(parts, "strategies")]
 
 
 @router.post("/strategies/{name}/enable")
@@ -139,6 +185,25 @@ def disable(name: Strategy, user: Trader, parts: Has) -> Outcome:
 def retune(name: Strategy, given: Retune, user: Trader, parts: Has) -> Outcome:
     """Change fields of the strategy's file and of the running daemon; judged first, `ok: false` says what was wrong."""
     return _command(parts, user, "retune", {"name": name, "values": given.values})
+
+
+def ranges_of(name: str) -> Rows:
+    """The parameters of a strategy class: name, type, default, and the bounds of a number (null: none)."""
+    try:
+        params = registry.params_of(name)
+    except ParameterError:  # a class that is not there (any more); its file is refused at the next start
+        return []
+    hints = get_type_hints(params)
+    return [
+        {
+            "name": one.name,
+            "type": hints[one.name].__name__,
+            "default": None if one.default is MISSING else one.default,
+            "low": one.metadata.get("low"),
+            "high": one.metadata.get("high"),
+        }
+        for one in fields(params)
+    ]
 
 
 def _read(parts: Parts, name: str, **asked: str | None) -> Any:

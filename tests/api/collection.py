@@ -43,7 +43,9 @@ def collection(api: dict[str, Any]) -> str:
 def _item(api: dict[str, Any], method: str, path: str, one: dict[str, Any]) -> dict[str, Any]:
     named = {given["name"]: given for given in one.get("parameters", [])}
     asked = [
-        {"key": name, "value": "", "disabled": not given.get("required", False)} for name, given in named.items() if given["in"] == "query"
+        {"key": name, "value": _shown(_example(api, given["schema"], name)) if given["required"] else "", "disabled": not given["required"]}
+        for name, given in named.items()
+        if given["in"] == "query"
     ]
     placed = [
         {"key": name, "value": _shown(_example(api, given["schema"], name))} for name, given in named.items() if given["in"] == "path"

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from api.app import create
 from api.ports import Login, Parts
 from core.clock import ManualClock
-from core.errors import BrokerError, ConfigError
+from core.errors import BrokerError, ConfigError, NiyamError
 from core.types import IST
 from storage.account_file import AccountFile
 from storage.credentials import App, Materials, Vault
@@ -41,6 +41,10 @@ STATUS = {
     "account": "practice", "kind": "practice", "running": True, "trading_state": "ACTIVE", "flat": True, "orders": {"FILLED": 2},
     "session": "VALID", "feed": {"connected": True, "age_s": 0.5, "stale": []}, "pnl": {"realised": 1.0, "net": 0.5}, "late_events": 0,
 }  # fmt: skip
+BARS = {
+    "instrument": "NFO:NIFTY26NOVFUT", "interval": 5, "bars": [["2026-11-20T09:15:00+05:30", 1.0, 2.0, 0.5, 1.5, 10, False]],
+    "indicators": {},
+}  # fmt: skip
 
 
 class ScriptedDesk:
@@ -51,6 +55,7 @@ class ScriptedDesk:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.placed: list[dict[str, Any]] = []
         self.status: dict[str, Any] = dict(STATUS)
+        self.strategies: list[dict[str, Any]] = [{"name": "nifty_trend", "class": "sma_cross"}]
 
     def ask(self, name: str, arguments: Mapping[str, Any] | None = None) -> Answer:
         if not self.up:
@@ -61,6 +66,16 @@ class ScriptedDesk:
     def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         if name == "status":
             return self.status if self.up else {"running": False, "orders": {}, "flat": True}
+        if name == "strategies":
+            return self.strategies
+        if name == "chart":
+            if not arguments:
+                return [{"instrument": BARS["instrument"], "interval": 5, "bars": 1, "last_at": NOW.isoformat(), "strategies": []}]
+            if arguments["instrument"] != BARS["instrument"]:
+                raise NiyamError("there is no chart of it")
+            return dict(BARS)
+        if name == "fills":
+            return [{"instrument": key, "price": 25_000.0} for key in ("NSE:SBIN", BARS["instrument"])]
         if name == "report":
             return {"day": "2026-11-20", "net": 0.0}
         return [{"seq": 1, "at": NOW.isoformat(), "kind": "started"}, {"seq": 2, "at": NOW.isoformat(), "kind": "signal"}]
@@ -146,6 +161,7 @@ class House:
             settings=Api(**usual),
             config=CONFIG_FOLDER,
             state=folder,
+            check=lambda: {"ok": True, "wrong": 0, "checks": [{"name": "disk", "status": "ok", "text": "9 GB free", "remedy": ""}]},
             address="http://testserver",
             hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1),
         )

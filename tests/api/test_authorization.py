@@ -22,6 +22,10 @@ FOR_VIEWERS = {
     *(("POST", f"/api/v1/auth/{name}") for name in ("refresh", "logout")),
     *(("GET", f"/api/v1/{name}") for name in ("auth/me", "dashboard/dashboard", "status", "orders", "fills", "positions", "signals")),
     *(("GET", f"/api/v1/{name}") for name in ("report", "journal", "holdings", "funds", "strategies", "backtests", "backtests/{run_id}")),
+    *(
+        ("GET", f"/api/v1/{name}")
+        for name in ("charts", "chart", "journal/kinds", "check", "backtests/choices", "backtests/{run_id}/report")
+    ),
     ("GET", "/api/apps"),
     ("GET", "/api/apps/{app_id}"),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
+from api.backtests import Backtests
 from tests.api.house import House
 from utils.config_loader import ROOT
 
@@ -16,6 +17,8 @@ ORDERS = [
     {"symbol": "RELIANCE", "side": "SELL", "quantity": 100_000, "price": 1400.0, "order_type": "LIMIT"},
     {"symbol": "NIFTY_FUT", "direction": "SELL", "lots": 1, "product_type": "NRML"},
 ]
+
+GIVEN = {"strategy": "nifty_trend", "data": "bars.csv"}
 
 
 def test_bulk_orders_are_reported_one_by_one_and_a_refusal_stops_none(house: House) -> None:
@@ -55,6 +58,27 @@ def test_the_journal_is_searched(house: House) -> None:
     assert [row["seq"] for row in rows] == [2]
     assert house.client.get("/api/v1/journal", params={"text": "STARTED"}, headers=owner).json()[0]["seq"] == 1
     assert house.client.get("/api/v1/journal", params={"since": 2}, headers=owner).json() == []
+    assert [row["seq"] for row in house.client.get("/api/v1/journal", params={"before": 2}, headers=owner).json()] == [1]
+    assert house.client.get("/api/v1/journal/kinds", headers=owner).json() == {"started": 1, "signal": 1}
+
+
+def test_a_strategys_parameters_come_with_their_ranges(house: House) -> None:
+    house.desk.strategies = [{"name": "nifty_trend", "class": "sma_cross"}, {"name": "gone", "class": "no_such_class"}]
+    trend, gone = house.client.get("/api/v1/strategies", headers=house.user()).json()
+    assert trend["ranges"][0] == {"name": "fast", "type": "int", "default": 9, "low": 1, "high": 500}
+    assert gone["ranges"] == []
+
+
+def test_a_chart_has_bars_indicators_and_the_fills_of_its_days(house: House) -> None:
+    owner = house.user()
+    assert house.client.get("/api/v1/charts", headers=owner).json()[0]["instrument"] == "NFO:NIFTY26NOVFUT"
+    found = house.client.get("/api/v1/chart", params={"instrument": "NFO:NIFTY26NOVFUT", "interval": 5}, headers=owner).json()
+    assert [row["price"] for row in found["trades"]] == [25_000.0]
+    assert house.client.get("/api/v1/chart", params={"instrument": "NSE:SBIN"}, headers=owner).status_code == 404
+
+
+def test_the_settings_are_checked(house: House) -> None:
+    assert house.client.get("/api/v1/check", headers=house.user()).json()["checks"][0]["status"] == "ok"
 
 
 def test_a_backtest_runs_as_a_child_over_the_data_folder_alone(house: House) -> None:
@@ -71,7 +95,7 @@ def test_a_backtest_runs_as_a_child_over_the_data_folder_alone(house: House) -> 
     for wrong in ("../outside.csv", str(house.folder / "outside.csv"), "none.csv"):
         given = {"strategy": "nifty_trend", "data": wrong}
         assert house.client.post("/api/v1/backtests", json=given, headers=owner).status_code == 404, wrong
-    made = house.client.post("/api/v1/backtests", json={"strategy": "nifty_trend", "data": "bars.csv"}, headers=owner)
+    made = house.client.post("/api/v1/backtests", json={**GIVEN, "params": {"fast": 3}}, headers=owner)
     assert made.status_code == 202
     path = f"/api/v1/backtests/{made.json()['id']}"
     assert house.client.get(path, headers=trader).status_code == 404
@@ -80,8 +104,21 @@ def test_a_backtest_runs_as_a_child_over_the_data_folder_alone(house: House) -> 
         assert time.monotonic() < end
         time.sleep(0.05)
     assert found["state"] == "done", found
-    assert found["result"]["bars"] == 120
+    assert (found["result"]["bars"], found["result"]["params"]["fast"], found["progress"]) == (120, 3, 1.0)
+    page = house.client.get(f"{path}/report", headers=owner)
+    assert "<h1>nifty_trend on " in page.text
+    assert "sandbox allow-scripts; default-src 'none'" in page.headers["content-security-policy"]
+    assert house.client.get(f"{path}/report", headers=trader).status_code == 404
     assert str(ROOT) not in json.dumps(house.client.get("/api/v1/backtests", headers=owner).json())
+    wrong = house.client.post("/api/v1/backtests", json={**GIVEN, "params": {"fast": 0}}, headers=owner).json()["id"]
+    while (refused := house.client.get(f"/api/v1/backtests/{wrong}", headers=owner).json())["state"] in ("queued", "running"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert (refused["state"], "fast: 0 is outside 1..500" in refused["error"]) == ("failed", True), refused
+    assert house.client.get(f"/api/v1/backtests/{wrong}/report", headers=owner).status_code == 404
+    again = Backtests(house.parts.config, house.folder)
+    assert [(run.id, run.state) for run in again.of(1)] == [(found["id"], "done"), (wrong, "failed")], "kept over a restart"
+    assert house.client.get("/api/v1/backtests/choices", headers=owner).json()["data"] == ["bars.csv"]
 
 
 def test_live_updates_need_a_token_and_say_what_changed(house: House) -> None:
