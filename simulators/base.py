@@ -18,6 +18,7 @@ from simulators.world import World
 
 LOG_LENGTH = 100_000
 STATUS_NAMES = frozenset({"status", "orderstatus", "order_status"})
+ID_NAMES = frozenset({"order_id", "orderid", "groww_order_id"})
 REFUSALS = frozenset({"rate_limit", "error", "timed_out", "ip_not_allowed", "no_permission"})
 
 
@@ -218,9 +219,9 @@ class Simulator:
 
 
 def _shortened(response: Response, most: int) -> Response:
-    """A candle answer with its first rows alone: its `data` or `Success`, or the `candles` in it, is the list of them."""
+    """A candle answer with its first rows alone: its `data`, `Success` or `payload`, or the `candles` in it, is the list of them."""
     told = json.loads(response.body)
-    name = "data" if "data" in told else "Success"
+    name = next(name for name in ("data", "payload", "Success") if name in told)
     holder, name = (told[name], "candles") if isinstance(told.get(name), dict) else (told, name)
     if isinstance(holder.get(name), list):
         holder[name] = holder[name][:most]
@@ -232,10 +233,8 @@ def _relabelled(response: Response, label: str) -> Response:
 
     def said(told: Any) -> Any:
         if isinstance(told, dict):
-            words = {
-                name: label if "order_id" in told or "orderid" in told else value for name, value in told.items() if name in STATUS_NAMES
-            }
-            return {**{name: said(value) for name, value in told.items()}, **words}
+            row = bool(ID_NAMES & told.keys())
+            return {name: label if row and name in STATUS_NAMES else said(value) for name, value in told.items()}
         return [said(one) for one in told] if isinstance(told, list) else told
 
     return replace(response, body=dump(said(json.loads(response.body))))

@@ -220,7 +220,7 @@ class GrowwBroker(GrowwData):
         except BrokerError as error:
             if error.code != mapping.DUPLICATE:
                 raise
-            return self._of_reference(order.tag, body["segment"], error)
+            return self._of_reference(body, error)
         return _order_id("create", payload, order.tag)
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
@@ -291,14 +291,23 @@ class GrowwBroker(GrowwData):
         total = sum(one.quantity for one in trades.values())
         return (filled if total == filled else -1), tuple(trades.values())
 
-    def _of_reference(self, tag: str, segment: str, why: BrokerError) -> str:
-        """The id of the order that has this reference already; raises Unknown where it cannot be had now."""
+    def _of_reference(self, body: Mapping[str, Any], why: BrokerError) -> str:
+        """The id of the order that has this reference already; raises Unknown where it cannot be had now, Rejected where it is not ours."""
+        tag, segment = str(body["order_reference_id"]), {"segment": body["segment"]}
         try:
             path = f"/v1/order/status/reference/{tag}"
-            payload = self._calls.get("other", path, {"segment": segment}, Lane.EXIT, seconds=ORDER_SECONDS, patience=1.0)
+            order_id = _order_id("look-up", self._calls.get("other", path, segment, Lane.EXIT, seconds=ORDER_SECONDS, patience=1.0), tag)
+            path = f"/v1/order/detail/{order_id}"
+            row = self._calls.get("other", path, segment, Lane.EXIT, seconds=ORDER_SECONDS, patience=1.0)
         except BrokerError as error:
             raise Unknown(f"{why}; an order with that reference is there, and asking for it failed ({error})", code=why.code) from error
-        return _order_id("look-up", payload, tag)
+        names = ("trading_symbol", "exchange", "transaction_type", "product")
+        if not isinstance(row, Mapping) or any(row.get(name) is None for name in names):
+            raise Unknown(f"{why}; order {order_id} has that reference, and what it is does not read ({row!r:.80})", code=why.code)
+        if any(str(row[name]) != str(body[name]) for name in names):
+            terms = " ".join(str(row[name]) for name in names)
+            raise Rejected(f"{why}: the reference {tag} is that of another order ({order_id}: {terms}); nothing was booked", code=why.code)
+        return order_id
 
     def _segment(self, order: Order) -> str:
         try:

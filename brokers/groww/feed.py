@@ -3,7 +3,8 @@
 Rules:
 1. In market hours a round begins each second: the last prices of up to three batches of 50, batches in turn, and quotes of up to two
    instruments, in turn, for volume, book and time. Up to four instruments are quoted each round and need no last prices.
-2. The orders of each segment that is subscribed are read every two seconds, each second while one of them works. What changed is told.
+2. The orders of each segment that is subscribed are read every two seconds, each second while one of them works: the newest hundred, and
+   older pages while one that worked at the last read has not been found. What changed is told.
 3. Outside market hours one request in thirty seconds tells whether the broker answers; no prices are told then.
 4. Connected means that the latest request was answered. A refusal for rate, a dead token, or `silence` seconds without an answer is told
    as a break, and prices from before it say nothing about when a later one was made.
@@ -46,7 +47,7 @@ _OFF_HOURS = 30.0
 _LOOK = 1.0  # seconds between looks at whether the market has opened, and at whether there is a token
 _SECONDS = 3.0  # for an answer; a later one is worth nothing
 _SHORTEST_SILENCE = 4.0
-_ORDER_PAGE = 100
+_ORDER_PAGE, _MOST_PAGES = 100, 10
 _START_S = 10.0
 
 
@@ -87,6 +88,7 @@ class PollingFeed:
         self._batch_turn = self._quote_turn = 0
         self._drop = ""
         self._seen: dict[str, OrderUpdate] = {}
+        self._live: dict[str, set[str]] = {}  # segment -> the orders that had not ended when it was last read
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
@@ -264,22 +266,34 @@ class PollingFeed:
         with self._lock:
             tokens = [_token(lookup, one) for one in self._desired.values() if one.tradable]
         for segment in sorted({mapping.names_of(token)[1] for token in tokens if token}):
-            params = {"segment": segment, "page": 0, "page_size": _ORDER_PAGE}  # the newest; the books have the rest
-            rows = rows_of("order_list", self._calls.get("other", "/v1/order/list", params, Lane.PORTFOLIO, seconds=_SECONDS))
-            changed: list[OrderUpdate] = []
-            for row in rows:
+            changed, live = list[OrderUpdate](), set[str]()
+            for row in self._order_rows(segment):
                 try:
                     update = mapping.order_update(row, self._clock.now(), "poll", lookup)
                 except (DataError, AttributeError, TypeError):
                     self._faults.counts["order row that does not read"] += 1
                     continue
-                works = works or update.state not in ENDED
+                if update.state not in ENDED:
+                    live.add(update.broker_order_id)
                 if not _same(update, self._seen.get(update.broker_order_id)):
                     self._seen[update.broker_order_id] = update
                     changed.append(update)
             if changed:
                 self._put(changed[::-1], self._orders_name)  # the oldest first
+            self._live[segment], works = live, works or bool(live)
         return works
+
+    def _order_rows(self, segment: str) -> list[Any]:
+        """The newest orders of a segment, and so many older ones that everything that still worked at the last read is among them."""
+        waited, rows = set(self._live.get(segment, ())), list[Any]()
+        for page in range(_MOST_PAGES):
+            params = {"segment": segment, "page": page, "page_size": _ORDER_PAGE}
+            found = rows_of("order_list", self._calls.get("other", "/v1/order/list", params, Lane.PORTFOLIO, seconds=_SECONDS))
+            rows += found
+            waited -= {str(row.get("groww_order_id")) for row in found if isinstance(row, Mapping)}
+            if len(found) < _ORDER_PAGE or not waited:
+                break
+        return rows
 
     # --- inside -------------------------------------------------------------------------------------------------------------------------
 

@@ -303,7 +303,7 @@ REFUSALS: Mapping[str, str] = {
     "GA004": "no such order or instrument; update the instruments",
     "GA006": "Groww could not process it; the text says why",
 }
-"""Codes after which, with a 4xx, it is certain that nothing happened. GA000 (internal) and GA003 (cannot serve now) leave it open."""
+"""Codes after which, but for a 5xx, it is certain that nothing happened. GA000 (internal) and GA003 (cannot serve now) leave it open."""
 _FORBIDDEN = (
     "register this machine's static IPv4 address and look at subscription and segments at https://groww.in/trade-api/api-keys; "
     "a new login does not help"
@@ -326,9 +326,10 @@ def failure(status: int, code: str, message: str, *, is_order: bool) -> BrokerEr
         return RateLimited(f"{text} - the budget pauses", code=code)
     if status == 401:
         return SessionExpired(f"{text} - log in again: main.py login groww (tokens die at 06:00)", code=code)
-    if status == 403 or (code == _NOT_AUTHORISED and 400 <= status < 500):
+    told = 200 <= status < 500  # a failure's envelope may come under HTTP 200; under 5xx it proves nothing
+    if status == 403 or (code == _NOT_AUTHORISED and told):
         return Rejected(f"{text} - {_FORBIDDEN}", code=code)
-    if code in REFUSALS and 400 <= status < 500:
+    if code in REFUSALS and told:
         return Rejected(f"{text} - {REFUSALS[code]}", code=code)
     if is_order:
         return Unknown(f"{text} - it may have been taken; look for it by its tag, the order reference id", code=code)

@@ -18,7 +18,8 @@ def yes(kit: Kit) -> str:
 class Card:
     """`says` is what the table tells of this card at a broker. `alone`: it changes the day, and gets a stage of its own.
 
-    `of` names the one broker whose words it plays; empty: every broker plays it.
+    `of` names the one broker whose words it plays; empty: every broker plays it. `feed`: it is about a feed by "socket" or by "poll", and
+    a broker with the other kind does not play it.
     """
 
     area: str
@@ -27,6 +28,7 @@ class Card:
     says: Says = yes
     alone: bool = False
     of: str = ""
+    feed: str = ""
 
     @property
     def id(self) -> str:
@@ -36,11 +38,11 @@ class Card:
 CARDS: list[Card] = []
 
 
-def card(area: str, name: str, *, says: Says = yes, alone: bool = False) -> Callable[[Play], Play]:
+def card(area: str, name: str, *, says: Says = yes, alone: bool = False, feed: str = "") -> Callable[[Play], Play]:
     """Make a card of this function."""
 
     def keep(play: Play) -> Play:
-        CARDS.append(Card(area, name, play, says, alone))
+        CARDS.append(Card(area, name, play, says, alone, feed=feed))
         return play
 
     return keep

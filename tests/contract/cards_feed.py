@@ -64,7 +64,7 @@ def _again(stage: Stage, heard: Heard, *, after: int) -> None:
     heard.following(Tick, lambda tick: tick.instrument == stage.future)
 
 
-@card(FEED, "the socket drops: told, connected anew, everything subscribed again")
+@card(FEED, "the socket drops: told, connected anew, everything subscribed again", feed="socket")
 def _drop(stage: Stage) -> None:
     heard = stage.feed(stage.future, stage.share)
     heard.confirmed()
@@ -74,7 +74,7 @@ def _drop(stage: Stage) -> None:
     _again(stage, heard, after=seen)
 
 
-@card(FEED, "the socket is reset: the same")
+@card(FEED, "the socket is reset: the same", feed="socket")
 def _reset(stage: Stage) -> None:
     heard = stage.feed(stage.future, stage.share)
     heard.confirmed()
@@ -84,7 +84,7 @@ def _reset(stage: Stage) -> None:
     _again(stage, heard, after=seen)
 
 
-@card(FEED, "three drops in a row: it still comes back")
+@card(FEED, "three drops in a row: it still comes back", feed="socket")
 def _drops(stage: Stage) -> None:
     heard = stage.feed(stage.future)
     for _ in range(3):
@@ -95,7 +95,7 @@ def _drops(stage: Stage) -> None:
         _again(stage, heard, after=seen)
 
 
-@card(FEED, "the socket goes mute: silence is noticed, a new one is made")
+@card(FEED, "the socket goes mute: silence is noticed, a new one is made", feed="socket")
 def _mute(stage: Stage) -> None:
     heard = stage.feed(stage.future)
     heard.confirmed()
@@ -115,7 +115,7 @@ def _reconnect(stage: Stage) -> None:
     _again(stage, heard, after=seen)
 
 
-@card(FEED, "bytes that are no frame: counted, the connection lives on")
+@card(FEED, "bytes that are no frame: counted, the connection lives on", feed="socket")
 def _garbage(stage: Stage) -> None:
     heard = stage.feed(stage.future)
     heard.confirmed()
@@ -126,7 +126,7 @@ def _garbage(stage: Stage) -> None:
     assert all(status.connected for status in heard.of(FeedStatus))
 
 
-@card(FEED, "a frame cut short: counted, never a wrong price")
+@card(FEED, "a frame cut short: counted, never a wrong price", feed="socket")
 def _truncated(stage: Stage) -> None:
     heard = stage.feed(stage.future)
     heard.confirmed()
@@ -139,7 +139,7 @@ def _truncated(stage: Stage) -> None:
     assert all(status.connected for status in heard.of(FeedStatus))
 
 
-@card(FEED, "a tick of an instrument nobody asked for: counted, not passed on")
+@card(FEED, "a tick of an instrument nobody asked for: counted, not passed on", feed="socket")
 def _stranger(stage: Stage) -> None:
     heard = stage.feed(stage.future)
     heard.confirmed()
@@ -150,6 +150,8 @@ def _stranger(stage: Stage) -> None:
 
 
 def _dead_feed(kit: Kit) -> str:
+    if kit.feed == "poll":
+        return "polls go on with the token that the session renews"
     return "its sockets live on; the next handshake needs a new token" if kit.alive_feed else "closed; no attempt until a login"
 
 
@@ -157,8 +159,14 @@ def _dead_feed(kit: Kit) -> str:
 def _dead(stage: Stage) -> None:
     heard = stage.feed(stage.future)
     heard.confirmed()
-    seen = len(heard.events)
+    seen, old = len(heard.events), stage.session.token()
     stage.kill_token()
+    if stage.kit.feed == "poll":
+        stage.until(lambda: stage.session.token() != old)
+        for _ in range(3):
+            heard.following(Tick)
+        heard.confirmed()
+        return
     if stage.kit.alive_feed:
         heard.following(Tick)
         heard.feed.reconnect("a card says so")
@@ -216,6 +224,10 @@ def _listening(stage: Stage) -> Heard:
     """A feed whose order updates are on."""
     heard = stage.feed(stage.future)
     heard.confirmed()
+    if stage.kit.feed == "poll":
+        stage.pass_(5.0)  # the list has been read once
+        stage.clock.quiet()
+        return heard
     streams = stage.served.simulator.streams
     wanted = 2 if stage.kit.orders_socket else 1
     stage.until(lambda: stage.served.run(streams.open_of, lambda stream: True) >= wanted)
@@ -231,19 +243,20 @@ def _update(stage: Stage, heard: Heard, order: Order, state: OrderState) -> Orde
     return heard.any(OrderUpdate, lambda update: stage.mine(update, order) and update.state is state)
 
 
-@card(UPDATES, "our order's way comes by the stream: working, then filled")
+@card(UPDATES, "our order's way comes by the feed: working, then filled")
 def _way(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order())
     working = _update(stage, heard, order, OrderState.WORKING)
-    assert (working.broker_order_id, working.source, working.instrument) == (order.broker_order_id, "stream", order.instrument)
+    source = "poll" if stage.kit.feed == "poll" else "stream"
+    assert (working.broker_order_id, working.source, working.instrument) == (order.broker_order_id, source, order.instrument)
     stage.fill(order, order.quantity)
     filled = _update(stage, heard, order, OrderState.FILLED)
     assert filled.filled == order.quantity
     assert abs(filled.average_price - order.limit_price) < 1e-6
 
 
-@card(UPDATES, "a partial fill comes by the stream")
+@card(UPDATES, "a partial fill comes by the feed")
 def _part(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order(quantity=stage.future.lot * 2))
@@ -252,7 +265,7 @@ def _part(stage: Stage) -> None:
     assert update.state is OrderState.WORKING
 
 
-@card(UPDATES, "a rejection comes by the stream, with its reason", says=_reason)
+@card(UPDATES, "a rejection comes by the feed, with its reason", says=_reason)
 def _rejection(stage: Stage) -> None:
     heard = _listening(stage)
     stage.fault("reject", message="RMS:Blocked for a card")
@@ -261,7 +274,7 @@ def _rejection(stage: Stage) -> None:
     assert "Blocked for a card" in (told if stage.kit.reasons_by_stream else stage.row(order)).reason
 
 
-@card(UPDATES, "a cancel comes by the stream")
+@card(UPDATES, "a cancel comes by the feed")
 def _cancel(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order())
@@ -270,7 +283,7 @@ def _cancel(stage: Stage) -> None:
     assert _update(stage, heard, order, OrderState.CANCELLED).filled == 0
 
 
-@card(UPDATES, "a change comes by the stream, with the new price")
+@card(UPDATES, "a change comes by the feed, with the new price")
 def _change(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order())
@@ -281,14 +294,14 @@ def _change(stage: Stage) -> None:
     assert update.broker_order_id == order.broker_order_id
 
 
-@card(UPDATES, "a stop's waiting comes by the stream as TRIGGER_PENDING")
+@card(UPDATES, "a stop's waiting comes by the feed as TRIGGER_PENDING")
 def _stop(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.stop_order())
     assert _update(stage, heard, order, OrderState.TRIGGER_PENDING).trigger_price is not None
 
 
-@card(UPDATES, "an order of another tool comes by the stream, without a tag")
+@card(UPDATES, "an order of another tool comes by the feed, without a tag")
 def _foreign(stage: Stage) -> None:
     heard = _listening(stage)
     theirs = stage.foreign(stage.future, Side.BUY)
@@ -298,7 +311,7 @@ def _foreign(stage: Stage) -> None:
     assert update.tag is None
 
 
-@card(UPDATES, "an update that is sent twice is told twice, the same: to count it once is the engine's")
+@card(UPDATES, "an update that is sent twice is told twice, the same: to count it once is the engine's", feed="socket")
 def _twice(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order())
@@ -313,7 +326,7 @@ def _twice(stage: Stage) -> None:
     assert first == second
 
 
-@card(UPDATES, "an update that comes late brings its own older time and filled quantity", says=_dated)
+@card(UPDATES, "an update that comes late brings its own older time and filled quantity", says=_dated, feed="socket")
 def _late(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order(quantity=stage.future.lot * 2))
@@ -332,7 +345,7 @@ def _late(stage: Stage) -> None:
     assert late.exchange_at <= filled.exchange_at
 
 
-@card(UPDATES, "an update that never comes: the book has it")
+@card(UPDATES, "an update that never comes: the book has it", feed="socket")
 def _never(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order())
@@ -343,7 +356,7 @@ def _never(stage: Stage) -> None:
     assert stage.row(order).state is OrderState.FILLED
 
 
-@card(UPDATES, "filled while the socket was away: the book has it, and later updates come again")
+@card(UPDATES, "filled while the socket was away: the book has it, and later updates come again", feed="socket")
 def _away(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order())
@@ -362,7 +375,7 @@ def _away(stage: Stage) -> None:
     assert _update(stage, heard, following, OrderState.WORKING)
 
 
-@card(UPDATES, "the stream and the book say the same of an order")
+@card(UPDATES, "the feed and the book say the same of an order")
 def _same(stage: Stage) -> None:
     heard = _listening(stage)
     order = stage.place(stage.order())

@@ -64,7 +64,9 @@ class Kit:
     what it was. `order_id`: what the broker calls an order of the exchange. `keeps_budget`: its limits are so small that no card may begin
     with a fresh budget; `minute` is the one to wait for. `intraday_is_carried`: it has no intraday product. `dates_updates`,
     `reasons_by_stream`: whether its order updates do. `cuts_history`: the client itself asks in pieces that the broker takes.
-    `login_answers`: what `accept` must say to wrong answers. A route that is "" is no call of this broker's.
+    `feed`: "socket", or "poll" where prices and order states are asked for. `marks_positions`: its positions name a last price.
+    `dated_tokens`: what an instrument is ordered by changes from day to day. `login_answers`: what `accept` must say to wrong answers.
+    A route that is "" is no call of this broker's.
     """
 
     spec: Spec
@@ -93,6 +95,9 @@ class Kit:
     intraday_is_carried: bool = False
     refuses_stop_ioc: str = ""
     cuts_history: bool = False
+    feed: str = "socket"
+    marks_positions: bool = True
+    dated_tokens: bool = True
     login_answers: Mapping[str, type[NiyamError]] = field(default_factory=dict)
 
     @property

@@ -7,6 +7,7 @@ from core.errors import BrokerError, ConfigError, LoginRefused, Rejected, Sessio
 from core.types import Horizon, Kind, OrderState
 from simulators.orders import Status
 from tests.contract.kit import Kit, Label, Refusal, Routes
+from tests.contract.kit_groww import GROWW
 from tests.contract.kit_icici import ICICI
 
 _INTRADAY, _CARRY = Horizon.INTRADAY, Horizon.CARRY
@@ -221,4 +222,4 @@ UPSTOX = Kit(
 )  # fmt: skip
 
 
-KITS: Mapping[str, Kit] = {kit.name: kit for kit in (ZERODHA, ANGELONE, UPSTOX, ICICI)}
+KITS: Mapping[str, Kit] = {kit.name: kit for kit in (ZERODHA, ANGELONE, UPSTOX, ICICI, GROWW)}

@@ -66,6 +66,7 @@ def test_modify_and_cancel_name_the_order_and_are_sent_once(server: ScriptedServ
 CERTAIN: list[tuple[bytes, type[BrokerError], str]] = [
     (error(400, "GA001", "Bad request"), Rejected, "malformed"),
     (error(400, "GA006", "Cannot process this request: margin"), Rejected, "margin"),
+    (error(200, "GA006", "Cannot process this request: margin"), Rejected, "margin"),
     (error(403, "GA005", "User not authorised: IP address"), Rejected, "static IPv4"),
     (error(401, "GA005", "User not authorised"), SessionExpired, "main.py login groww"),
     (http(401, "<html>unauthorised</html>", "text/html"), SessionExpired, "main.py login groww"),
@@ -108,14 +109,21 @@ def test_an_order_call_without_a_clear_end_is_unknown_and_sent_once(server: Scri
 
 def test_a_used_reference_is_the_order_that_was_taken(server: ScriptedServer, house: House) -> None:
     duplicate = error(400, "GA007", "Duplicate order reference id")
-    server.script = [duplicate, success({"groww_order_id": "G9", "order_status": "APPROVED", "order_reference_id": "ABCDEFGH00000001"})]
-    assert house.broker().place(make_order()) == "G9"
-    assert paths(server) == ["/v1/order/create", "/v1/order/status/reference/ABCDEFGH00000001"]
-    assert server.requests[1].query == {"segment": ["FNO"]}
-    for answer in (error(404, "GA004", "Requested entity does not exist"), error(500, "GA000", "x"), success({})):
-        server.script = [duplicate, answer]
+    found = success({"groww_order_id": "G9", "order_status": "APPROVED", "order_reference_id": "ABCDEFGH00000001"})
+    terms = {"trading_symbol": "NIFTY26NOVFUT", "exchange": "NSE", "transaction_type": "BUY", "product": "MIS"}
+    server.script = [duplicate, found, success(terms)]
+    assert house.broker().place(make_order(product="")) == "G9"
+    assert paths(server) == ["/v1/order/create", "/v1/order/status/reference/ABCDEFGH00000001", "/v1/order/detail/G9"]
+    assert [request.query for request in server.requests[1:]] == [{"segment": ["FNO"]}] * 2
+    missing = error(404, "GA004", "Requested entity does not exist")
+    for answers in ([missing], [error(500, "GA000", "x")], [success({})], [found, missing], [found, success({})], [found, success([])]):
+        server.script = [duplicate, *answers]
         with pytest.raises(Unknown):
             house.broker().place(make_order())
+    for name in terms:
+        server.script = [duplicate, found, success({**terms, name: "another"})]
+        with pytest.raises(Rejected, match="another order"):
+            house.broker().place(make_order(product=""))
 
 
 CALLS: list[Callable[[GrowwBroker], Any]] = [
