@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import HTTPException, Request
 from loguru import logger
@@ -69,9 +70,12 @@ class Desk:
             raise HTTPException(404, f"you have no app {app_id}")
         return app
 
-    def chosen(self, user: User, broker: str | None = None, api_key: str | None = None) -> App | None:
-        """The app that is meant: with this key, else the one switched to, else the default one, of that broker."""
+    def chosen(self, user: User, broker: str | None = None, api_key: str | None = None, app_id: int | None = None) -> App | None:
+        """The app that is meant: of this number, with this key, else the one switched to, else the default one, of that broker."""
         vault = self._parts.vault
+        if app_id is not None:
+            app = self.own(user, app_id)
+            return app if broker in (None, app.broker) else None
         apps = [app for app in vault.apps_of(user.id) if broker in (None, app.broker)]
         if api_key is not None:
             return next((app for app in apps if vault.app_secret(app.id, "api_key") == api_key), None)
@@ -83,8 +87,9 @@ class Desk:
     def login_url(self, user: User, app: App, redirect_uri: str | None) -> tuple[str, str, str | None]:
         """(login URL, where its answer comes to, state or None where the broker brings none back)."""
         state = random.token_urlsafe(24)
-        target = redirect_uri or self.catcher(app.broker)
         url, carried = self._called(app, lambda: self._parts.brokers.login_url(app, state))
+        said = dict(parse_qsl(urlsplit(url).query)).get("redirect_uri")  # where a broker is told it in the address, that is where it goes
+        target = redirect_uri or said or self.catcher(app.broker)
         if carried:
             now = self._parts.now()
             with self._lock:
@@ -106,6 +111,13 @@ class Desk:
                 return False
             self._states[state] = replace(found, answer=answer)
             return True
+
+    def has_caught(self, user: User, app: App) -> bool:
+        """Whether our catcher holds an answer for this user's login of this app."""
+        now = self._parts.now()
+        with self._lock:
+            mine = [found for found in self._states.values() if (found.user_id, found.app_id) == (user.id, app.id)]
+        return any(found.answer and found.until > now for found in mine)
 
     def pending(self, user: User, app: App, state: str | None, redirect_uri: str | None) -> str | None:
         """The answer that our catcher holds for this user's login of this app; each is given out once."""

@@ -84,6 +84,9 @@ class SetupReply(BaseModel):
 
 
 class LoginUrlAsked(_In):
+    """`app_id` or `api_key` say which of several apps of that broker; without one it is the app in use, else the default one."""
+
+    app_id: Annotated[int, Field(ge=1, le=2**31)] | None = None
     api_key: Secret | None = None
     redirect_uri: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")] | None = None
 
@@ -92,12 +95,20 @@ class LoginUrlReply(BaseModel):
     login_url: str
     redirect_uri: str
     state: str | None = None
+    kind: Literal["redirect", "code"] = "redirect"
     message: str
     instructions: list[str]
 
 
+class Caught(BaseModel):
+    """Whether the callback holds the answer of a login that this user began for this app: activating needs no other then."""
+
+    caught: bool
+
+
 class Activate(_In):
     brokerage: BROKERS
+    app_id: Annotated[int, Field(ge=1, le=2**31)] | None = None
     api_url: Annotated[str, Field(max_length=300)] | None = None
     api_key: Secret | None = None
     api_secret: Secret | None = None

@@ -110,7 +110,7 @@ class WebBrokers:
         session = cast(CodeSession, own.session)
         if own.session.expires_at() is not None:
             session.renew()
-        if own.session.state() is SessionState.LOGIN_REQUIRED and "totp_secret" in app.holds:
+        if own.session.state() is SessionState.LOGIN_REQUIRED and ("totp_secret" in app.holds or not session.needs_code):
             session.unattended()
         return self._stands(own)
 

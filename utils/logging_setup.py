@@ -18,7 +18,7 @@ from utils.redaction import masked, redact
 if TYPE_CHECKING:
     from loguru import Record
 
-NOISY = ("urllib3", "requests", "websocket", "kiteconnect", "apscheduler", "aiohttp.access", "asyncio", "alembic")
+NOISY = ("urllib3", "requests", "websocket", "kiteconnect", "apscheduler", "aiohttp.access", "asyncio", "alembic", "httpx")
 """Libraries of which only warnings are of interest (below that they write URLs and headers)."""
 MarketTime = Callable[[], datetime]
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from nicegui import ui
 
-from api.dashboard.parts import age, clock, set_badge
+from api.dashboard.parts import age, clock, named, set_badge
 from api.dashboard.visit import Board, Visit
 
 KINDS = {  # the account's kind: (its class, the word, what it means)
@@ -62,12 +62,12 @@ class _Banner:
     def __init__(self, visit: Visit, drawer: ui.left_drawer, dark: Any) -> None:
         with ui.row().classes("banner") as self._row:
             ui.button(icon="menu", on_click=drawer.toggle).props("flat dense round color=white aria-label=Menu").classes("lt-md")
-            self._word = ui.label("").classes("kind").mark("kind").props("data-testid=kind")
+            self._word = named(ui.label("").classes("kind"), "kind")
             self._means = ui.label("").classes("means gt-sm")
             ui.space()
-            self._state = ui.label("").classes("badge").mark("trading-state").props("data-testid=trading-state")
-            self._stale = ui.label("").classes("badge warn").mark("stale").props("data-testid=stale")
-            self._clock = ui.label("").classes("clock").mark("clock").props("data-testid=clock")
+            self._state = named(ui.label("").classes("badge"), "trading-state")
+            self._stale = named(ui.label("").classes("badge warn"), "stale")
+            self._clock = named(ui.label("").classes("clock"), "clock")
             with ui.button(icon="contrast").props("flat dense round color=white aria-label=Theme"), ui.menu():
                 for text, value in (("As the system", None), ("Light", False), ("Dark", True)):
                     ui.menu_item(text, on_click=lambda value=value: dark.set_value(value))
@@ -84,7 +84,7 @@ class _Banner:
         self._means.set_text(f"{status.get('account', '')} · {means}" if status.get("account") else means)
         set_badge(self._state, status.get("trading_state", "STOPPED") if board.running else "STOPPED")
         market = status.get("market") or {}
-        self._clock.set_text(f"{market.get('phase', '')} {clock(market.get('now'))}" if market else "")
+        self._clock.set_text(f"{str(market.get('phase', '')).replace('_', ' ')} {clock(market.get('now'))}" if market else "")
         self._stale.set_text(_staleness(board))
         self._stale.set_visibility(board.stale)
         self._page.classes(add="stale") if board.stale else self._page.classes(remove="stale")
@@ -107,7 +107,7 @@ def sign_in(note: str, *, first: bool, register: bool) -> None:
         ui.label("Niyam").classes("brand")
         ui.label(_INVITES[first, register]).classes("note")
         if note:
-            ui.label(note).classes("refused").mark("refused").props("data-testid=refused role=alert")
+            named(ui.label(note).classes("refused").props("role=alert"), "refused")
         _field("username", "User name or e-mail", "username")
         if register:
             _field("name", "Your name (as you like)", "name", needed=False)

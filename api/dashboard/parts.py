@@ -1,11 +1,12 @@
 """The pieces all pages are made of: cards, figures, badges, tables; and how numbers and times are written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from nicegui import ui
+from nicegui.events import GenericEventArguments
 
 DASH = "–"
 GOOD = frozenset({"ACTIVE", "VALID", "FILLED", "EXECUTED", "running", "connected", "done"})
@@ -46,6 +47,12 @@ def clock(at: str | None) -> str:
     return DASH if not at else f"{datetime.fromisoformat(str(at)):%H:%M:%S}"
 
 
+def short(key: object) -> str:
+    """An instrument without its exchange."""
+    text = str(key)
+    return text.partition(":")[2] or text
+
+
 def moment(at: str | None) -> str:
     return DASH if not at else f"{datetime.fromisoformat(str(at)):%d %b %H:%M}"
 
@@ -74,11 +81,34 @@ def gain(value: float | None) -> str:
 # --- pieces -------------------------------------------------------------------------------------------------------------------
 
 
+E = TypeVar("E", bound=ui.element)
+
+
+def named(element: E, name: str) -> E:
+    """Call an element by a name that tests find it by."""
+    element.mark(name).props(f"data-testid={name}")
+    return element
+
+
+async def ask(title: str, text: str, yes: str, *, danger: bool = True) -> bool:
+    """One question before something that is not taken back."""
+    with ui.dialog() as dialog, ui.card().classes("dialog"):
+        ui.label(title).classes("headline")
+        ui.label(text).classes("note")
+        with ui.row().classes("buttons end"):
+            ui.button("No", on_click=lambda: dialog.submit(False)).props("flat no-caps")
+            sure = ui.button(yes, on_click=lambda: dialog.submit(True)).props("unelevated no-caps" + (" color=negative" if danger else ""))
+            named(sure, "sure")
+    answer = await dialog
+    dialog.delete()
+    return bool(answer)
+
+
 def card(title: str = "", name: str = "") -> ui.column:
     """A block of the page; use it as a context. `name` is what tests call it."""
     block = ui.column().classes("card")
     if name:
-        block.mark(name).props(f"data-testid={name}")
+        named(block, name)
     if title:
         with block:
             ui.label(title).classes("card-title")
@@ -87,12 +117,12 @@ def card(title: str = "", name: str = "") -> ui.column:
 
 def badge(word: object, name: str = "") -> ui.label:
     label = ui.label(str(word)).classes(f"badge {tone(word)}")
-    return label.mark(name).props(f"data-testid={name}") if name else label
+    return named(label, name) if name else label
 
 
 def set_badge(label: ui.label, word: object, toned: str = "") -> None:
     label.set_text(str(word))
-    label.classes(replace=f"badge {toned or tone(word)}")
+    label.classes(remove="good bad warn calm", add=toned or tone(word))
 
 
 class Figure:
@@ -104,7 +134,7 @@ class Figure:
             self._value = ui.label(DASH).classes("value")
             self._note = ui.label("").classes("note")
         if name:
-            self._value.mark(name).props(f"data-testid={name}")
+            named(self._value, name)
 
     def show(self, text: str, note: str = "", colour: str = "") -> None:
         self._value.set_text(text)
@@ -127,8 +157,18 @@ class Column:
 class Table:
     """A dense table of plain text; `show(rows)` fills it. Written values only: nothing of a row becomes markup."""
 
-    def __init__(self, columns: Sequence[Column], *, empty: str = "nothing yet", name: str = "", rows: int = 0) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        *,
+        empty: str = "nothing yet",
+        name: str = "",
+        rows: int = 0,
+        on_row: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None,
+    ) -> None:
+        """`rows`: so many on a page (0: all). `on_row` is called with the row that was clicked, as it was given."""
         self._columns = columns
+        self._given: list[Mapping[str, Any]] = []
         self._table = ui.table(
             columns=[
                 {
@@ -146,12 +186,22 @@ class Table:
             row_key="__key",
             pagination=rows or None,
         )
-        self._table.classes("table").props(f'flat dense :no-data-label="{empty!r}"' + ("" if rows else " hide-bottom"))
+        self._table.classes("table").props(f'flat dense hide-bottom :rows-per-page-options="[{rows}]"')
+        self._size = rows
         self._empty = ui.label(empty).classes("empty")
         if name:
-            self._table.mark(name).props(f"data-testid={name}")
+            named(self._table, name)
+        if on_row is not None:
+
+            async def clicked(event: GenericEventArguments) -> None:
+                key = event.args[1].get("__key")
+                if isinstance(key, int) and key < len(self._given):
+                    await on_row(self._given[key])
+
+            self._table.on("rowClick", clicked, [[], ["__key"], None]).classes("clickable")
 
     def show(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._given = list(rows)
         made = []
         for number, row in enumerate(rows):
             one: dict[str, Any] = {"__key": number}
@@ -162,6 +212,8 @@ class Table:
                     one[f"__{column.field}"] = column.colour(value)
             made.append(one)
         if made != self._table.rows:
+            if self._size:
+                self._table.props(remove="hide-bottom") if len(made) > self._size else self._table.props("hide-bottom")
             self._table.rows = made
         self._empty.set_visibility(not made)
         self._table.set_visibility(bool(made))

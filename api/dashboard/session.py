@@ -67,9 +67,9 @@ def routes(parts: Parts, notes: Notes) -> APIRouter:
         found = parse_qs((await request.body()).decode("utf-8", "replace"))
         return {name: values[0] for name, values in found.items()}
 
-    async def enter(request: Request, form: Mapping[str, str], api: Api) -> RedirectResponse:
+    async def enter(request: Request, form: Mapping[str, str], api: Api, then: str = "/") -> RedirectResponse:
         told = await api.post("/api/v1/auth/login", {"username": form.get("username", ""), "password": form.get("password", "")})
-        answer = RedirectResponse("/", 303)
+        answer = RedirectResponse(then, 303)
         answer.set_cookie(COOKIE, told["access_token"], httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/")
         return answer
 
@@ -90,8 +90,8 @@ def routes(parts: Parts, notes: Notes) -> APIRouter:
         try:
             if form.get("again") != form.get("password"):
                 raise Refused(400, "the two passwords differ")
-            await api.post("/api/v1/auth/register", asked)
-            return await enter(request, form, api)
+            made = await api.post("/api/v1/auth/register", asked)
+            return await enter(request, form, api, "/setup" if made["role"] == "owner" else "/")
         except Refused as no:
             return RedirectResponse(f"/sign-in?register=1&note={notes.keep(no.text)}", 303)
 

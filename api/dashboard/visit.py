@@ -99,16 +99,26 @@ class Boards:
         self.live = live
         self._clock = parts.clock
         self._good: Mapping[str, Any] = {}
+        self.curve: dict[str, float] = {}  # of one day: its minutes (ISO, to the minute) -> the net result, rupees
 
     def look(self) -> Board:
         latest = self.live.latest
         error = str(latest.get("status", {}).get("error", ""))
         if latest and not error:
             self._good = latest
+            self._sample(latest["status"])
         shown = self._good or {"status": latest.get("status", {}), "orders": [], "positions": [], "signals": []}
         age = None if self.live.looked_at is None else self._clock.monotonic() - self.live.looked_at
         status = shown["status"] if not error else {**shown["status"], "running": False}
         return Board(status, shown["orders"], shown["positions"], shown["signals"], age, error)
+
+    def _sample(self, status: Mapping[str, Any]) -> None:
+        at, net = str((status.get("market") or {}).get("now") or "")[:16], (status.get("pnl") or {}).get("net")
+        if not at or net is None or not status.get("running"):
+            return
+        if next(iter(self.curve), at)[:10] != at[:10]:
+            self.curve.clear()
+        self.curve[at] = net
 
 
 Update = Callable[[Board], None]

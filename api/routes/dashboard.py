@@ -1,17 +1,17 @@
 """A broker's login, its redirect caught, its activation, and the dashboard of what the account has."""
 
 import html
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Body, Depends, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from api import figures
 from api.auth import Has, Trader, Viewer
 from api.brokerage import Desk, desk_of, event
 from api.ports import Parts
-from api.schemas import BROKERS, Activate, Activated, Dashboard, LoginUrlAsked, LoginUrlReply, opened
+from api.schemas import BROKERS, Activate, Activated, Caught, Dashboard, LoginUrlAsked, LoginUrlReply, opened
 from core.errors import NiyamError
 from storage.credentials import App
 from storage.users import User
@@ -65,6 +65,12 @@ async def callback(broker: BROKERS, request: Request, desk: At) -> HTMLResponse:
     return _page("The login has been caught", "You may close this page and activate the broker.", 200)
 
 
+@router.get("/{broker}/caught")
+def caught(broker: BROKERS, app_id: Annotated[int, Query(ge=1, le=2**31)], user: Trader, desk: At) -> Caught:
+    """Whether the browser has come back to the callback with the answer of a login that was begun for this app."""
+    return Caught(caught=desk.has_caught(user, desk.own(user, app_id)))
+
+
 @router.post("/activate-brokerage")
 def activate(given: Activate, user: Trader, desk: At, parts: Has) -> Activated:
     """The day's session by the answer of the login: request_token, authorization_code (for ICICI the apisession) or totp.
@@ -77,7 +83,7 @@ def activate(given: Activate, user: Trader, desk: At, parts: Has) -> Activated:
     if key is not None and secret is not None:
         app: App | None = desk.keep(user, given.brokerage, {"api_key": key, "secret_key": secret})
     else:
-        app = desk.chosen(user, given.brokerage, key)
+        app = desk.chosen(user, given.brokerage, key, given.app_id)
     if app is None:
         raise HTTPException(400, f"there are no credentials of {given.brokerage}: give api_key and api_secret, or set them up first")
     answer = opened(given.request_token) or opened(given.authorization_code) or opened(given.totp)
@@ -128,7 +134,7 @@ def _asked(parts: Parts, app: App, user: User) -> tuple[dict[str, Any] | None, b
 
 
 def _login_url(broker: str, given: LoginUrlAsked, user: User, desk: Desk, parts: Parts) -> LoginUrlReply:
-    app = desk.chosen(user, broker, opened(given.api_key))
+    app = desk.chosen(user, broker, opened(given.api_key), given.app_id)
     if app is None:
         raise HTTPException(400, f"there are no such credentials of {broker}; set them up first: POST /api/v1/auth/first-time-api-setup")
     url, redirect, state = desk.login_url(user, app, given.redirect_uri)
@@ -145,7 +151,8 @@ def _login_url(broker: str, given: LoginUrlAsked, user: User, desk: Desk, parts:
         ]
         message = f"Open this URL in your browser to log in to {broker}. After login you get a {word} to use for activation."
     numbered = [f"{number}. {text}" for number, text in enumerate(steps, 1)]
-    return LoginUrlReply(login_url=url, redirect_uri=redirect, state=state, message=message, instructions=numbered)
+    kind: Literal["code", "redirect"] = "code" if parts.brokers.login_kind(broker) == "code" else "redirect"
+    return LoginUrlReply(login_url=url, redirect_uri=redirect, state=state, kind=kind, message=message, instructions=numbered)
 
 
 def _page(title: str, text: str, status: int) -> HTMLResponse:

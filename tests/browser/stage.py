@@ -83,6 +83,7 @@ def serving(stage: Stage, **environment: str) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=said, stderr=said, cwd=ROOT, env={**stage.environment, **environment})
         try:
             until(lambda: answers(address) or process.poll() is not None, "the web process")
+            assert process.poll() is None, (stage.folder / "serve.out").read_text(encoding="utf-8")[-2000:]
             yield address
         finally:
             process.terminate()
