@@ -88,3 +88,17 @@ def test_a_login_by_code(venue: tuple[Any, TestClient], broker: str) -> None:
     assert done(client.post(f"/api/apps/{app}/switch", json={"totp": totp(known["totp_secret"], now)}))["session"] == "VALID"
     assert done(client.post(f"/api/apps/{app}/switch"))["active"] is True
     shows_the_simulators_figures(client, broker)
+
+
+@pytest.mark.parametrize("venue", ["groww"], indirect=True)
+def test_a_key_that_is_approved_on_groww_s_page_needs_no_code(venue: tuple[Any, TestClient]) -> None:
+    about, client = venue
+    known = about["credentials"]
+    given = {"broker": "groww", "api_key": known["approval_api_key"], "api_secret": known["approval_api_secret"]}
+    app = done(client.post("/api/v1/auth/first-time-api-setup", json=given))["app_id"]
+    assert 400 <= client.post(f"/api/apps/{app}/switch").status_code <= 502, "nobody has approved it today"
+    told = done(client.post("/api/v1/dashboard/groww/login-url", json={"app_id": app}))
+    assert told["kind"] == "code"
+    assert urllib3.request("GET", told["login_url"], redirect=False).status < 400
+    assert done(client.post(f"/api/apps/{app}/switch"))["session"] == "VALID"
+    shows_the_simulators_figures(client, "groww")
