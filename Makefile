@@ -10,7 +10,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation peers
+.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation peers sdk-groww
 
 setup: $(VENV)/.ready
 
@@ -47,11 +47,16 @@ peers: $(VENV)/bench/.ready $(VENV)/bench-nautilus/.ready
 
 $(VENV)/bench/.ready: requirements-bench.txt
 $(VENV)/bench-nautilus/.ready: requirements-bench-nautilus.txt
+$(VENV)/groww/.ready: requirements-groww.txt
 
-$(VENV)/bench/.ready $(VENV)/bench-nautilus/.ready:
+$(VENV)/bench/.ready $(VENV)/bench-nautilus/.ready $(VENV)/groww/.ready:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+# Groww's official SDK, which cannot share our environment, at Groww's simulator; the other four brokers' SDKs are in `make test`.
+sdk-groww: setup $(VENV)/groww/.ready
+	$(PY) -m tests.wire.groww_sdk $(VENV)/groww/bin/python
 
 simulate: setup
 	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED)

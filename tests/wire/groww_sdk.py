@@ -1,11 +1,12 @@
-"""The official, unmodified growwapi runs every call of ours against the free-running simulator: `python -m tests.wire.groww_sdk [PYTHON]`.
+"""The official, unmodified growwapi runs every call of ours against the free-running simulator: `make sdk-groww`.
 
-A proof by hand, no part of the suite: the SDK takes pandas, protobuf and certifi back by a major version, so that it needs an environment
-of its own. PYTHON is an interpreter that has growwapi 1.5.0; without one an environment is made in a temporary folder. Its addresses
-are hard-coded: a proxy that ends TLS leads them here. Exit 1 if any call did not come out as it should.
+No part of the suite: the SDK takes pandas, protobuf and certifi back by a major version, so that it needs an environment of its own. By
+hand: `python -m tests.wire.groww_sdk PYTHON`, PYTHON being an interpreter that has it. Its addresses are hard-coded: a proxy that ends TLS
+leads them here. Exit 1 if any call did not come out as it should.
 """
 
 import importlib
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -22,7 +23,6 @@ from urllib.parse import urlsplit
 
 INSIDE = "--inside"
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = "1.5.0"
 
 
 class Checks:
@@ -170,29 +170,20 @@ def _until(ready: Callable[[], object], seconds: float = 15.0) -> None:
         time.sleep(0.2)
 
 
-def _environment(folder: Path) -> str:
-    """An interpreter with the SDK, in an environment made for it."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    python = str(folder / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", f"growwapi=={VERSION}"], check=True)
-    return python
-
-
 def main(arguments: list[str]) -> int:
     if arguments[:1] == [INSIDE]:
         checks = Checks()
         script(json.loads(arguments[1]), checks)
-        print(json.dumps({"count": checks.count, "failed": checks.failed}))
+        print(json.dumps({"version": importlib.metadata.version("growwapi"), "count": checks.count, "failed": checks.failed}))
         return 0
     from tests.wire.granted_client import simulator
     from tests.wire.tls_proxy import TlsProxy, self_signed
 
     with tempfile.TemporaryDirectory() as folder, simulator("groww", "--start", "09:50") as about:
-        python = arguments[0] if arguments else _environment(Path(folder) / "venv")
         address, certificate = urlsplit(about["rest"]), self_signed(Path(folder), "*.groww.in")
         with TlsProxy((str(address.hostname), int(address.port or 0)), certificate) as proxy:
             environment = {**os.environ, "https_proxy": proxy.url, "REQUESTS_CA_BUNDLE": str(certificate), "no_proxy": ""}
-            command = [python, "-m", "tests.wire.groww_sdk", INSIDE, json.dumps({**about, "code": _code(about)})]
+            command = [arguments[0], "-m", "tests.wire.groww_sdk", INSIDE, json.dumps({**about, "code": _code(about)})]
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
     if done.returncode:
         print(done.stderr[-2000:])
@@ -200,7 +191,8 @@ def main(arguments: list[str]) -> int:
     found = json.loads(done.stdout.splitlines()[-1])
     for line in found["failed"]:
         print(line)
-    print(f"growwapi {VERSION}, unmodified: {found['count'] - len(found['failed'])} of {found['count']} calls came out as they should")
+    good = found["count"] - len(found["failed"])
+    print(f"growwapi {found['version']}, unmodified: {good} of {found['count']} calls came out as they should")
     return 1 if found["failed"] else 0
 
 
