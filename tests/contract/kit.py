@@ -1,6 +1,6 @@
 """What a broker brings to the contract suite: its simulator's words, its routes, what its API can and cannot be asked for.
 
-All of it is written from the broker's documents, none of it from the adapter. A new broker is one more kit (and a line in kits.py).
+All of it is written from the broker's documents, none of it from the adapter. A new broker is one more kit_NAME.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -111,3 +111,35 @@ class Kit:
         if order_type in (OrderType.MARKET, OrderType.SL_M):
             return f"a bare {order_type.value} is never sent"
         return self.refuses_stop_ioc if order_type is OrderType.SL and validity is Validity.IOC else ""
+
+
+_LADDER: Mapping[Status, OrderState] = {
+    Status.VALIDATING: OrderState.PENDING_NEW,
+    Status.OPEN_PENDING: OrderState.PENDING_NEW,
+    Status.OPEN: OrderState.WORKING,
+    Status.TRIGGER_PENDING: OrderState.TRIGGER_PENDING,
+    Status.MODIFY_VALIDATING: OrderState.PENDING_MODIFY,
+    Status.MODIFY_PENDING: OrderState.PENDING_MODIFY,
+    Status.CANCEL_PENDING: OrderState.PENDING_CANCEL,
+    Status.AMO_RECEIVED: OrderState.AMO_QUEUED,
+    Status.COMPLETE: OrderState.FILLED,
+    Status.CANCELLED: OrderState.CANCELLED,
+    Status.REJECTED: OrderState.REJECTED,
+}
+
+
+def ladder(*words: str) -> dict[Status, tuple[str, OrderState]]:
+    """The broker's word for each step of the exchange, from VALIDATING to REJECTED, where each step has a word of its own."""
+    return {status: (word, state) for (status, state), word in zip(_LADDER.items(), words, strict=True)}
+
+
+def products(intraday: str, cash: str, derivatives: str) -> dict[tuple[Horizon, Kind], str]:
+    """The broker's words for what ends with the day, for shares that are carried, and for contracts that are."""
+    day = {(Horizon.INTRADAY, kind): intraday for kind in (Kind.EQUITY, Kind.FUTURE, Kind.CALL)}
+    return {**day, (Horizon.CARRY, Kind.EQUITY): cash, (Horizon.CARRY, Kind.FUTURE): derivatives, (Horizon.CARRY, Kind.CALL): derivatives}
+
+
+def refusal(code: str, text: str, order: type[BrokerError], read: type[BrokerError], status: int, *, name: str = "") -> Refusal:
+    """An answer with this code (`""`: the broker has none), text and HTTP status; `name` is its row in the table."""
+    values = {"status": status, "error_type": code, "message": text}
+    return Refusal(name or f"{code} {text}".strip(), values, order, read)

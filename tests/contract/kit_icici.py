@@ -1,17 +1,13 @@
 """ICICI Direct in the words of its own documents."""
 
 from brokers.registry import get
-from core.errors import BrokerError, ConfigError, NiyamError, Rejected, SessionExpired, Transient, Unknown
+from core.errors import ConfigError, NiyamError, Rejected, SessionExpired, Transient, Unknown
 from core.types import Horizon, Kind, OrderState
 from simulators.icici_rows import reference
 from simulators.orders import Status
-from tests.contract.kit import Kit, Label, Refusal, Routes
+from tests.contract.kit import Kit, Label, Routes, refusal
 
 _PRODUCTS = {Kind.EQUITY: "cash", Kind.FUTURE: "futures", Kind.CALL: "options"}
-
-
-def _icici(text: str, order: type[BrokerError], read: type[BrokerError], status: int = 500) -> Refusal:
-    return Refusal(text, {"status": status, "message": text}, order, read)
 
 
 ICICI = Kit(
@@ -52,19 +48,19 @@ ICICI = Kit(
         Label("Executed", OrderState.FILLED, "filled"),
     ),
     refusals=(
-        _icici("Invalid session.", SessionExpired, SessionExpired, 401),
-        _icici("Session key is expired.", SessionExpired, SessionExpired),
-        _icici("Resource not available.", SessionExpired, SessionExpired),
-        _icici("Invalid checksum.", Rejected, Rejected),
-        _icici("Invalid timestamp.", Rejected, Rejected),
-        _icici("Request is not allowed from this IP address.", Rejected, Rejected, 403),
-        _icici("Stock-Code not found", Rejected, Rejected),
-        _icici("Order-Id not found", Rejected, Rejected),
-        _icici("Insufficient limits", Rejected, Rejected),
-        _icici("Quantity cannot be empty", Rejected, Rejected),
-        _icici("You are not authorized", Rejected, Rejected, 403),
-        _icici("Something went wrong", Unknown, Transient),
-        _icici("A text that is in no table", Unknown, Transient),
+        refusal("", "Invalid session.", SessionExpired, SessionExpired, 401),
+        refusal("", "Session key is expired.", SessionExpired, SessionExpired, 500),
+        refusal("", "Resource not available.", SessionExpired, SessionExpired, 500),
+        refusal("", "Invalid checksum.", Rejected, Rejected, 500),
+        refusal("", "Invalid timestamp.", Rejected, Rejected, 500),
+        refusal("", "Request is not allowed from this IP address.", Rejected, Rejected, 403),
+        refusal("", "Stock-Code not found", Rejected, Rejected, 500),
+        refusal("", "Order-Id not found", Rejected, Rejected, 500),
+        refusal("", "Insufficient limits", Rejected, Rejected, 500),
+        refusal("", "Quantity cannot be empty", Rejected, Rejected, 500),
+        refusal("", "You are not authorized", Rejected, Rejected, 403),
+        refusal("", "Something went wrong", Unknown, Transient, 500),
+        refusal("", "A text that is in no table", Unknown, Transient, 500),
     ),
     no_candles=7,
     longest_tag=20,
