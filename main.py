@@ -377,6 +377,9 @@ def _replay(options: argparse.Namespace) -> int:
 def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument("broker", metavar="BROKER", help="angelone, groww, icici, upstox, zerodha")
     simulate.add_argument(
+        "--beside", metavar="BROKER", action="append", default=[], help="another broker's wire in front of the same exchange (repeatable)"
+    )
+    simulate.add_argument(
         "--port", metavar="N", type=int, default=0, help="REST port; stream, login and admin follow (default 0: any free)"
     )
     simulate.add_argument("--speed", metavar="X|max", type=_speed, help="market seconds per second (default 1); with --granted the brake")

@@ -355,6 +355,17 @@ class Account(msgspec.Struct, frozen=True):
     app: str | None = None
     plan: str | None = None
 
+    @property
+    def lists(self) -> str:
+        """The broker by whose instrument list it trades: where its orders go; a paper kind sends none and needs its data's broker alone."""
+        paper = self.kind in (AccountKind.PRACTICE, AccountKind.PAPER)
+        return (self.data_broker or self.broker) if paper else self.broker
+
+    @property
+    def prices_elsewhere(self) -> bool:
+        """Whether its prices come from another broker than the one its orders go to."""
+        return self.data_broker not in (None, self.lists)
+
 
 class View(Protocol):
     """The read-only world a strategy or a rule sees while one event is being handled."""

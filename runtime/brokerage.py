@@ -39,7 +39,7 @@ class Brokerage:
         """`do`: session, login-url, activate (with `answer`), portfolio; `broker` and `app` (a fingerprint) say whose."""
         house = self._house
         mine = {"mine": True, "account": house.account.name, "kind": str(house.account.kind)}
-        if given.get("broker") != house.account.broker or not self._knows(str(given.get("app"))):
+        if given.get("broker") != house.spec.name or not self._knows(str(given.get("app"))):
             return Answer(ok=False, text=f"the running account {house.account.name} is of another app", data={"mine": False})
         actions: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
             "session": lambda _: {},
@@ -60,10 +60,10 @@ class Brokerage:
 
     def _knows(self, app: str) -> bool:
         try:
-            key = self._credentials.get_secret(f"{self._house.account.broker.upper()}_API_KEY")
+            key = self._credentials.get_secret(f"{self._house.spec.name.upper()}_API_KEY")
         except NiyamError:
             return False
-        return hmac.compare_digest(fingerprint(self._house.account.broker, key), app)
+        return hmac.compare_digest(fingerprint(self._house.spec.name, key), app)
 
     def _activate(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         answer = str(given["answer"])
@@ -76,6 +76,6 @@ class Brokerage:
         if house.account.kind in PAPER_KINDS:
             with closing(self._reader()) as ledger:
                 return portfolio.from_ledger(ledger, house.account, risk_settings(house.config).margin)
-        broker = house.data
+        broker = house.listing
         assert isinstance(broker, Broker), "an account that trades has a broker, not data alone"
         return dict(self._errands.ask(lambda: portfolio.from_broker(broker, house.clock)))

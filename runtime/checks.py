@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigError, NiyamError
+from core.errors import ConfigError, DataError, NiyamError
 from core.market import Calendar
 from core.ports import Clock, CredentialStore
 from core.types import IST, PRACTICE_KINDS, Account, Horizon, Instrument, Kind, SessionState
@@ -75,6 +75,12 @@ class Subject:
     def today(self) -> date:
         return self.clock.now().astimezone(IST).date()
 
+    @property
+    def brokers(self) -> tuple[str, ...]:
+        """Whom it logs in at: the broker of its orders, and the one of its prices where that is another."""
+        account = self.account
+        return (account.lists, str(account.data_broker)) if account.prices_elsewhere else (account.lists,)
+
 
 def run(
     folder: Path,
@@ -133,6 +139,7 @@ def _findings(subject: Subject) -> Iterator[Finding]:
         _cut_offs,
         _expressible,
         _instruments,
+        _prices,
         _protection,
         _database,
     ):
@@ -148,7 +155,7 @@ def _credentials(subject: Subject) -> Iterator[Finding]:
         return
     from brokers import registry
 
-    for name in registry.get(subject.account.broker).secrets:
+    for name in [name for broker in subject.brokers for name in registry.get(broker).secrets]:
         try:
             subject.credentials.get_secret(name)
         except ConfigError as error:
@@ -163,19 +170,23 @@ def _token(subject: Subject) -> Iterator[Finding]:
         return
     from brokers import registry
 
-    spec = registry.get(subject.account.broker)
-    token_file = subject.folder.token_file(subject.account.broker)
-    session = spec.make_session(subject.account.name, subject.credentials, subject.clock, token_file, spec.endpoints, lambda event: None)
-    remedy = f"main.py login {subject.account.broker} --account {subject.account.name}"
-    try:
-        state, expires = session.state(), session.expires_at()
-    except ConfigError:
-        yield Finding("token", "wrong", "no login is possible without the credentials", f"set them, then {remedy}")
-        return
-    if state is SessionState.VALID:
-        yield Finding("token", "ok", f"valid until {expires:%Y-%m-%d %H:%M}" if expires else "valid")
-    else:
-        yield Finding("token", "wrong", f"session {state}", remedy)
+    for broker in subject.brokers:
+        spec = registry.get(broker)
+        token_file = subject.folder.token_file(broker)
+        session = spec.make_session(
+            subject.account.name, subject.credentials, subject.clock, token_file, spec.endpoints, lambda event: None
+        )
+        remedy = f"main.py login {broker} --account {subject.account.name}"
+        where = f"{broker}: " if len(subject.brokers) > 1 else ""
+        try:
+            state, expires = session.state(), session.expires_at()
+        except ConfigError:
+            yield Finding("token", "wrong", f"{where}no login is possible without the credentials", f"set them, then {remedy}")
+            continue
+        if state is SessionState.VALID:
+            yield Finding("token", "ok", where + (f"valid until {expires:%Y-%m-%d %H:%M}" if expires else "valid"))
+        else:
+            yield Finding("token", "wrong", f"{where}session {state}", remedy)
 
 
 def _skew(subject: Subject) -> Iterator[Finding]:
@@ -339,15 +350,49 @@ def _instruments(subject: Subject) -> Iterator[Finding]:
         return
     from data_ingestion.instruments import InstrumentStore
 
-    days = InstrumentStore(subject.folder.instruments, subject.calendar, subject.account.broker).days()
-    if not days:
-        yield Finding("instruments", "wrong", "no snapshot is kept yet", f"main.py instruments update --account {subject.account.name}")
-    elif subject.calendar.trading_day("FO", subject.today) and days[-1] != subject.today:
-        yield Finding(
-            "instruments", "note", f"the newest snapshot is of {days[-1]}", "the daemon fetches today's at 08:35 and at its start"
-        )
-    else:
-        yield Finding("instruments", "ok", f"snapshot of {days[-1]}")
+    for broker in subject.brokers:
+        days = InstrumentStore(subject.folder.instruments, subject.calendar, broker).days()
+        where, named = (f"{broker}: ", f" --broker {broker}") if len(subject.brokers) > 1 else ("", "")
+        if not days:
+            remedy = f"main.py instruments update --account {subject.account.name}{named}"
+            yield Finding("instruments", "wrong", f"{where}no snapshot is kept yet", remedy)
+        elif subject.calendar.trading_day("FO", subject.today) and days[-1] != subject.today:
+            text = f"{where}the newest snapshot is of {days[-1]}"
+            yield Finding("instruments", "note", text, "the daemon fetches today's at 08:35 and at its start")
+        else:
+            yield Finding("instruments", "ok", f"{where}snapshot of {days[-1]}")
+
+
+def _prices(subject: Subject) -> Iterator[Finding]:
+    """Prices from another broker: what the strategies name must be the same contract in both lists."""
+    account = subject.account
+    if not account.prices_elsewhere:
+        return
+    from brokers import registry
+    from data_ingestion.instruments import InstrumentStore
+    from data_ingestion.joined import Join
+
+    orders, data = (registry.get(broker) for broker in subject.brokers)
+    text = f"from {data.title}, orders at {orders.title}: signals, marks and price checks go by the former's, fills are the latter's"
+    yield Finding("prices", "note", text, "log in at both each morning; without prices nothing new is opened")
+    lists = [InstrumentStore(subject.folder.instruments, subject.calendar, one.name).open(subject.today) for one in (orders, data)]
+    if lists[0] is None or lists[1] is None:
+        return  # told above, or fetched at the start
+    join, wanted = Join(lists[0], lists[1], data.title), set[str]()
+    for settings in subject.config.strategies.values():
+        if settings.enabled and settings.account in (None, account.name):
+            wanted |= set(settings.instruments)
+    for name in sorted(wanted):
+        try:
+            instrument = lists[0].resolve(name, subject.today)
+        except DataError:
+            continue  # by its distance from the money, or not listed: the morning tells
+        try:
+            join.theirs(instrument)
+        except DataError as error:
+            yield Finding("prices", "wrong", str(error), "trade something else with this account, or give it another data_broker")
+        else:
+            yield Finding("prices", "ok", f"{name} is {instrument.key} in both lists")
 
 
 def _protection(subject: Subject) -> Iterator[Finding]:

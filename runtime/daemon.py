@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -126,8 +127,9 @@ class Daemon:
             clock=self._sources.clock,
             inbox=self._sources.inbox,
             pump=self._sources.pump,
-            credentials=self._sources.credentials,
-            endpoints=self._sources.endpoints,
+            credentials=self._sources.door.credentials,
+            endpoints=self._sources.door.endpoints,
+            data_door=self._sources.data_door,
             ledger_url=_ledger_url(config, folder, account),
             notifier=self._notifier,
             answer=self._on_answer,
@@ -246,10 +248,11 @@ class Daemon:
         house, told = self._house, False
         bounds = house.calendar.day_bounds(today)
         while not self._stopping and bounds is not None and house.clock.now() < bounds[1]:
-            if trading_day.log_in(house, self._sources.login_page):
+            missing = trading_day.log_in(house, self._sources.door.login_page)
+            if missing is None:
                 return True
             if not told:
-                house.alerts("page", "Login required", f"{self._account.name}: nothing is traded before it: {house.session.login_url()}")
+                house.alerts("page", "Login required", f"{self._account.name}: nothing is traded before it: {missing.login_url()}")
                 told = True
             self._rest_until(house.clock.now() + LOGIN_LOOK)
         if bounds is not None and house.clock.now() >= bounds[1]:
@@ -320,7 +323,7 @@ class Daemon:
         if name == "login":
             return self._log_in()
         if name == "brokerage":
-            return Brokerage(self._house, self._sources.credentials, self._errands, self._ledger_reader).answer(arguments)
+            return Brokerage(self._house, self._sources.door.credentials, self._errands, self._ledger_reader).answer(arguments)
         if name == "reload":
             arguments = self._reload.read()
         if name == "retune":
@@ -339,12 +342,17 @@ class Daemon:
 
     def _log_in(self) -> Answer:
         """Take up a new token: it is in the session's file already, or a simulator approves its own login at once."""
-        session, page = self._house.session, self._sources.login_page
-        if page is not None and session.state() is SessionState.LOGIN_REQUIRED:
-            session.auto_login(page)
-        state = session.state()  # a change is announced to the engine
+        logins = {self._account.name: (self._house.session, self._sources.door.login_page)}
+        if (desk := self._house.desk) is not None:
+            logins[f"{self._account.name}'s prices ({desk.spec.name})"] = desk.session, desk.login_page
+        states = {}
+        for name, (session, page) in logins.items():
+            if page is not None and session.state() is SessionState.LOGIN_REQUIRED:
+                session.auto_login(page)
+            states[name] = session.state()  # a change is announced to the engine
         self._house.pump.poke()
-        return Answer(ok=state is not SessionState.LOGIN_REQUIRED, text=f"session of {self._account.name}: {state}")
+        text = "; ".join(f"session of {name}: {state}" for name, state in states.items())
+        return Answer(ok=SessionState.LOGIN_REQUIRED not in states.values(), text=text)
 
     def _on_answer(self, identity: str, ok: bool, text: str, data: Any) -> None:
         waiting = self._answers.get(identity)
@@ -385,17 +393,21 @@ class Daemon:
             return []
 
         def refresh() -> None:
-            job = house.downloads.submit(
-                DATA, lambda: house.instruments.update(house.data, house.spec, house.clock.now().date(), house.clock.now())
-            )
-            house.clock.wait_for(lambda: job.done, house.clock.monotonic() + 300)
-            update = job.value()
-            if not update.accepted:
-                self._notifier.send("warn", "Instrument dump refused", update.reason)
+            lists = [(house.instruments, house.listing, house.spec)]
+            if (desk := house.desk) is not None:
+                lists.append((desk.instruments, desk.source, desk.spec))
+            for store, source, spec in lists:
+                now = house.clock.now()
+                job = house.downloads.submit(DATA, partial(store.update, source, spec, now.date(), now))
+                house.clock.wait_for(lambda: job.done, house.clock.monotonic() + 300)  # noqa: B023 - it is waited for here
+                update = job.value()
+                if not update.accepted:
+                    self._notifier.send("warn", "Instrument dump refused", f"{spec.title}: {update.reason}")
 
         def remind() -> None:
-            if house.session.state() is SessionState.LOGIN_REQUIRED:
-                self._notifier.send("page", "Login required", f"{self._account.name}: {house.session.login_url()}")
+            for session in (house.session, *([house.desk.session] if house.desk is not None else [])):
+                if session.state() is SessionState.LOGIN_REQUIRED:
+                    self._notifier.send("page", "Login required", f"{self._account.name}: {session.login_url()}")
 
         def probe_holiday() -> None:
             now = house.clock.now()
@@ -403,7 +415,7 @@ class Daemon:
             index = snapshot.by_key(trading_day.KNOWN[0]) if snapshot is not None else None
             if index is None or house.session.state() is SessionState.LOGIN_REQUIRED:
                 return
-            job = house.downloads.submit(DATA, lambda: trades_on_a_holiday(house.data, house.calendar, index, now))
+            job = house.downloads.submit(DATA, lambda: trades_on_a_holiday(house.listing, house.calendar, index, now))
             house.clock.wait_for(lambda: job.done, house.clock.monotonic() + 300)
             if text := job.value():
                 self._notifier.send("page", "A session on a holiday", text)

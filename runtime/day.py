@@ -10,10 +10,12 @@ from datetime import date, datetime, time
 
 from loguru import logger
 
+from brokers.spec import Session, Spec
 from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
-from core.ports import Feed
+from core.ports import Feed, InstrumentSource
 from core.types import IST, PRACTICE_KINDS, Instrument, SessionState
+from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.recorder import Recorder
 from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tape import Recordable, Tape
@@ -33,15 +35,13 @@ class NothingToTrade(ConfigError):
     """No enabled strategy has an instrument today; the text names what there is."""
 
 
-def log_in(house: House, login_page: str | None) -> bool:
-    """A valid session: the stored one, else (simulator) its self-approving page. False when a person has to log in."""
-    expires = house.session.expires_at()
-    if login_page is not None and (expires is None or expires <= house.clock.now()):
-        waiting(house, lambda: house.session.auto_login(login_page))
-    elif house.session.state() is SessionState.LOGIN_REQUIRED:
-        with suppress(BrokerError):  # a session that renews itself does so when its token is asked for; else a person is asked below
-            waiting(house, house.session.token)
-    state = house.session.state()
+def log_in(house: House, login_page: str | None) -> Session | None:
+    """Valid sessions, of the orders and of prices from elsewhere: the stored ones, else (simulator) its self-approving page. None when
+    all is well, else the one that a person has to log in at."""
+    missing = None
+    if house.desk is not None and _renewed(house, house.desk.session, house.desk.login_page) is SessionState.LOGIN_REQUIRED:
+        missing = house.desk.session
+    state = _renewed(house, house.session, login_page)
     house.engine.process(
         SessionStatus(
             house.clock.now(),
@@ -51,17 +51,39 @@ def log_in(house: House, login_page: str | None) -> bool:
             "" if state is SessionState.VALID else house.session.login_url(),
         )
     )
-    return state is not SessionState.LOGIN_REQUIRED
+    return house.session if state is SessionState.LOGIN_REQUIRED else missing
+
+
+def _renewed(house: House, session: Session, login_page: str | None) -> SessionState:
+    """The state of a session after what can be done without a person."""
+    expires = session.expires_at()
+    if login_page is not None and (expires is None or expires <= house.clock.now()):
+        waiting(house, lambda: session.auto_login(login_page))
+    elif session.state() is SessionState.LOGIN_REQUIRED:
+        with suppress(BrokerError):  # a session that renews itself does so when its token is asked for; else a person is asked
+            waiting(house, session.token)
+    return session.state()
 
 
 def load_instruments(house: House, day: date, known: tuple[str, ...]) -> None:
-    """Today's snapshot, or an older one with an alert; DataError when there is none at all."""
-    update = waiting(house, lambda: house.instruments.update(house.data, house.spec, day, house.clock.now(), known=known))
+    """Today's snapshots, or older ones with an alert; DataError when there is none at all."""
+    desk = house.desk
+    listed = _load(house, house.instruments, house.listing, house.spec, day, known)
+    house.lookup.set(listed)
+    if desk is not None:
+        desk.set(listed, _load(house, desk.instruments, desk.source, desk.spec, day, known))
+
+
+def _load(
+    house: House, store: InstrumentStore, source: InstrumentSource, spec: Spec, day: date, known: tuple[str, ...]
+) -> InstrumentSnapshot:
+    update = waiting(house, lambda: store.update(source, spec, day, house.clock.now(), known=known))
     if not update.accepted:
-        house.alerts("page", "Instrument dump refused", f"{update.reason}; yesterday's snapshot ({update.snapshot.day}) stays in use")
+        text = f"{spec.title}: {update.reason}; yesterday's snapshot ({update.snapshot.day}) stays in use"
+        house.alerts("page", "Instrument dump refused", text)
     for alarm in update.drift.alarms:
         house.alerts("warn", "Instruments changed", alarm)
-    house.lookup.set(update.snapshot)
+    return update.snapshot
 
 
 def resolve(house: House, day: date, enabled: Mapping[str, StrategySettings]) -> tuple[dict[str, Instrument], list[str]]:
@@ -83,6 +105,8 @@ def resolve(house: House, day: date, enabled: Mapping[str, StrategySettings]) ->
         try:
             instrument = snapshot.by_key(pinned[name]) if name in pinned else None
             instrument = instrument or snapshot.resolve(name, day, price)
+            if house.desk is not None:
+                house.desk.priced(instrument)
         except (DataError, BrokerError) as error:
             users = ", ".join(one for one, settings in enabled.items() if name in settings.instruments)
             notes.append(f"{error} (wanted by {users})")
@@ -169,13 +193,12 @@ def _record_ticks(house: House, feed: Feed) -> None:
     mode, settings = house.config.settings.feed.record, house.config.settings.feed
     if mode == "nothing":
         return
-    if house.spec.tape_columns is None or settings.transport != "native" or not isinstance(feed, Recordable):
-        house.alerts(
-            "warn", "Ticks are not recorded", f"feed.record works with our own socket and not with every broker ({house.spec.name})"
-        )
+    spec = house.spec if house.desk is None else house.desk.spec
+    if spec.tape_columns is None or settings.transport != "native" or not isinstance(feed, Recordable):
+        house.alerts("warn", "Ticks are not recorded", f"feed.record works with our own socket and not with every broker ({spec.name})")
         return
     try:
-        house.tape = Tape(house.run.recordings / "ticks", house.spec.name, mode, house.lookup().path)
+        house.tape = Tape(house.run.recordings / "ticks", spec.name, mode, house.lookup().path)
     except OSError as error:
         house.alerts("warn", "Ticks are not recorded", f"the writer does not start: {error}")
         return
@@ -204,6 +227,13 @@ def _held(house: House) -> list[Instrument]:
         house.alerts(
             "page", "No prices of a position", f"{', '.join(gone)}: not in today's instruments, so nothing of it is quoted or sent"
         )
+    if house.desk is not None:
+        for one in held:
+            try:
+                house.desk.priced(one)
+            except DataError as error:
+                gone.append(one.key)
+                house.alerts("page", "No prices of a position", str(error))
     return [one for one in held if one.key not in gone]
 
 
@@ -212,7 +242,10 @@ def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
     snapshot = house.instruments.open(house.clock.now().date())
     if wanted is not None and snapshot is not None:
         try:
-            return snapshot.resolve(wanted, house.clock.now().date())
+            found = snapshot.resolve(wanted, house.clock.now().date())
+            if house.desk is not None:
+                house.desk.priced(found)
+            return found
         except DataError:
             logger.info("the canary {} is not in today's instruments; any traded instrument serves", wanted)
     return next(iter(names.values()), None)

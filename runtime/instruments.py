@@ -30,22 +30,20 @@ def update(config: Config, account: Account, state: Path, here: Venue) -> dict[s
     spec, folder, now = here.spec, here.folder(state, account), here.clock.now()
     session = here.session(account, folder)
     source = spec.make_data(session, here.clock, Budget(here.clock, spec.limits), None, here.endpoints, _no_lookup)
-    done = InstrumentStore(folder.instruments, config.calendar(account.kind), account.broker).update(
-        source, spec, now.date(), now, again=True
-    )
+    done = InstrumentStore(folder.instruments, config.calendar(account.kind), spec.name).update(source, spec, now.date(), now, again=True)
     if not done.accepted:
         raise NiyamError(f"today's instruments were refused: {done.reason}; the snapshot of {done.snapshot.day} stays in use")
-    return {"day": done.snapshot.day.isoformat(), "broker": account.broker, "instruments": len(done.snapshot), "counts": dict(done.counts)}
+    return {"day": done.snapshot.day.isoformat(), "broker": spec.name, "instruments": len(done.snapshot), "counts": dict(done.counts)}
 
 
 def update_from_file(config: Path, state: Path, here: Venue, account: Account, file: Path, day: date) -> dict[str, Any]:
     """Take a dump that was downloaded by other means as the snapshot of `day`; no login is needed."""
     calendar, now = load_calendar(config), here.clock.now()
-    store = InstrumentStore(here.folder(state, account).instruments, calendar, account.broker)
+    store = InstrumentStore(here.folder(state, account).instruments, calendar, here.spec.name)
     done = store.update(_File(file), here.spec, day, now, again=True)
     if not done.accepted:
         raise NiyamError(f"{file} was refused: {done.reason}")
-    return _told(account.broker, file, done)
+    return _told(here.spec.name, file, done)
 
 
 def report(config: Path, here: Venue, file: Path, day: date, before: Path | None) -> dict[str, Any]:

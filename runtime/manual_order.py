@@ -120,7 +120,8 @@ def _house(config: Config, account: Account, state: Path, here: Venue, answers: 
         run = state_folder.simulated(state, account.name, account.kind, here.simulator, wall.now())
     else:
         run, _ = state_folder.enter(state, account.name, account.kind, wall.now())
-        _borrow_login(state, run, account.broker)
+        for broker in {account.lists, account.data_broker or account.lists}:
+            _borrow_login(state, run, broker)
     inbox = Inbox()
     telling = notifier.from_settings(config.settings.alerts, Secrets(), account.name)
     house, commands = build(
@@ -161,8 +162,9 @@ def _open(house: House, symbol: str, login_page: str | None) -> None:
     resumed = recovery.from_ledger(house, day)
     if login_page is not None:
         house.session.auto_login(login_page)  # anew: another script's login at the simulator may have ended the stored one
-    if not trading_day.log_in(house, login_page):
-        raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {house.account.broker}`")
+    if (missing := trading_day.log_in(house, login_page)) is not None:
+        broker = house.spec.name if missing is house.session or house.desk is None else house.desk.spec.name
+        raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {broker}`")
     trading_day.load_instruments(house, day, () if login_page else trading_day.KNOWN)
     engine.targets.restore(house.lookup().by_key)
     instrument = house.resolve(symbol)

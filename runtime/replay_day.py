@@ -107,7 +107,7 @@ def replay(folder: RunFolder, ledger: "Ledger", day: date) -> dict[str, Any]:
     openings = [opening_of(start) for start in starts]
     fills = ledger.fills()
     entries = [entry for entry in ledger.read_journal(since=openings[0].journal) if _day(entry["at"]) <= day]
-    lookup = InstrumentStore(folder.instruments, load_calendar(), openings[0].account.broker).open(day)
+    lookup = InstrumentStore(folder.instruments, load_calendar(), openings[0].account.lists).open(day)
     outcome = _Outcome()
     digest = ""
     for number, (start, stood) in enumerate(zip(starts, openings, strict=True)):

@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,12 @@ def find(run: RunFolder, options: RunOptions) -> dict[str, Any] | None:
         return None
 
 
-def start(run: RunFolder, options: RunOptions, broker: str, *, day: date, at: time, data: Path | None) -> dict[str, Any]:
-    """Start one and return what it says of itself. It outlives this process, so that a killed daemon finds its broker again."""
+def start(run: RunFolder, options: RunOptions, brokers: Sequence[str], *, day: date, at: time, data: Path | None) -> dict[str, Any]:
+    """Start one with the wires of these brokers and return what it says of itself. It outlives this process, so that a killed daemon
+    finds its broker again."""
     speed = options.speed if options.speed is not None else DEFAULT_SPEED
-    command = [sys.executable, str(ROOT / "main.py"), "simulate", broker, "--granted", "--json", "--port", "0",
+    beside = [word for broker in brokers[1:] for word in ("--beside", broker)]
+    command = [sys.executable, str(ROOT / "main.py"), "simulate", brokers[0], *beside, "--granted", "--json", "--port", "0",
                "--date", day.isoformat(), "--start", f"{at:%H:%M}", "--speed", "max" if math.isinf(speed) else f"{speed:g}",
                "--config", str(options.config.resolve())]  # fmt: skip
     command += ["--seed", str(options.seed)] if options.seed is not None else []

@@ -10,10 +10,10 @@ from loguru import logger
 from brokers.spec import Endpoints
 from core.clock import GrantedClock, SystemClock
 from core.errors import ConfigError
-from core.ports import CredentialStore
 from core.types import PRACTICE_KINDS, Account
 from data_ingestion.replay import Manifest, prepare
 from runtime import simulator
+from runtime.data_desk import Door
 from runtime.grants import GrantChannel, GrantedPump
 from runtime.inbox import Inbox, Pump, SystemPump
 from runtime.options import RunOptions
@@ -23,14 +23,14 @@ from utils.config_loader import Config, Secrets
 
 @dataclass
 class Sources:
-    """What a run stands on. `login_page`, `manifest` and `facts` are a simulator's; None and empty with a real broker."""
+    """What a run stands on. `manifest` and `facts` are a simulator's; None and empty with a real broker. `data_door` leads to the broker
+    of the prices, where that is another one."""
 
     clock: SystemClock | GrantedClock
     inbox: Inbox
     pump: Pump
-    credentials: CredentialStore
-    endpoints: Endpoints | None = None
-    login_page: str | None = None
+    door: Door
+    data_door: Door | None = None
     manifest: Manifest | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -49,27 +49,38 @@ def find(options: RunOptions, config: Config, account: Account, folder: RunFolde
     inbox = Inbox()
     if account.kind not in PRACTICE_KINDS:
         clock = SystemClock()
-        return Sources(clock, inbox, SystemPump(inbox, clock), Secrets(app=account.app))
+        return Sources(clock, inbox, SystemPump(inbox, clock), Door(Secrets(app=account.app)))
+    brokers = (account.lists, *([str(account.data_broker)] if account.prices_elsewhere else []))
     manifest = _prepared(options, config, account, folder) if options.data is not None else None
     facts = simulator.find(folder, options)
     if facts is not None and options.simulator is None:
         logger.info("going on with a run that did not end, at its own simulator: day, data, seed and speed are those it was started with")
     if facts is None:
-        folder.token_file(account.broker).unlink(missing_ok=True)  # a new simulator knows no earlier one's login
+        for broker in brokers:
+            folder.token_file(broker).unlink(missing_ok=True)  # a new simulator knows no earlier one's login
         day = manifest.start if manifest is not None else _trading_day(options.date or simulator.DEFAULT_DAY, config, account)
         at = options.start or simulator.DEFAULT_START
-        facts = simulator.start(folder, options, account.broker, day=day, at=at, data=manifest.folder if manifest is not None else None)
+        facts = simulator.start(folder, options, brokers, day=day, at=at, data=manifest.folder if manifest is not None else None)
     granted = GrantedClock()
     return Sources(
         granted,
         inbox,
         GrantedPump(inbox, granted, GrantChannel(str(facts["grants"]), account.name), on_end),
-        simulator.SimulatorCredentials(account.broker, facts["credentials"]),
-        Endpoints(rest=facts["rest"], stream=facts["stream"], login=facts["login"]),
-        facts["login"],
+        _door(account.lists, facts),
+        _door(str(account.data_broker), facts) if account.prices_elsewhere else None,
         manifest,
         facts,
     )
+
+
+def _door(broker: str, facts: Mapping[str, Any]) -> Door:
+    """This broker's wire of a simulator; ConfigError where it has none."""
+    found = facts["brokers"].get(broker)
+    if found is None:
+        there = " --beside ".join((*facts["brokers"], broker))
+        raise ConfigError(f"the simulator at {facts['admin']} has no wire of {broker}; start one: main.py simulate {there} --granted")
+    endpoints = Endpoints(rest=found["rest"], stream=found["stream"], login=found["login"])
+    return Door(simulator.SimulatorCredentials(broker, found["credentials"]), endpoints, found["login"])
 
 
 def _trading_day(day: date, config: Config, account: Account) -> date:

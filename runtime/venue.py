@@ -53,12 +53,13 @@ class Venue:
         return (kind in PRACTICE_KINDS) == bool(self.simulator)
 
     def its(self, account: Account) -> Account | None:
-        """The account as it is traded here, None where it is not: every practice account is at the broker of the simulator."""
+        """The account as it is traded here, or has its prices from here; None where neither: every practice account is at the broker of
+        the simulator."""
         if not self.takes(account.kind):
             return None
-        if self.simulator:
-            return msgspec.structs.replace(account, broker=self.spec.name)
-        return account if account.broker == self.spec.name else None
+        if self.spec.name in (account.lists, account.data_broker):
+            return account
+        return msgspec.structs.replace(account, broker=self.spec.name, data_broker=None) if self.simulator else None
 
     def folder(self, state: Path, account: Account) -> RunFolder:
         """Where session and instruments of this account lie; made if it is not there."""
@@ -67,8 +68,8 @@ class Venue:
         return state_folder.account_folder(state, account.name)
 
     def session(self, account: Account, folder: RunFolder) -> Session:
-        """The account's login, kept in its folder."""
-        token_file = folder.token_file(account.broker)
+        """The account's login at this broker, kept in its folder."""
+        token_file = folder.token_file(self.spec.name)
         credentials = self.credentials_of(account)
         return self.spec.make_session(account.name, credentials, self.clock, token_file, self.endpoints, lambda event: None)
 
@@ -83,10 +84,11 @@ def find(broker: str) -> Venue:
     if not simulator:
         return Venue(spec, SystemClock(), secrets, spec.endpoints)
     told = about(simulator)
-    if told.get("broker") != broker:
+    wire = told.get("brokers", {}).get(broker)
+    if wire is None:
         raise ConfigError(f"the simulator at NIYAM_SIMULATOR={simulator} is one of {told.get('broker')}, not of {broker}")
     if not told.get("speed") or "grants" in told:
         raise ConfigError(f"the simulator at NIYAM_SIMULATOR={simulator} does not run freely: start `main.py simulate {broker} --speed 1`")
     clock = FollowingClock(datetime.fromisoformat(told["now"]), float(told["speed"]))
-    endpoints = Endpoints(told["rest"], told["stream"], told["login"])
-    return Venue(spec, clock, SimulatorCredentials(broker, told["credentials"]), endpoints, simulator, str(told["login"]))
+    endpoints = Endpoints(wire["rest"], wire["stream"], wire["login"])
+    return Venue(spec, clock, SimulatorCredentials(broker, wire["credentials"]), endpoints, simulator, str(wire["login"]))

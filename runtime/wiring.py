@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from loguru import logger
 
 from brokers import registry
+from brokers.feed_pair import FeedPair, OrdersAlone, Prices, updates_alone
 from brokers.spec import Endpoints, Session, Spec
 from core.clock import HeldClock, SystemClock
 from core.errors import BrokerError, ConfigError, DataError, StoreError
@@ -41,8 +42,10 @@ from execution_engine.silent import SilentExecutor
 from execution_engine.world import World
 from risk.gate import Gate
 from risk.margin import required
+from runtime import data_desk
 from runtime.alerts import Alerts
 from runtime.charts import Charts
+from runtime.data_desk import DataDesk, Door
 from runtime.inbox import Inbox, Pump
 from runtime.protection import at_broker
 from runtime.recording import RecorderSlot
@@ -133,14 +136,19 @@ class House:
     recorder: RecorderSlot
     bars: BarBuilder
     tick_filter: TickFilter
+    listing: DataSession  # who is asked for today's instruments: the broker of the orders
     charts: Charts = field(default_factory=Charts)
+    desk: DataDesk | None = None  # where prices come from, if from another broker
     feed: Feed | None = None
     subscriptions: Subscriptions | None = None
     tape: Tape | None = None
 
     def resolve(self, name: str) -> Instrument:
-        """What a name means today; DataError names the nearest."""
-        return self.lookup().resolve(name, self.clock.now().date())
+        """What a name means today; DataError names the nearest, or says why there are no prices of it."""
+        found = self.lookup().resolve(name, self.clock.now().date())
+        if self.desk is not None:
+            self.desk.priced(found)
+        return found
 
     def watch(self, instrument: Instrument, owner: str = "by hand") -> None:
         """Subscribe one more instrument, for the rest of the day or until its owner releases it."""
@@ -173,9 +181,14 @@ class House:
 
     def usage(self, day: date) -> dict[str, Any]:
         """What was spent of the broker's limits on `day`, today: by the account's budget, and by a feed that keeps one of its own."""
-        spent = [self.budget.today(), *([self.feed.usage()] if isinstance(self.feed, Paced) else [])]
-        calls = [{**row, "by": by} for by, one in zip(("client", "feed"), spent, strict=False) for row in one["calls"]]
-        return {"day": day.isoformat(), "broker": self.spec.name, "calls": calls, "limits": [row for one in spent for row in one["limits"]]}
+        spent = {"client": self.budget.today()}
+        if isinstance(self.feed, Paced):
+            spent["feed"] = self.feed.usage()
+        if self.desk is not None:
+            spent[f"data ({self.desk.spec.name})"] = self.desk.budget.today()
+        calls = [{**row, "by": by} for by, one in spent.items() for row in one["calls"]]
+        limits = [row for one in spent.values() for row in one["limits"]]
+        return {"day": day.isoformat(), "broker": self.spec.name, "calls": calls, "limits": limits}
 
     def losses(self) -> dict[str, Any]:
         """What of the feed was not used: `counts` by place and reason (`wire`: of the day's connection), the broker's latest texts,
@@ -210,11 +223,14 @@ def build(
     notifier: Notifier,
     answer: Callable[[str, bool, str, Any], None],
     spec: Spec | None = None,
+    data_door: Door | None = None,
 ) -> tuple[House, Control]:
     """Everything for `account`; nothing is connected and no thread runs yet. `endpoints` None = the broker's own; `spec` is another
-    maker of session, client and feed than the registry's (the simulated days give theirs)."""
-    spec = spec or registry.get(account.broker)
-    account = msgspec.structs.replace(account, plan=account.plan or spec.plan)
+    maker of session, client and feed than the registry's (the simulated days give theirs). `data_door` is how an account that trades
+    reaches its `data_broker`; None: with the same credentials, at that broker's own addresses."""
+    spec = spec or registry.get(account.lists)
+    rules = registry.get(account.broker) if account.broker != spec.name else spec  # of the orders: products, what cannot be held
+    account = msgspec.structs.replace(account, plan=account.plan or rules.plan)
     endpoints = endpoints or spec.endpoints
     engine_clock: Clock = HeldClock(clock) if isinstance(clock, SystemClock) else clock
     calendar = config.calendar(account.kind)
@@ -230,7 +246,7 @@ def build(
     def announce(event: Event) -> None:
         inbox.put([event], "session")
 
-    session = spec.make_session(account.name, credentials, clock, run.session / f"{account.broker}.json", endpoints, announce)
+    session = spec.make_session(account.name, credentials, clock, run.token_file(spec.name), endpoints, announce)
     data: DataSession
     executor: Executor
     broker_worker = None
@@ -253,19 +269,31 @@ def build(
         )
         broker_worker = executor
     emergency = EmergencyJournal(run.path)
+    transport, stale_after_s = config.settings.feed.transport, config.settings.feed.stale_after_s
+    listing, desk = data, None
+    if account.prices_elsewhere:
+        desk = data_desk.make(
+            account,
+            data_door or Door(credentials),
+            clock=clock,
+            audit=audit,
+            put=inbox.put,
+            calendar=calendar,
+            folder=run.instruments,
+            token_file=run.token_file(str(account.data_broker)),
+            notifier=notifier,
+            transport=transport,
+            stale_after_s=stale_after_s,
+        )
+        data = desk.data
+
+    def in_hours() -> bool:
+        return (canary := made.engine.world.canary) is None or calendar.is_open(canary, clock.now())
 
     def make_feed() -> Feed:
-        return spec.make_feed(
-            account.name,
-            session,
-            clock,
-            inbox.put,
-            endpoints,
-            lookup,
-            config.settings.feed.transport,
-            lambda: (canary := made.engine.world.canary) is None or calendar.is_open(canary, clock.now()),
-            stale_after_s=config.settings.feed.stale_after_s,
-        )
+        put = inbox.put if desk is None else updates_alone(inbox.put)
+        own = spec.make_feed(account.name, session, clock, put, endpoints, lookup, transport, in_hours, stale_after_s=stale_after_s)
+        return own if desk is None else FeedPair(cast(Prices, desk.make_feed(in_hours)), OrdersAlone(cast(Prices, own)))
 
     recorder = RecorderSlot()
     store.before_commit = recorder.flush
@@ -287,7 +315,7 @@ def build(
     made = make_engine(
         account=account,
         config=config,
-        spec=spec,
+        spec=rules,
         calendar=calendar,
         clock=engine_clock,
         store=store,
@@ -318,7 +346,9 @@ def build(
         downloads=downloads,
         make_feed=make_feed,
         lookup=lookup,
-        instruments=InstrumentStore(run.instruments, calendar, account.broker),
+        instruments=InstrumentStore(run.instruments, calendar, spec.name),
+        listing=listing,
+        desk=desk,
         engine=made.engine,
         alerts=alerts,
         arming=arming,

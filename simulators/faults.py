@@ -9,10 +9,11 @@ A fault is a mapping with a `fault` (its kind, see KINDS), an optional `match` a
 
 match keys: `route` ("METHOD /path", with * and ?), `lane` (the X-Grant lane of the request or of the socket's handshake), `after` and
 `before` (market time, "HH:MM[:SS]" of any day or ISO for one moment), `order` (an order id, or its number in the order of placing,
-from 1), `tag`, `symbol` (EXCHANGE:SYMBOL, with * and ?), `side` (BUY or SELL), `status` (of an order update).
+from 1), `tag`, `symbol` (EXCHANGE:SYMBOL, with * and ?), `side` (BUY or SELL), `status` (of an order update). Where several brokers
+stand in front of one exchange, `broker` beside `fault` says whose it is; without it, it is each one's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from fnmatch import fnmatchcase
@@ -165,10 +166,28 @@ def load(path: Path) -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         raise FaultError(f"{path}: a fault script is a list of faults, found {type(entries).__name__}")
     try:
-        Faults(entries)
+        Faults([_without_broker(one) for one in entries])
     except FaultError as error:
         raise FaultError(f"{path}: {error}") from error
     return entries
+
+
+def faults_of(broker: str, brokers: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The entries of a script that are this broker's, where several stand in front of one exchange: those that name it by `broker`, and
+    those that name none; raises FaultError for a name that is not among `brokers`."""
+    found = []
+    for entry in entries:
+        named = entry.get("broker") if isinstance(entry, Mapping) else None
+        if named is not None and named not in brokers:
+            raise FaultError(f"a fault names the broker {named!r}; there is {', '.join(brokers)}")
+        if named in (None, broker):
+            found.append(_without_broker(entry))
+    return found
+
+
+def _without_broker(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is no mapping stays as it is, to be refused where entries are read."""
+    return {name: value for name, value in entry.items() if name != "broker"} if isinstance(entry, Mapping) else entry
 
 
 def _parse(entry: object, number: int) -> Fault:

@@ -12,12 +12,12 @@ Plain state, no sockets. The rules:
 import hashlib
 import heapq
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from simulators.wire import BrokerSimulator, Connection, Response
+from simulators.wire import Connection, Response
 
 WALL_GUARD_S = 60.0
 """How long to wait, in real seconds, for something that `done` named; then it is given up and counted as answered."""
@@ -44,6 +44,17 @@ class Wire(Protocol):
 
 class Timer(Protocol):
     def cancel(self) -> None: ...
+
+
+class Moved(Protocol):
+    """What time moves: one broker's simulator, or several in front of one exchange; see wire.BrokerSimulator for each method."""
+
+    def advance(self, now: datetime) -> None: ...
+    def next_event(self, now: datetime, connections: Sequence[Connection]) -> datetime | None: ...
+    def last_moment(self) -> datetime: ...
+    def receive(self, connection: Connection, message: str | bytes, now: datetime) -> None: ...
+    def frames(self, connection: Connection, now: datetime) -> list[bytes | str]: ...
+    def disconnect(self, connection: Connection) -> None: ...
 
 
 @dataclass(slots=True)
@@ -73,7 +84,7 @@ class Grants:
 
     def __init__(
         self,
-        simulator: BrokerSimulator,
+        simulator: Moved,
         *,
         seed: int,
         start: datetime,

@@ -1,8 +1,9 @@
 """The socket shell of a broker simulator: one process and one loop for REST, login page, stream, admin routes and the grants channel.
 
-Everything listens on loopback. With `granted` time moves only by grants to an attached client (simulators/grants.py); without it time
-runs by itself at `speed`, or, at speed 0, stands still until it is moved (`Server.move`, POST /move). Clients that are not attached are
-answered at once.
+With `beside` further brokers have their wires in the same process, in front of the same exchange: an address each for REST, login page
+and stream, one admin address and one grants channel for all. Everything listens on loopback. With `granted` time moves only by grants
+to an attached client (simulators/grants.py); without it time runs by itself at `speed`, or, at speed 0, stands still until it is moved
+(`Server.move`, POST /move). Clients that are not attached are answered at once.
 """
 
 import argparse
@@ -13,19 +14,21 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from simulators.beside import OneMarket, SideBySide
 from simulators.exchange import Exchange
 from simulators.facts import Facts
-from simulators.faults import FaultError, Faults, load
+from simulators.faults import FaultError, Faults, faults_of, load
 from simulators.grants import Finish, Grants
 from simulators.listing import Market
 from simulators.market import SyntheticMarket
@@ -47,10 +50,11 @@ STEP_S = 0.1  # real seconds between two looks at a free-running clock
 class Options:
     """What `simulate` was asked for. `data` is a folder normalised by data_ingestion/replay.py.
 
-    `speed` is market seconds per real second; None = as fast as it goes, 0 = time moves by hand.
+    `speed` is market seconds per real second; None = as fast as it goes, 0 = time moves by hand. `port` is the first broker's.
     """
 
     broker: str = "zerodha"
+    beside: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 0
     speed: float | None = 1.0
@@ -68,6 +72,7 @@ class Options:
     def of(cls, given: Any) -> "Options":
         """From a parsed command line; what it lacks or leaves None keeps its default, an infinite speed means as fast as it goes."""
         told = {one.name: value for one in fields(cls) if (value := getattr(given, one.name, None)) is not None}
+        told["beside"] = tuple(told.get("beside", ()))
         for name in ("data", "faults", "facts"):
             if name in told:
                 told[name] = Path(told[name])
@@ -93,9 +98,19 @@ def run(given: Any) -> int:
 
 
 def build(options: Options) -> tuple[BrokerSimulator, datetime]:
-    """The simulator of these options and the moment its clock starts at."""
-    if options.broker not in SIMULATORS:
-        raise ValueError(f"no simulator for {options.broker!r}; there is one for: {', '.join(SIMULATORS)}")
+    """The simulator of the first broker of these options and the moment its clock starts at."""
+    simulators, start = build_all(options)
+    return simulators[options.broker], start
+
+
+def build_all(options: Options) -> tuple[dict[str, BrokerSimulator], datetime]:
+    """The simulators of all brokers of these options, on one market, and the moment their clock starts at."""
+    brokers = (options.broker, *options.beside)
+    for broker in brokers:
+        if broker not in SIMULATORS:
+            raise ValueError(f"no simulator for {broker!r}; there is one for: {', '.join(SIMULATORS)}")
+    if len(set(brokers)) < len(brokers):
+        raise ValueError(f"each broker has one wire: {', '.join(brokers)} names one twice")
     facts = Facts.load(options.facts)
     market: Market
     if options.data is not None:
@@ -109,24 +124,33 @@ def build(options: Options) -> tuple[BrokerSimulator, datetime]:
         day = options.date or DEFAULT_DATE
         market = SyntheticMarket(options.seed, day, facts)
     start = datetime.combine(day, options.start, IST)
-    world = World(market, Exchange(market, facts, options.seed, options.broker), start)
-    faults = Faults(load(options.faults) if options.faults is not None else ())
-    simulator: BrokerSimulator = importlib.import_module(SIMULATORS[options.broker]).build(
-        world, faults, options.seed, options.redirect_url
-    )
-    return simulator, start
+    market = OneMarket(market) if options.beside else market
+    script = load(options.faults) if options.faults is not None else []
+    return {broker: _simulator(broker, options, facts, market, start, faults_of(broker, brokers, script)) for broker in brokers}, start
+
+
+def _simulator(
+    broker: str, options: Options, facts: Facts, market: Market, start: datetime, faults: Sequence[Mapping[str, Any]]
+) -> BrokerSimulator:
+    world = World(market, Exchange(market, facts, options.seed, broker), start)
+    made: BrokerSimulator = importlib.import_module(SIMULATORS[broker]).build(world, Faults(faults), options.seed, options.redirect_url)
+    return made
 
 
 class Server:
-    """The sockets around one simulator."""
+    """The sockets around one simulator, or around several in front of one exchange: `simulator` is the first."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.simulator, self._start = build(options)
+        self.simulators, self._start = build_all(options)
+        self.simulator = self.simulators[options.broker]
+        self._beside = SideBySide(self.simulators) if options.beside else None
+        self._moved = self._beside or self.simulator
         self._stopped = asyncio.Event()
-        self._free: dict[str, tuple[Connection, StreamWire]] = {}
+        self._free: dict[str, tuple[Connection, StreamWire, BrokerSimulator]] = {}
         self._opened = 0
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, dict[str, str]] = {}
+        self._channels: dict[str, str] = {}
         self._grants: Grants
         self._free_now = self._start
         self._listening: list[asyncio.Server] = []
@@ -154,7 +178,7 @@ class Server:
         """Listen, and let time run if it runs by itself."""
         loop, serving = asyncio.get_running_loop(), self.options
         self._grants = Grants(
-            self.simulator,
+            self._moved,
             seed=serving.seed,
             start=self._start,
             speed=serving.speed or None,
@@ -163,24 +187,28 @@ class Server:
             on_move=self._push,
         )
         spacing_s = self.simulator.world.market.spacing_s
-        on_request = web.Server(self._on_request, access_log=None, keepalive_timeout=KEEP_ALIVE_S, max_line_size=LONGEST_URL)
+        for name, simulator in self.simulators.items():
+            answering = partial(self._on_request, simulator)
+            on_request = web.Server(answering, access_log=None, keepalive_timeout=KEEP_ALIVE_S, max_line_size=LONGEST_URL)
+            listening = await loop.create_server(on_request, serving.host, serving.port if name == serving.broker else 0)
+            self._listening.append(listening)
+            self._served.append(on_request)
+            rest = self._address(listening)
+            self._addresses[name] = {
+                "rest": f"http://{rest}",
+                "stream": f"ws://{rest}",
+                "login": f"http://{rest}{simulator.login_path}",
+            }
         on_admin = web.Server(self._on_admin, access_log=None)
-        broker = await loop.create_server(on_request, serving.host, serving.port)
         admin = await loop.create_server(on_admin, serving.host, 0)
         grants = await loop.create_server(lambda: GrantLink(self._grants, spacing_s, granted=serving.granted), serving.host, 0)
-        self._listening, self._served = [broker, admin, grants], [on_request, on_admin]
-        rest, control = self._address(broker), self._address(admin)
-        self._addresses = {
-            "rest": f"http://{rest}",
-            "stream": f"ws://{rest}",
-            "login": f"http://{rest}{self.simulator.login_path}",
-            "admin": f"http://{control}",
-            "grants": self._address(grants),
-        }
-        if not serving.granted:
-            del self._addresses["grants"]
-            if serving.speed != 0:
-                self._running = asyncio.create_task(self._run_free(loop))
+        self._listening += [admin, grants]
+        self._served.append(on_admin)
+        self._channels = {"admin": f"http://{self._address(admin)}"}
+        if serving.granted:
+            self._channels["grants"] = self._address(grants)
+        elif serving.speed != 0:
+            self._running = asyncio.create_task(self._run_free(loop))
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
@@ -188,7 +216,7 @@ class Server:
             self._running.cancel()
         for server in self._listening:
             server.close()
-        for _, wire in list(self._free.values()):
+        for _, wire, _ in list(self._free.values()):
             wire.close(reset=False)
         for served in self._served:
             await served.shutdown(0.1)
@@ -203,7 +231,7 @@ class Server:
 
     def _to(self, now: datetime) -> None:
         self._free_now = now
-        self.simulator.advance(now)
+        self._moved.advance(now)
         self._push(now)
 
     def _address(self, server: asyncio.Server) -> str:
@@ -216,31 +244,35 @@ class Server:
             sys.stdout.write(json.dumps(about) + "\n")
         else:
             market = "invented (SYNTHETIC) prices" if about["synthetic"] else "recorded prices"
-            lines = [f"{name:8}{about[name]}" for name in ("rest", "stream", "login", "admin", "grants") if name in about]
-            keys = "  ".join(f"{name} {value}" for name, value in about["credentials"].items())
-            lines = [
-                f"{self.simulator.title} simulator, {about['date']}, {market}",
-                *lines,
-                f"app     {keys}",
-                *_how_to_use(about),
-                "stop with Ctrl-C",
-            ]
+            lines = []
+            for name, one in self.simulators.items():
+                told = {**self._addresses[name], **one.describe()}
+                keys = "  ".join(f"{key} {value}" for key, value in told["credentials"].items())
+                lines += [f"{one.title} simulator, {told['date']}, {market}"]
+                lines += [f"{key:8}{told[key]}" for key in ("rest", "stream", "login")]
+                lines += [f"app     {keys}"]
+            lines += [f"{key:8}{address}" for key, address in self._channels.items()]
+            lines += [*_how_to_use(about), "stop with Ctrl-C"]
             sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
 
     def describe(self) -> dict[str, Any]:
-        """The JSON of `GET /` on the admin address."""
+        """The JSON of `GET /` on the admin address: the first broker's own, and under `brokers` what is each one's."""
         return {
-            **self._addresses,
+            **self._addresses[self.options.broker],
+            **self._channels,
             **self.simulator.describe(),
             "now": self.now.isoformat(),
             "speed": self.options.speed,
             "attached": self._grants.attached is not None,
+            "brokers": {
+                name: {**self._addresses[name], "credentials": one.describe()["credentials"]} for name, one in self.simulators.items()
+            },
         }
 
     # --- REST and login -----------------------------------------------------------------------------------------------------------
 
-    async def _on_request(self, raw: web.BaseRequest) -> web.StreamResponse:
+    async def _on_request(self, simulator: BrokerSimulator, raw: web.BaseRequest) -> web.StreamResponse:
         grant = raw.headers.get(HEADER, "")
         granted = bool(grant) and self._grants.counts(grant)
         request = Request(
@@ -252,14 +284,14 @@ class Server:
             grant.rpartition("/")[0] if granted else "",
         )
         if request.headers.get("upgrade", "").lower() == "websocket":
-            return await self._on_stream(raw, request, grant if granted else "")
+            return await self._on_stream(simulator, raw, request, grant if granted else "")
         if granted:
             answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
-            self._grants.request(grant, lambda now: self.simulator.handle(request, now), _resolve(answer))
+            self._grants.request(grant, lambda now: simulator.handle(request, now), _resolve(answer))
             response = await answer
             assert response is not None
         else:
-            response = self.simulator.handle(request, self.now)
+            response = simulator.handle(request, self.now)
             await self._wait(response.delay_s)
         return _answer(raw, response, self.now)
 
@@ -270,9 +302,11 @@ class Server:
 
     # --- the stream ---------------------------------------------------------------------------------------------------------------
 
-    async def _on_stream(self, raw: web.BaseRequest, request: Request, grant: str) -> web.StreamResponse:
+    async def _on_stream(self, simulator: BrokerSimulator, raw: web.BaseRequest, request: Request, grant: str) -> web.StreamResponse:
         self._opened += 1
         connection = Connection(grant or f"free/{self._opened}", request.lane)
+        if self._beside is not None:
+            self._beside.belongs(connection, simulator)
         if grant:
             answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
             wire = StreamWire(raw)
@@ -282,10 +316,10 @@ class Server:
                     self._grants.opened(connection, wire)
                 _resolve(answer)(refusal)
 
-            self._grants.request(grant, lambda now: self.simulator.connect(request, connection, now), finish)
+            self._grants.request(grant, lambda now: simulator.connect(request, connection, now), finish)
             refusal = await answer
         else:
-            refusal = self.simulator.connect(request, connection, self.now)
+            refusal = simulator.connect(request, connection, self.now)
             wire = StreamWire(raw)
         if refusal is not None:
             return _answer(raw, refusal, self.now)
@@ -293,18 +327,18 @@ class Server:
         await socket_.prepare(raw)
         wire.open()
         if not grant:
-            self._free[connection.id] = (connection, wire)
+            self._free[connection.id] = (connection, wire, simulator)
         try:
-            await self._read(socket_, connection, grant)
+            await self._read(socket_, connection, grant, simulator)
         finally:
             self._free.pop(connection.id, None)
             if grant:
                 self._grants.received(connection, None)
             else:
-                self.simulator.disconnect(connection)
+                simulator.disconnect(connection)
         return socket_
 
-    async def _read(self, socket_: web.WebSocketResponse, connection: Connection, grant: str) -> None:
+    async def _read(self, socket_: web.WebSocketResponse, connection: Connection, grant: str, simulator: BrokerSimulator) -> None:
         """Take what the client sends until either side closes."""
         while True:
             message = await socket_.receive()
@@ -319,24 +353,24 @@ class Server:
                 if grant:
                     self._grants.received(connection, message.data)
                 elif not connection.ended:
-                    self.simulator.receive(connection, message.data, self.now)
+                    simulator.receive(connection, message.data, self.now)
                     self._push_one(connection)
 
     def _push(self, now: datetime) -> None:
         """Frames for the connections that are not attached."""
-        for connection, _ in list(self._free.values()):
+        for connection, _, _ in list(self._free.values()):
             self._push_one(connection)
 
     def _push_one(self, connection: Connection) -> None:
         if connection.id not in self._free:
             return
-        wire = self._free[connection.id][1]
-        frames = self.simulator.frames(connection, self.now)
+        _, wire, simulator = self._free[connection.id]
+        frames = simulator.frames(connection, self.now)
         if frames:
             wire.send(frames)
         if connection.ended:
             del self._free[connection.id]
-            self.simulator.disconnect(connection)
+            simulator.disconnect(connection)
             wire.close(reset=connection.reset)
 
     # --- a clock that runs by itself ----------------------------------------------------------------------------------------------
@@ -349,7 +383,7 @@ class Server:
                 now = self._start + timedelta(seconds=(loop.time() - began) * speed)
             else:
                 await asyncio.sleep(0)
-                following = self.simulator.next_moment(self._free_now)
+                following = self._moved.next_moment(self._free_now)
                 if following is None:
                     return
                 now = following
@@ -359,14 +393,18 @@ class Server:
 
     async def _on_admin(self, raw: web.BaseRequest) -> web.StreamResponse:
         body = await raw.read() if raw.can_read_body else b""
+        broker = raw.query.get("broker", self.options.broker)
+        if broker not in self.simulators:
+            return _json({"error": f"no broker {broker!r} here; there is {', '.join(self.simulators)}"}, 404)
+        named = self.simulators[broker]  # GET /accounts?broker=angelone; without it the first
         routes: dict[str, Callable[[bytes], Any]] = {
             "GET /": lambda _: self.describe(),
-            "GET /faults": lambda _: self.simulator.faults.describe(),
+            "GET /faults": lambda _: self._faults(),
             "POST /faults": self._add_faults,
             "DELETE /faults": self._clear_faults,
-            "GET /accounts": lambda _: self.simulator.accounts(),
-            "GET /requests": lambda _: list(self.simulator.requests),
-            "GET /messages": lambda _: self.simulator.messages(),
+            "GET /accounts": lambda _: named.accounts(),
+            "GET /requests": lambda _: list(named.requests),
+            "GET /messages": lambda _: named.messages(),
             "POST /move": self._move,
             "POST /redirect": self._redirect,
             "POST /shutdown": self._shutdown,
@@ -379,12 +417,19 @@ class Server:
         except (FaultError, ValueError, KeyError, TypeError) as error:
             return _json({"error": str(error)}, 400)
 
+    def _faults(self) -> list[dict[str, Any]]:
+        beside = bool(self.options.beside)
+        return [{**fault, "broker": name} if beside else fault for name, one in self.simulators.items() for fault in one.faults.describe()]
+
     def _add_faults(self, body: bytes) -> Any:
-        self.simulator.faults.add(json.loads(body))
-        return self.simulator.faults.describe()
+        told = json.loads(body)
+        for name, one in self.simulators.items():
+            one.faults.add(faults_of(name, tuple(self.simulators), [told] if isinstance(told, Mapping) else told))
+        return self._faults()
 
     def _clear_faults(self, body: bytes) -> Any:
-        self.simulator.faults.entries.clear()
+        for one in self.simulators.values():
+            one.faults.entries.clear()
         return []
 
     def _move(self, body: bytes) -> Any:
@@ -392,7 +437,8 @@ class Server:
         return {"now": self.now.isoformat()}
 
     def _redirect(self, body: bytes) -> Any:
-        self.simulator.redirect_to(str(json.loads(body)["url"]))
+        for one in self.simulators.values():
+            one.redirect_to(str(json.loads(body)["url"]))
         return self.describe()
 
     def _shutdown(self, body: bytes) -> Any:
@@ -433,6 +479,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The simulator without the rest of the command line: `python -m simulators.server --granted --json`."""
     parser = argparse.ArgumentParser(prog="simulators.server", description="A stand-alone wire simulator of a broker.")
     parser.add_argument("broker", nargs="?", default="zerodha")
+    parser.add_argument("--beside", action="append", default=[])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--speed", default="1", help="market seconds per real second, max, or 0: by hand")
     parser.add_argument("--data", type=Path, help="a folder normalised by data_ingestion/replay.py")

@@ -58,7 +58,7 @@ class World:
     def advance(self, to: datetime) -> None:
         """Play everything up to and including `to`, in time order; an earlier `to` is ignored."""
         while self.now < to:
-            due = min(self._due(to), to)
+            due = self.due(to)
             self.now = due
             following = self.next_day()
             if following is not None and due >= following:
@@ -70,9 +70,11 @@ class World:
         taken, self.changes = self.changes, []
         return taken
 
-    def _due(self, to: datetime) -> datetime:
+    def due(self, to: datetime) -> datetime:
+        """The next moment at which something is played on the way to `to`, which is later than `now`; at the latest `to`."""
         moments = (self.next_second(self.now), self.exchange.next_due(), self.next_day())
-        return max(min((moment for moment in moments if moment is not None), default=to), self.now + timedelta(microseconds=1))
+        soonest = max(min((moment for moment in moments if moment is not None), default=to), self.now + timedelta(microseconds=1))
+        return min(soonest, to)
 
     def _play(self, now: datetime) -> None:
         if self.market.opens_at <= now <= self.market.closes_at and now.microsecond == 0:

@@ -95,9 +95,16 @@ class PollingFeed:
     # --- the Feed port ------------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._start({self._name: self._poll_prices, self._orders_name: self._poll_orders})
+
+    def start_orders(self) -> None:
+        """Instead of `start`: poll the order list alone."""
+        self._start({self._orders_name: self._poll_orders})
+
+    def _start(self, threads: Mapping[str, Callable[[], None]]) -> None:
         if self._threads:
             raise NiyamError(f"the feed {self._name} has been started already; make a new one")
-        for name, run in ((self._name, self._poll_prices), (self._orders_name, self._poll_orders)):
+        for name, run in threads.items():
             alive = threading.Event()
             thread = threading.Thread(target=self._inside, args=(name, run, alive), name=name, daemon=True)
             self._threads.append(thread)

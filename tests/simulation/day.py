@@ -33,6 +33,7 @@ from core.ports import Broker, Clock, CredentialStore, Feed
 from core.types import Account, AccountKind, Order, SessionState
 from data_ingestion.instruments import InstrumentStore
 from runtime import daemon as daemon_module
+from runtime.data_desk import Door
 from runtime.inbox import Inbox
 from runtime.options import RunOptions
 from runtime.sources import Sources
@@ -98,7 +99,7 @@ class SimDaemon(daemon_module.Daemon):
         self._opened = False
         self._stopping = ""
         self._house, self._control = house, control
-        self._sources = Sources(house.clock, house.inbox, house.pump, NoSecrets(), login_page=login_page)  # type: ignore[arg-type]
+        self._sources = Sources(house.clock, house.inbox, house.pump, Door(NoSecrets(), login_page=login_page))  # type: ignore[arg-type]
         self._attend()
         self._look = look
 

@@ -10,11 +10,13 @@ import pytest
 from core.clock import ManualClock
 from core.errors import ConfigError
 from core.types import IST
+from data_ingestion.instruments import InstrumentStore
 from runtime import checks, daemon
 from runtime.options import RunOptions
 from runtime.state_folder import account_folder
 from tests.builders import T0
-from utils.config_loader import Secrets
+from tests.unit.test_instruments import DAY, NOW, Source, Spec, dump, rows
+from utils.config_loader import Secrets, load_calendar
 
 ROOT = Path(__file__).resolve().parents[2]
 MONDAY = datetime(2026, 11, 16, 8, 0, tzinfo=IST)
@@ -223,3 +225,35 @@ def test_a_broker_without_an_intraday_product_for_shares_is_told_beforehand(conf
     assert found["status"] == status
     assert "no intraday product for shares" in found["text"]
     assert statuses(look(config, "paper"), "rate budget") == {"ok"}, "what history and quotes may take is no limit of orders"
+
+
+def test_prices_from_another_broker_need_its_login_and_its_list_too(config: Path) -> None:
+    settings = config / "settings.yaml"
+    text = settings.read_text()
+    settings.write_text(text.replace("    kind: live\n", "    kind: live\n    data_broker: upstox\n", 1))
+    found = look(config, "live", secrets={"ZERODHA_API_KEY": "key", "ZERODHA_API_SECRET": "a secret"})
+    assert {one["text"] for one in found["credentials"] if one["status"] == "wrong"} >= {
+        "UPSTOX_API_KEY is not set",
+        "UPSTOX_API_SECRET is not set",
+    }
+    assert [one["remedy"] for one in found["token"]] == [
+        "main.py login zerodha --account live",
+        "set them, then main.py login upstox --account live",
+    ]
+    assert [one["text"] for one in found["instruments"]] == ["zerodha: no snapshot is kept yet", "upstox: no snapshot is kept yet"]
+    assert found["prices"][0]["text"].startswith("from Upstox, orders at Zerodha")
+
+
+def test_what_the_prices_broker_does_not_list_is_told_beforehand(config: Path) -> None:
+    settings = config / "settings.yaml"
+    text = settings.read_text()
+    settings.write_text(text.replace("    kind: live\n", "    kind: live\n    data_broker: upstox\n", 1))
+    folder, calendar = account_folder(config.parent / "state", "live").instruments, load_calendar()
+    lists = {"zerodha": rows(), "upstox": rows(drop=("RELIANCE",))}
+    for broker, lines in lists.items():
+        InstrumentStore(folder, calendar, broker).update(Source(dump(lines)), Spec(), DAY, MONDAY)
+    found = look(config, "live", now=NOW)
+    assert statuses(found, "prices") == {"ok", "note", "wrong"}
+    [wrong] = [one for one in found["prices"] if one["status"] == "wrong"]
+    assert wrong["text"].startswith("NSE:RELIANCE is not in the instruments of Upstox")
+    assert "NIFTY_FUT is NFO:NIFTY26NOVFUT in both lists" in {one["text"] for one in found["prices"]}
