@@ -55,7 +55,7 @@ def _options() -> dict[str, Any]:
         "xAxis": {
             "type": "time",
             "minInterval": 60_000,
-            "axisLabel": {"color": soft, "fontSize": 11},
+            "axisLabel": {"color": soft, "fontSize": 11, "hideOverlap": True},
             "axisLine": {"lineStyle": {"color": line}},
         },
         "yAxis": {

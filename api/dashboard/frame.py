@@ -10,8 +10,8 @@ from api.dashboard.parts import age, clock, named, set_badge
 from api.dashboard.visit import Board, Visit
 
 KINDS = {  # the account's kind: (its class, the word, what it means)
-    "practice": ("practice", "PRACTICE", "simulated market, simulated fills: no money"),
-    "practice-live": ("practice", "PRACTICE", "simulated market, orders to the simulator: no money"),
+    "practice": ("practice", "PRACTICE", "simulated fills: no money"),
+    "practice-live": ("practice", "PRACTICE", "orders to the simulator: no money"),
     "paper": ("paper", "PAPER", "real prices, simulated fills: no money"),
     "live": ("live", "LIVE", "real orders, real money"),
 }
@@ -81,7 +81,8 @@ class _Banner:
             means = "the engine is not running: these are its last words" if status.get("kind") else means
         self._row.classes(replace=f"banner {colour}" + ("" if board.running else " down"))
         self._word.set_text(word)
-        self._means.set_text(f"{status.get('account', '')} · {means}" if status.get("account") else means)
+        data = (status.get("market") or {}).get("data") if board.running else None
+        self._means.set_text(" · ".join(str(text) for text in (status.get("account"), data, means) if text))
         set_badge(self._state, status.get("trading_state", "STOPPED") if board.running else "STOPPED")
         market = status.get("market") or {}
         self._clock.set_text(f"{str(market.get('phase', '')).replace('_', ' ')} {clock(market.get('now'))}" if market else "")

@@ -135,7 +135,7 @@ class Visit:
     boards: Boards
     path: str
     _updates: list[Update] = field(default_factory=list)
-    _shown: tuple[int, bool] = (-1, False)
+    _shown: tuple[int, int] = (-1, -1)
 
     def may(self, role: str) -> bool:
         return self.user.may(role)
@@ -175,7 +175,7 @@ class Visit:
 
     def _look(self) -> None:
         board = self.boards.look()
-        now = (self.boards.live.number, board.stale)
+        now = (self.boards.live.number, int((board.age_s or 0) // OLD_S) if board.stale else -1)
         if now != self._shown:
             self._shown = now
             for update in self._updates:

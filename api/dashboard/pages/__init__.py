@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from api.dashboard.pages import brokers, cockpit, setup
+from api.dashboard.pages import brokers, cockpit, people, setup
 from api.dashboard.visit import Visit
 
 
@@ -21,5 +21,6 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("/", "Cockpit", "monitor_heart", cockpit.show),
     Page("/brokers", "Brokers", "account_balance", brokers.show),
+    Page("/people", "People", "group", people.show, "owner"),
     Page("/setup", "Set up a broker", "", setup.show, "trader"),
 )

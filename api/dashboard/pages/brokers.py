@@ -65,7 +65,7 @@ class Brokers:
                     badge("default", f"default-{app['id']}")
                 badge(app["session"], f"session-{app['id']}")
             ui.label(_life(app, self._visit.parts.now())).classes("note")
-            holds = " · ".join(f"{name} {text}" for name, text in app["holds"].items())
+            holds = " · ".join(f"{name.replace('_', ' ')} {text}" for name, text in app["holds"].items())
             ui.label((f"client {app['account_id']} · " if app["account_id"] else "") + holds).classes("mono")
             if self._visit.may("trader"):
                 self._buttons(app)

@@ -76,7 +76,7 @@ def _state(visit: Visit) -> None:
     def update(board: Board) -> None:
         status = board.status
         market, market_feed = status.get("market") or {}, status.get("feed") or {}
-        phase.show(str(market.get("phase", "closed")).replace("_", " "), f"{clock(market.get('now'))} {market.get('data') or ''}".strip())
+        phase.show(str(market.get("phase", "closed")).replace("_", " "), clock(market.get("now")))
         square_off.show(clock(market.get("square_off_at")))
         session.show(str(status.get("session", "–")), colour=tone(status.get("session")))
         connected = bool(market_feed.get("connected"))
@@ -149,7 +149,7 @@ def _positions(visit: Visit) -> None:
                 Column("strategy", "Strategy", phone=False),
                 Column("product", "Product", phone=False),
                 Column("quantity", "Quantity", lambda value: f"{value:,d}", right=True),
-                Column("average_price", "Average", price, right=True),
+                Column("average_price", "Average", price, right=True, phone=False),
                 Column("last_price", "Last", price, right=True),
                 Column("unrealised", "Unrealised", lambda value: rupees(value, sign=True), right=True, colour=gain),
                 Column("realised", "Realised", lambda value: rupees(value, sign=True), right=True, phone=False, colour=gain),
@@ -187,7 +187,7 @@ def _orders(visit: Visit) -> None:
                 name="life",
             )
             mine = [entry for entry in entries or [] if entry.get("order") == row["id"]]
-            told.show([{**entry, "price": entry.get("price") or entry.get("limit_price")} for entry in mine])
+            told.show([{**entry, "price": entry.get("price") or entry.get("average_price") or entry.get("limit_price")} for entry in mine])
         dialog.on("hide", dialog.delete)
         dialog.open()
 

@@ -53,9 +53,7 @@ class Wizard:
                 if field.hidden:
                     made.props("type=password autocomplete=new-password")
                 if field.hint:
-                    made.props("bottom-slots")
-                    with made.add_slot("hint"):
-                        ui.label(field.hint)
+                    ui.label(field.hint).classes("hint")
                 self._inputs[field.name] = named(made, field.name)
             named(ui.button("Set up account", on_click=self._keep).props("unelevated no-caps"), "set-up")
         self._credentials.set_visibility(True)
