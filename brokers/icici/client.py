@@ -215,12 +215,13 @@ class IciciBroker(IciciData):
     ) -> None:
         super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
         self._exchanges: set[str] = set(mapping.EXCHANGES)  # all at first, then those that have orders beside the usual two
+        self._ours: set[str] = set()  # those where we have sent any: never left out, whatever a list says that was read meanwhile
         self._listed: tuple[OrderUpdate, ...] = ()
         self._trades: dict[str, tuple[int, tuple[Trade, ...]]] = {}  # order id -> (filled when asked, its executions), of the day
 
     def place(self, order: Order) -> str:
         body = mapping.place_body(order, self._token(order.instrument))
-        self._exchanges.add(order.instrument.exchange)
+        self._ours.add(order.instrument.exchange)
         return _id_of("place", self.send(lane_of(order), "place", "POST", body))
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
@@ -236,7 +237,7 @@ class IciciBroker(IciciData):
         span = {"from_date": f"{day:%Y-%m-%d}T00:00:00.000Z", "to_date": f"{day:%Y-%m-%d}T23:59:59.000Z"}
         found: list[OrderUpdate] = []
         used = {"NSE", "NFO"}
-        for exchange in sorted(self._exchanges):
+        for exchange in sorted(self._exchanges | self._ours):
             rows = listed(mapping.TITLE, "orders", self._read(Lane.PORTFOLIO, "orders", "order", {"exchange_code": exchange, **span}))
             at, lookup = self._clock.now(), self._codes()
             found += complete(lambda row: mapping.order_update(row, at, "book", lookup), rows)  # noqa: B023 - called at once
@@ -298,17 +299,24 @@ class IciciBroker(IciciData):
         return self._call(kind, method, f"{self._rest}{V1}order", None, body, ORDER_SECONDS, is_order=True)
 
 
+_NOTHING = object()
+
+
 def success_of(reply: Response, *, is_order: bool) -> Any:
-    """The `Success` of a reply that says so; raises what it means otherwise. A null is no list: it proves nothing."""
+    """The `Success` of a reply that says so; raises what it means otherwise. A null is no list, and
+    proves nothing, unless the text beside it says that there are no rows."""
     try:
         body = json.loads(reply.content)
     except ValueError:
         body = None
     if not isinstance(body, dict):
         raise mapping.failure(reply.status_code, "", mapping.page_title(reply.content), is_order=is_order)
-    status, error = body.get("Status"), body.get("Error")
-    if reply.status_code == 200 and status == 200 and error in (None, "") and "Success" in body:
-        return body["Success"]
+    status, error, data = body.get("Status"), body.get("Error"), body.get("Success", _NOTHING)
+    if reply.status_code == 200 and status == 200:
+        if error in (None, "") and data is not _NOTHING:
+            return data
+        if not is_order and not data and mapping.no_rows(error):
+            return []
     raise mapping.failure(reply.status_code, status, str(error or "no message"), is_order=is_order)
 
 

@@ -68,7 +68,10 @@ EXCHANGES = ("NSE", "BSE", "NFO", "BFO")
 ROOMS: Mapping[str, str] = {"NSE": "4", "NFO": "4", "BSE": "1", "BFO": "8"}
 LONGEST_TAG = 20
 _RIGHTS: Mapping[str, str] = {"CE": "call", "PE": "put", "FUT": "others"}
-_KINDS: Mapping[str, Kind] = {"call": Kind.CALL, "put": Kind.PUT, "others": Kind.FUTURE}
+_KINDS: Mapping[str, Kind] = {"call": Kind.CALL, "ce": Kind.CALL, "put": Kind.PUT, "pe": Kind.PUT} | dict.fromkeys(
+    ("others", "xx", "*", "", "none"), Kind.FUTURE
+)
+_CONTRACTS = frozenset({"NFO", "BFO", "NDX", "MCX"})
 _INTRADAY = frozenset({"margin", "optionplus", "futureplus", "mis"})  # foreign orders alone: the API has none of them
 
 
@@ -132,8 +135,10 @@ def contract_token(exchange: str, code: str, expiry: date, strike: float, kind: 
 
 
 def day_of(text: Any) -> date | None:
-    """`24-Nov-2026`, in any case; None for anything else."""
+    """`24-Nov-2026`, in any case, or the `2026-11-24T06:00:00.000Z` that requests name; None for anything else."""
     try:
+        if len(str(text)) == 24:
+            return date.fromisoformat(str(text)[:10])
         return datetime.strptime(f"{text} +0530", "%d-%b-%Y %z").date()
     except ValueError:
         return None
@@ -148,12 +153,20 @@ def moment(text: Any) -> datetime | None:
 
 
 def instrument_of(row: Mapping[str, Any], lookup: CodeLookup) -> Instrument:
-    """The instrument of a book row; one that the snapshot does not hold becomes a minimal one, so that no row is lost."""
+    """The instrument of a book row; one that the snapshot does not hold becomes a minimal one, so that no row is lost.
+
+    Raises ValueError for a contract whose expiry or right does not read: it would be taken for another one.
+    """
     exchange, code = str(row["exchange_code"]).upper(), str(row["stock_code"]).upper()
     expiry = day_of(row.get("expiry_date"))
     if expiry is None:
+        if exchange in _CONTRACTS:
+            raise ValueError(f"expiry_date {row.get('expiry_date')!r} of a contract is no day")
         return _named(lookup, f"{exchange}|{code}|") or Instrument(f"{exchange}:{code}", exchange, code, Kind.EQUITY, code)
-    kind = _KINDS.get(str(row.get("right") or "others").lower(), Kind.FUTURE)
+    kind = _KINDS.get(str(row.get("right") or "").strip().lower())
+    option = str(row.get("product_type") or "").strip().lower().startswith("option")
+    if kind is None or (option and kind is Kind.FUTURE):
+        raise ValueError(f"right {row.get('right')!r} of a contract in {row.get('product_type')!r}")
     strike = _number(row.get("strike_price")) if kind is not Kind.FUTURE else 0.0
     found = _named(lookup, contract_token(exchange, code, expiry, strike, kind.value, ""))
     if found is None and kind is not Kind.FUTURE and strike >= 100:  # order notifications give strikes in paise
@@ -185,7 +198,7 @@ def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: Code
             instrument=instrument_of(row, lookup),
             side=Side(str(row["action"]).upper()),
             quantity=quantity,
-            state=_state(label, stop=stop, filled=filled, quantity=quantity),
+            state=_state(label, stop=stop, filled=filled),
             filled=filled,
             average_price=_rupees(row.get("average_price")),
             tag=str(row.get("user_remark") or "") or None,
@@ -201,21 +214,29 @@ def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: Code
 
 
 def _filled(row: Mapping[str, Any]) -> tuple[int, int]:
-    """(quantity, filled). The label decides first: an order that is not at the exchange yet, or was refused, may show nothing pending."""
+    """(quantity, filled). One that is not at the exchange yet, or was refused, may show nothing pending: what has filled has an average.
+
+    `executed_quantity` is an order notification's: it says what the rows of the list leave to be counted.
+    """
     label = str(row["status"]).strip().lower()
     quantity = _units(row["quantity"])
     if label == "executed":
         return quantity, quantity
-    if not label.startswith("partially") and (label != "ordered" or not _number(row.get("average_price"))):
+    if "executed_quantity" in row:
+        filled = _units(row["executed_quantity"])
+        if filled > quantity:
+            raise ValueError(f"{filled} executed of {quantity}")
+        return quantity, filled
+    if not label.startswith("partially") and not _number(row.get("average_price")):
         return quantity, 0
     return quantity, max(0, quantity - _units(row.get("pending_quantity")) - _units(row.get("cancelled_quantity")))
 
 
-def _state(label: str, *, stop: bool, filled: int, quantity: int) -> OrderState | None:
+def _state(label: str, *, stop: bool, filled: int) -> OrderState | None:
     if label == "ordered" and stop and filled == 0:
         return OrderState.TRIGGER_PENDING
-    if label == "executed" and filled < quantity:
-        return OrderState.WORKING
+    if label == "rejected" and filled:  # its rest was
+        return OrderState.CANCELLED
     return STATES.get(label)
 
 
@@ -460,6 +481,16 @@ def failure(http: int, status: Any, message: str, *, is_order: bool) -> BrokerEr
     if is_order:
         return Unknown(f"{text} - it may have been taken; the order list tells", code=code)
     return Transient(text, code=code)
+
+
+_NO_ROWS = re.compile(
+    r"no (data|records?|orders?|trades?|positions?|holdings?)( (was|were))?( (found|available|exists?))?[.!]?", re.IGNORECASE
+)
+
+
+def no_rows(error: Any) -> bool:
+    """Whether the text beside an empty Success says that there is nothing to tell; which texts there are is not documented."""
+    return isinstance(error, str) and _NO_ROWS.fullmatch(error.strip()) is not None
 
 
 _PAGE = re.compile(r"<title>\s*([^<]{0,60})", re.IGNORECASE)

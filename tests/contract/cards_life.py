@@ -114,10 +114,15 @@ def _unknown_word(stage: Stage) -> None:
 
 
 def _label(label: Label, stage: Stage) -> None:
-    order = stage.filled() if label.base == "filled" else stage.place(stage.stop_order() if label.base == "stop" else stage.order())
+    if label.base == "part":
+        order = stage.place(stage.order(quantity=stage.future.lot * 3))
+        stage.fill(order, stage.future.lot)
+    else:
+        order = stage.filled() if label.base == "filled" else stage.place(stage.stop_order() if label.base == "stop" else stage.order())
     stage.fault("relabel", stage.kit.routes.orders, label=label.text, count=0)
     row = stage.row(order)
     assert row.state is label.state
+    assert label.base != "part" or row.filled == stage.future.lot, "what has filled counts, whatever the word"
     assert row.label.lower() == label.text.strip().lower()
 
 
@@ -126,7 +131,7 @@ def labels(kit: Kit) -> list[Card]:
     return [
         Card(
             LADDER,
-            f"{label.text.strip().lower()!r} of a {label.base} order",
+            f"{label.text.strip().lower()!r} of a {'partly filled' if label.base == 'part' else label.base} order",
             partial(_label, label),
             partial(_state, label),
             of=kit.name,

@@ -36,7 +36,7 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One word of the broker's list of statuses. `base` is the order that is to carry it: resting, stop, or filled."""
+    """One word of the broker's list of statuses. `base` is the order that is to carry it: resting, stop, filled, or part (has filled)."""
 
     text: str
     state: OrderState

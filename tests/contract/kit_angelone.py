@@ -33,6 +33,8 @@ ANGELONE = Kit(
         Label("not cancelled", OrderState.TRIGGER_PENDING, "stop"),
         Label("modify after market order req received", OrderState.AMO_QUEUED),
         Label("cancelled after market order", OrderState.CANCELLED),
+        Label("cancelled", OrderState.CANCELLED, "part"),
+        Label("rejected", OrderState.REJECTED, "part"),
     ),
     refusals=(
         refusal("AG8001", "Invalid Token", SessionExpired, SessionExpired, 200),

@@ -29,6 +29,9 @@ GROWW = Kit(
         Label("EXECUTED", OrderState.WORKING),  # nothing of it has filled: the rest is still at the exchange
         Label("DELIVERY_AWAITED", OrderState.FILLED, "filled"),
         Label("COMPLETED", OrderState.FILLED, "filled"),
+        Label("CANCELLED", OrderState.CANCELLED, "part"),
+        Label("REJECTED", OrderState.CANCELLED, "part"),
+        Label("FAILED", OrderState.CANCELLED, "part"),
     ),
     refusals=(
         refusal("GA001", "Bad request: the price is not valid", Rejected, Rejected, 400),

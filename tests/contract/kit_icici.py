@@ -46,6 +46,9 @@ ICICI = Kit(
         Label("Partially Executed And Expired", OrderState.EXPIRED),
         Label("Partially Executed And Cancelled", OrderState.CANCELLED),
         Label("Executed", OrderState.FILLED, "filled"),
+        Label("Cancelled", OrderState.CANCELLED, "part"),
+        Label("Rejected", OrderState.CANCELLED, "part"),
+        Label("Expired", OrderState.EXPIRED, "part"),
     ),
     refusals=(
         refusal("", "Invalid session.", SessionExpired, SessionExpired, 401),

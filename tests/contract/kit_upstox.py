@@ -33,6 +33,8 @@ UPSTOX = Kit(
         Label("modify after market order req received", OrderState.AMO_QUEUED),
         Label("cancelled after market order", OrderState.CANCELLED),
         Label("complete", OrderState.WORKING),  # said before everything has filled, as reported of BSE: it still works
+        Label("cancelled", OrderState.CANCELLED, "part"),
+        Label("rejected", OrderState.REJECTED, "part"),
     ),
     refusals=(
         refusal("UDAPI100050", "Invalid token used to access API", SessionExpired, SessionExpired, 401),

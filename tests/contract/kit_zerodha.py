@@ -33,6 +33,8 @@ ZERODHA = Kit(
         Label("UPDATE", OrderState.TRIGGER_PENDING, "stop"),
         Label("LAPSED", OrderState.EXPIRED),
         Label(" complete ", OrderState.FILLED, "filled"),
+        Label("CANCELLED", OrderState.CANCELLED, "part"),
+        Label("REJECTED", OrderState.REJECTED, "part"),
     ),
     refusals=(
         refusal("InputException", "Invalid `quantity`.", Rejected, Rejected, 400, name="400 InputException"),

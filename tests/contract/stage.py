@@ -48,7 +48,8 @@ class Instruments:
         return self._keys[instrument.key][0]
 
     def by_token_start(self, beginning: str) -> Instrument | None:
-        return next((one for token, one in self.tokens.items() if str(token).startswith(beginning)), None)
+        found = [one for token, one in self.tokens.items() if str(token).startswith(beginning)]
+        return found[0] if len(found) == 1 else None
 
     def without(self, key: str) -> "Instruments":
         """The same, had the broker's file lacked this instrument."""

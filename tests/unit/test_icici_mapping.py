@@ -72,6 +72,10 @@ def update(**changes: Any) -> Any:
         ("Partially Executed And Cancelled", "0", "40", "25600.1", OrderState.CANCELLED, 25),
         ("Partially Executed And Expired", "0", "40", "25600.1", OrderState.EXPIRED, 25),
         ("Something New", "0", "0", "0", None, 0),
+        ("Cancelled", "0", "40", "25600.1", OrderState.CANCELLED, 25),  # an average is a fill, whatever the label leaves out
+        ("Expired", "0", "40", "25600.1", OrderState.EXPIRED, 25),
+        ("Rejected", "40", "0", "25600.1", OrderState.CANCELLED, 25),
+        ("Something New", "40", "0", "25600.1", None, 25),
     ],
 )
 def test_every_status(label: str, pending: str, cancelled: str, average: str, state: OrderState | None, filled: int) -> None:
@@ -99,6 +103,23 @@ def test_a_row_of_a_contract_that_nobody_listed_is_kept() -> None:
 def test_a_garbled_row_is_no_row(changes: dict[str, str]) -> None:
     with pytest.raises(DataError, match="an order row of ICICI"):
         update(**changes)
+
+
+@pytest.mark.parametrize("expiry", [None, "", "soon", "26-11-23"])
+def test_a_contract_without_a_readable_expiry_is_never_taken_for_another(expiry: str | None) -> None:
+    for read in (update, lambda **changes: mapping.position(row(**changes), Codes())):
+        with pytest.raises(DataError, match="expiry_date"):
+            read(expiry_date=expiry)
+    assert update(expiry_date="2026-11-23T06:00:00.000Z").instrument == FUTURE, "as requests name it"
+
+
+@pytest.mark.parametrize(("right", "product"), [("C", "Options"), ("Others", "Options"), (None, "Options"), ("both", "Futures")])
+def test_an_option_whose_right_does_not_read_is_never_taken_for_the_future(right: str | None, product: str) -> None:
+    with pytest.raises(DataError, match="right"):
+        update(right=right, product_type=product, strike_price="25000.00")
+    for word in ("Call", "CE"):
+        assert update(right=word, product_type="Options", strike_price="25000.00").instrument == CALL
+    assert update(right="XX").instrument == FUTURE
 
 
 @pytest.mark.parametrize(("action", "quantity", "net"), [("Buy", "65", 65), ("Sell", "65", -65), ("NA", "0", 0)])

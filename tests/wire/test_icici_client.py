@@ -1,6 +1,8 @@
 """The ICICI client and session around the wire: limits from the stream, the plan of a day's calls, what a paper account may read."""
 
 import base64
+import json
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,10 +14,12 @@ from brokers.icici.session import IciciSession
 from brokers.icici.wire import QuoteDialect
 from brokers.spec import Endpoints
 from core.clock import ManualClock
-from core.errors import Rejected, SessionExpired
-from core.ports import CircuitSource
-from core.types import IST
+from core.errors import Rejected, SessionExpired, Transient, Unknown
+from core.ports import CircuitSource, Token
+from core.types import IST, Instrument, Kind
+from tests.builders import make_order
 from tests.wire.icici_house import SHARE, Breeze, Names
+from tests.wire.scripted_server import ScriptedServer, http
 from utils.pacing import Budget, Lane
 
 MORNING = datetime(2026, 11, 20, 9, 16, tzinfo=IST)
@@ -108,6 +112,99 @@ def test_an_exit_still_finds_room_when_reads_have_used_theirs(clock: ManualClock
     with pytest.raises(Exception, match="nothing was sent"):
         budget.acquire(Lane.PORTFOLIO, "orders", patience=1.0)
     assert budget.acquire(Lane.EXIT, "place", patience=1.0) == 0.0
+
+
+BSE_SHARE = Instrument("BSE:RELIANCE", "BSE", "RELIANCE", Kind.EQUITY, "RELIANCE")
+
+
+class OneShare:
+    """A CodeLookup of one share; `asked` is told of each look-up of the books."""
+
+    day = MORNING.date()
+    asked: Callable[[], object] = staticmethod(lambda: None)
+
+    def by_key(self, key: str) -> Instrument | None:
+        return BSE_SHARE if key == BSE_SHARE.key else None
+
+    def by_token(self, token: Token) -> Instrument | None:
+        return BSE_SHARE
+
+    def by_token_start(self, beginning: str) -> Instrument | None:
+        return BSE_SHARE
+
+    def token(self, instrument: Instrument) -> Token:
+        return "BSE|RELIND|500325"
+
+
+def told(data: object, error: str | None = None) -> bytes:
+    return http(200, json.dumps({"Success": data, "Status": 200, "Error": error}))
+
+
+def exchanges(server: ScriptedServer) -> list[str]:
+    return [json.loads(request.body)["exchange_code"] for request in server.requests if request.method == "GET"]
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as made:
+        yield made
+
+
+def test_an_order_that_is_sent_while_the_lists_are_read_is_looked_for_at_its_exchange(
+    clock: ManualClock, session: IciciSession, server: ScriptedServer
+) -> None:
+    """The reads of one thread must not forget what another thread has just begun to trade."""
+    names, there = OneShare(), Endpoints(server.url, server.url, server.url)
+    broker = IciciBroker(session, clock, Budget(clock, SPEC.limits), None, there, lambda: names)
+    server.script = [told([])] * 4
+    broker.orders()
+    assert exchanges(server) == ["BFO", "BSE", "NFO", "NSE"]
+    server.requests.clear()
+    server.script = [told([]), told({"order_id": "20261120B500001234"}), told([])]
+    sent: list[str] = []
+
+    def lookup() -> OneShare:
+        if not sent:
+            sent.append("")
+            sent[0] = broker.place(make_order(instrument=BSE_SHARE, quantity=10, product="cash"))
+        return names
+
+    broker._lookup = lookup
+    broker.orders()
+    assert sent == ["20261120B500001234"]
+    server.requests.clear()
+    server.script = [told([])] * 3
+    broker.orders()
+    assert exchanges(server) == ["BSE", "NFO", "NSE"]
+
+
+@pytest.mark.parametrize("text", ["No Data Found", "No Record Found.", "no orders", "No position was found"])
+def test_an_empty_book_may_say_so_in_a_text(clock: ManualClock, session: IciciSession, server: ScriptedServer, text: str) -> None:
+    there = Endpoints(server.url, server.url, server.url)
+    broker = IciciBroker(session, clock, Budget(clock, SPEC.limits), None, there, OneShare)
+    server.script = [told(None, text)]
+    assert broker.positions() == ()
+    server.script = [told(None, text)]
+    with pytest.raises(Unknown):
+        broker.cancel(make_order(instrument=BSE_SHARE, broker_order_id="1"))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        told(None),
+        told(None, "No data due to a technical problem"),
+        told(None, "Positions are not available now"),
+        http(200, json.dumps({"Success": None, "Status": 500, "Error": "No Data Found"})),
+        http(200, json.dumps({"Status": 200, "Error": "No Data Found"})),
+    ],
+)
+def test_any_other_null_proves_nothing(clock: ManualClock, session: IciciSession, server: ScriptedServer, reply: bytes) -> None:
+    there = Endpoints(server.url, server.url, server.url)
+    broker = IciciBroker(session, clock, Budget(clock, SPEC.limits), None, there, OneShare)
+    server.script = [reply]
+    with pytest.raises(Transient):
+        broker.positions()
 
 
 def test_the_client_is_a_broker_of_this_house(clock: ManualClock, session: IciciSession, names: Names) -> None:

@@ -118,6 +118,19 @@ def test_a_letter_that_is_in_no_table_is_quarantined(names: Names) -> None:
     assert (update.state, update.label, update.filled) == (None, "letter z", 0)
 
 
+@pytest.mark.parametrize(
+    ("letter", "state"), [("C", OrderState.CANCELLED), ("X", OrderState.EXPIRED), ("J", OrderState.CANCELLED), ("O", OrderState.WORKING)]
+)
+def test_what_a_notification_says_is_executed_counts_whatever_its_letter(names: Names, letter: str, state: OrderState) -> None:
+    dialect = OrderDialect("ws://127.0.0.1", lambda: names)
+    told = ORDER.replace('"C","O"', f'"C","{letter}"')
+    (update,) = dialect.take(told.replace('"20250310N300001234","1","1","0"', '"20250310N300001234","10","6","4"'), AT)
+    assert isinstance(update, OrderUpdate)
+    assert (update.state, update.filled, update.quantity) == (state, 4, 10)
+    assert dialect.take(told.replace('"20250310N300001234","1","1","0"', '"20250310N300001234","10","0","11"'), AT) == ()
+    assert dialect.faults.counts == {"unreadable event": 1}
+
+
 @pytest.mark.parametrize("text", [EQUITY, ORDER])
 def test_a_packet_cut_anywhere_never_raises_and_never_ticks(names: Names, text: str) -> None:
     for length in range(len(text)):
