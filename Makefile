@@ -59,7 +59,7 @@ sdk-groww: setup $(VENV)/groww/.ready
 	$(PY) -m tests.wire.groww_sdk $(VENV)/groww/bin/python
 
 simulate: setup
-	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED)
+	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED) $(if $(BROKER),--broker $(BROKER))
 
 # Our backtest against backtrader on a folder of real one-minute bars: make differential DATA=/path/to/data
 differential: setup

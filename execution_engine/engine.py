@@ -5,7 +5,7 @@ strategies yield signals, each changed target is planned, the gate judges, the d
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,6 @@ from core.types import (
     Instrument,
     Order,
     OrderRequest,
-    OrderState,
     Purpose,
     Refused,
     SessionState,
@@ -36,8 +35,8 @@ from execution_engine.expiry import DeliverySettings, Expiry
 from execution_engine.feed_watch import FeedWatch
 from execution_engine.hearing import Hearing
 from execution_engine.ledger_watch import LedgerWatch
-from execution_engine.order_manager import Alert, Change, OrderDesk
-from execution_engine.order_state import IN_FLIGHT, TERMINAL
+from execution_engine.order_manager import Alert, OrderDesk
+from execution_engine.outcomes import Outcomes
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder, PriceLadder
 from execution_engine.protection import Protect, Protection
@@ -102,8 +101,6 @@ class Engine:
         self.late_events = 0
         self._books_every_s = books_every_s
         self._record = record
-        self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
-        self._after_books: set[tuple[str, str]] = set()  # keys that wait for a complete read: after a login, or past the broker's cut-off
         self.exits = Exits(clock, self.timers, desk, portfolio, alert, self._cancel_and_replan, world.quiet)
         self.price_ladder = PriceLadder(
             ladder,
@@ -165,15 +162,33 @@ class Engine:
             alert=alert,
             locked=world.locked,
         )
-        self.reconciliation = Reconciliation(desk, portfolio, store, world, alert, horizon_of, self._closed_outside)
+        self.reconciliation = Reconciliation(
+            desk, portfolio, store, world, alert, horizon_of, lambda strategy, held: self.outcomes.closed_outside(strategy, held)
+        )
         parts = (clock, desk, portfolio, self.targets, world, gate, executor, alert)
         self.protection = Protection(protect, *parts, self.reconciliation.shortfall, self._submit, self.flatten)
+        self.outcomes = Outcomes(
+            clock=clock,
+            timers=self.timers,
+            executor=executor,
+            desk=desk,
+            portfolio=portfolio,
+            targets=self.targets,
+            world=world,
+            alert=alert,
+            exits=self.exits,
+            hearing=self.hearing,
+            rolls=self.rolls,
+            protection=self.protection,
+            reconciliation=self.reconciliation,
+            engine=self,
+        )
         self._handlers: dict[type, Callable[[Any], None]] = {
             Tick: self._on_tick,
             Bar: self._on_played,
-            Reply: self._on_reply,
-            OrderUpdate: self._on_update,
-            Books: self._on_books,
+            Reply: self.outcomes.on_reply,
+            OrderUpdate: self.outcomes.on_update,
+            Books: self.outcomes.on_books,
             History: on_history,
             PriceLimits: lambda told: world.limits.update(told.limits),
             FeedStatus: self.feed_watch.on_status,
@@ -205,7 +220,7 @@ class Engine:
         self.hearing.stop_failed(self.runs)
         self.timers.wait("second", now, SECOND)
         self.timers.set("books", now)
-        self._replan &= {order.id for order in self.desk.live()}
+        self.outcomes.open_day()
         self.price_ladder.watch()  # what rested when an earlier process ended climbs on
         self.store.put("engine", "day", day.isoformat())
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
@@ -396,26 +411,17 @@ class Engine:
         )
         exits = bool(todo.send) and todo.send[0].purpose is not Purpose.ENTRY  # one plan has one purpose
         if (exits or todo.cancel) and self.world.session is SessionState.LOGIN_REQUIRED:
-            self._after_books.add((target.strategy, target.name))
+            self.outcomes.wait_for_books(target)
             return
         for order in todo.cancel:
             self._cancel_and_replan(order, "planned again: the target changed")
         if exits and not self.world.calendar.is_open(target.instrument, self.clock.now()):
             if self.timers.due("second") is not None:  # else it goes on when the next day opens
                 self.exits.look_again(target)
-        elif todo.waiting or (exits and not self._may_leave(target, todo.send)):
+        elif todo.waiting or (exits and not self.outcomes.may_leave(target, todo.send)):
             self.exits.look_again(target)
         elif todo.send and (not exits or self.exits.may_go(target)):
             self._send(target, todo.send)
-
-    def _may_leave(self, target: Target, exits: Sequence[OrderRequest]) -> bool:
-        if self.reconciliation.recovering or not self.exits.way_is_clear(exits[0]):
-            return False
-        if self.world.past_cut_off(target.instrument, target.horizon) and not self.reconciliation.fresh(self.clock.now()):
-            self._after_books.add((target.strategy, target.name))  # the broker may have closed it
-            self.executor.read_books(positions=True, urgent=True)
-            return False
-        return self.protection.make_way(target, sum(request.quantity for request in exits))
 
     def _send(self, target: Target, requests: Iterable[OrderRequest]) -> None:
         """Ask the gate about each, and submit until one is refused."""
@@ -498,71 +504,8 @@ class Engine:
 
     # --- orders ---------------------------------------------------------------------------------------------------------------------
 
-    def _on_reply(self, reply: Reply) -> None:
-        self._on_change(self.desk.on_reply(reply))
-
-    def _on_update(self, update: OrderUpdate) -> None:
-        if self.desk.owner(update.broker_order_id, update.tag) is None:
-            self.reconciliation.foreign(update)
-            return
-        self._on_change(self.desk.on_update(update))
-
-    def _on_books(self, books: Books) -> None:
-        for change in self.reconciliation.take(books):
-            self._on_change(change)
-        if self._after_books and not books.error and self.world.session is not SessionState.LOGIN_REQUIRED:
-            waiting, self._after_books = sorted(self._after_books), set()
-            for key in waiting:
-                if (target := self.targets.get(*key)) is not None:
-                    self.act(target)
-
-    def _on_change(self, change: Change | None) -> None:
-        if change is None:
-            return
-        order = change.order
-        self.protection.on_change(change)
-        for fill in change.fills:
-            self.alert("info", "Filled", f"{fill.side} {fill.quantity} {fill.instrument.key} at {fill.price} for {fill.strategy}")
-            if order.purpose is Purpose.ROLL:
-                self.rolls.on_fill(fill, order)  # no decision of its strategy's, which goes on holding what it held
-            else:
-                self.hearing.on_fill(fill, order.name)
-        if order.state is OrderState.UNKNOWN and change.before is not OrderState.UNKNOWN:
-            self.timers.wait("evidence", self.clock.now(), SECOND)
-        target = self.targets.get(order.strategy, order.name)  # as it is after the fills: they may have changed the strategy's mind
-        if target is None:
-            return
-        if change.ended:
-            self._on_ended(order, target)
-        elif change.before in TERMINAL:  # filled after its end, or alive again
-            if target.latched and target.wanted:
-                self.latch(target, f"{order.tag} went on after its end")
-            self.act(target)
-        elif change.before in IN_FLIGHT and order.state not in IN_FLIGHT and not target.pending:
-            self.act(target)  # its fate is known at last, and it may not be wanted any more
-
-    def _on_ended(self, order: Order, target: Target) -> None:
-        replanned = order.id in self._replan
-        self._replan.discard(order.id)
-        if order.state is OrderState.REJECTED:
-            self.alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
-        lacking = target.wanted - self.portfolio.position(target.strategy, target.instrument)
-        unwanted = order.purpose is Purpose.ENTRY and (target.latched or lacking * order.side.sign <= 0)
-        if order.state is OrderState.FILLED or replanned or unwanted or order.purpose is Purpose.PROTECT:
-            self.act(target)
-        elif order.purpose is Purpose.ENTRY:
-            self.latch(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
-        elif target.purpose is Purpose.ROLL:
-            self.rolls.on_ended(target, f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}")
-        else:
-            why = f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}"
-            self.exits.retry(target, why, rejected=order.state is OrderState.REJECTED)
-            self.executor.read_books(positions=True, urgent=True)  # it may have been closed by others: the next try goes by what is true
-
     def _cancel_and_replan(self, order: Order, why: str) -> None:
-        """Cancel, and let its key act again on the filled position: such an end is no reason to latch."""
-        self._replan.add(order.id)
-        self.desk.cancel(order, self.clock.now(), why)
+        self.outcomes.cancel_and_replan(order, why)
 
     # --- status and time --------------------------------------------------------------------------------------------------------------
 
@@ -619,14 +562,6 @@ class Engine:
             self.timers.wait("books", now, timedelta(seconds=self._books_every_s))
         elif self.desk.unknown():
             self.timers.wait("evidence", now, timedelta(seconds=self.reconciliation.next_look_s()))
-
-    def _closed_outside(self, strategy: str, instrument: Instrument) -> None:
-        """Somebody else closed what a strategy held: its key latches at what is left until the strategy gives a different target."""
-        target = self.targets.holding(strategy, instrument)
-        if target is not None:
-            if target.wanted:
-                self.latch(target, "closed from outside")
-            self.act(target)  # an exit of ours that is still working would open the other side
 
     # --- small things ---------------------------------------------------------------------------------------------------------------
 

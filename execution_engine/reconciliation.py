@@ -5,20 +5,23 @@ Rules (promises P2, P3, P6; issue C deepens them):
 2. An order of unknown fate is found by its tag; where the broker gives none back, by being the one row of nobody's that is just like
    it (instrument, side, quantity, product, prices) and was not there before it. Two such rows: a person must look. Not found is proof
    of absence only after four complete reads over 120 seconds, with no order of the same shape that nobody owns, and with the broker's
-   position in it unchanged.
+   position in it unchanged. Books in doubt (rule 5) prove no absence.
 3. Orders and trades of others are EXTERNAL: shown, counted in exposure, never traded. What opposes ours closes ours first.
 4. Positions are compared when nothing of ours is in flight. The same difference twice in a row freezes the instrument and alerts;
    equality thaws it. Nothing is ever booked to make the numbers fit.
+5. BLIND: five seconds after the broker took an order, or told its end, its book must show that. Until it does the books may stand still:
+   entries are off, and exits go by `seen_twice`.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 
 from core.events import Books, BrokerPosition, OrderUpdate, Trade
 from core.ports import Store
 from core.types import Horizon, Instrument, Order, OrderState, Side
 from execution_engine.order_manager import Alert, Change, OrderDesk
-from execution_engine.order_state import IN_FLIGHT
+from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.world import World
 
@@ -26,6 +29,7 @@ ABSENT_READS = 4
 ABSENT_SECONDS = 120.0
 ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the book by then
 FAILED_READS = 3
+CHECKED = timedelta(seconds=10)  # how old the two reads may be by which an exit goes while the books are in doubt
 FRESH = timedelta(seconds=2)  # R14: how old the read may be by which an exit goes after the broker's cut-off
 RECOVERING = "recovery: the broker's books have not been read yet"
 
@@ -61,6 +65,7 @@ class Reconciliation:
         self._looks = 0
         self._baseline = False
         self._read_at: datetime | None = None  # when the last complete read of positions was asked for
+        self._seen: deque[tuple[datetime, Mapping[tuple[str, str], int]]] = deque(maxlen=2)  # the last reads of positions, as shown
 
     def shortfall(self, instrument: Instrument) -> int:
         """Our believed net less the broker's, as last compared; 0 when they agreed (fills since then move both alike)."""
@@ -72,6 +77,22 @@ class Reconciliation:
     def recovering(self) -> bool:
         """Whether the first read of this process is still to come: exits wait for it, but not for books that cannot be read."""
         return "recovery" in self._world.blinded and self._failed < FAILED_READS
+
+    @property
+    def readable(self) -> bool:
+        """Whether the books could be read lately."""
+        return self._failed < FAILED_READS
+
+    def seen_twice(self, strategy: str, instrument: Instrument, now: datetime) -> int | None:
+        """How many units of what a strategy holds the last two reads of positions bear out, both of them; None: they are too old."""
+        if len(self._seen) < 2 or now - self._seen[0][0] > CHECKED:
+            return None
+        ours = [one for one in self._portfolio.positions() if (one.strategy, one.instrument.key) == (strategy, instrument.key)]
+        shown = 0
+        for one in ours:
+            sign = 1 if one.quantity > 0 else -1
+            shown += max(0, min(sign * row.get((instrument.key, one.product), 0) for _, row in self._seen))
+        return shown
 
     def fresh(self, now: datetime) -> bool:
         """Whether the broker's positions were read a moment ago."""
@@ -134,8 +155,8 @@ class Reconciliation:
                 if order is not None:  # without a row it may be ours, younger than the order book read before it: the next read tells
                     self._book_foreign(trade, order.product)
         changes += self._absence(books)
-        self._acknowledged(books)
         if books.positions is not None:
+            self._seen.append((books.asked_at, {(row.instrument.key, row.product): row.quantity for row in books.positions}))
             self._positions(books, books.positions)
             self._read_at = books.asked_at
             self._world.blinded.pop("recovery", None)
@@ -146,7 +167,11 @@ class Reconciliation:
     # --- orders ---------------------------------------------------------------------------------------------------------------------
 
     def _absence(self, books: Books) -> list[Change]:
-        changes = []
+        changes: list[Change] = []
+        self._acknowledged(books)
+        if "books" in self._world.blinded:
+            self._absent.clear()
+            return changes
         for order in self._desk.unknown():
             if order.state is not OrderState.UNKNOWN or order.updated_at >= books.asked_at:
                 continue  # SENDING: its call has not come back, it may leave a second from now
@@ -203,19 +228,16 @@ class Reconciliation:
         return shown == self._portfolio.net(order.instrument, order.product)
 
     def _acknowledged(self, books: Books) -> None:
-        """BLIND: an order the broker took is not in its book five seconds later; its books can't be trusted until it is."""
-        rows = {row.broker_order_id for row in books.orders}
-        missing = [
-            order
-            for order in self._desk.live()
-            if order.broker_order_id and order.broker_order_id not in rows and order.created_at + ACKED_WITHIN < books.asked_at
-        ]
-        if not missing:
+        """Rule 5."""
+        rows = {row.broker_order_id: row for row in books.orders}
+        doubt = next((why for order in self._desk.all() if (why := _doubt(order, rows, books.asked_at))), "")
+        if not doubt:
             self._world.blinded.pop("books", None)
         elif "books" not in self._world.blinded:
-            reason = f"books: {missing[0].broker_order_id} was acknowledged and is not in the order book"
-            self._world.blinded["books"] = reason
-            self._alert("page", "Entries are off", f"{reason}; they resume when the book shows it")
+            self._world.blinded["books"] = f"books: {doubt}"
+            self._store.journal(books.at, "blind", {"why": doubt})
+            text = f"{doubt}; they resume when the book shows it, and exits go by two reads of positions meanwhile"
+            self._alert("page", "Entries are off", text)
 
     # --- positions --------------------------------------------------------------------------------------------------------------------
 
@@ -282,6 +304,19 @@ class Reconciliation:
             for order in self._desk.all()
             if order.instrument.key == instrument.key
         )
+
+
+def _doubt(order: Order, rows: Mapping[str, OrderUpdate], asked_at: datetime) -> str:
+    """What the book does not show of this order although the broker told it more than five seconds before the read; "" for nothing."""
+    if not order.broker_order_id or max(order.created_at, order.updated_at) + ACKED_WITHIN >= asked_at:
+        return ""
+    row = rows.get(order.broker_order_id)
+    if row is None:
+        today = order.created_at.date() == asked_at.date()  # a book lists one day
+        return f"{order.broker_order_id} was acknowledged and is not in the order book" if today else ""
+    if row.filled < order.filled or (order.state in TERMINAL and row.state is not None and row.state not in TERMINAL):
+        return f"{order.broker_order_id} is {order.state} with {order.filled} filled, its book still shows {row.label} with {row.filled}"
+    return ""
 
 
 def _alike(order: Order, row: OrderUpdate) -> bool:

@@ -265,6 +265,16 @@ class Harness:
         self.engine.process(Books(now, now - timedelta(seconds=asked), orders, trades, rows))
         self.engine.settle()
 
+    def books_fail(self) -> None:
+        """One read that did not come."""
+        now = self.clock.now()
+        self.engine.process(Books(now, now, error="Transient", reason="no answer"))
+        self.engine.settle()
+
+    def uncertain(self, order: Order) -> None:
+        """Nobody knows what became of this order's call."""
+        self.reply(Action.PLACE, Outcome.UNKNOWN, "no answer", order)
+
     def reply(self, action: Action, outcome: Outcome, reason: str = "", order: Order | None = None, error: str = "") -> None:
         self.engine.process(Reply(self.clock.now(), action, (order or self.last).id, outcome, error=error, reason=reason))
         self.engine.settle()

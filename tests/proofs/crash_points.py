@@ -27,7 +27,6 @@ from storage.store import SqlStore, open_reader
 from tests.simulation.day import Day, Result
 from tests.simulation.faults import Fault, Plan
 from tests.simulation.market import FUTURE, clock
-from tests.simulation.venue import USER
 from tests.simulation.virtual import Killed
 from tests.simulation.watch import Watch
 from utils.config_schema import StrategySettings
@@ -157,8 +156,8 @@ class CrashDay(Day):
                 return super().journal(at, kind, data)
 
         plan, call = OneCallPlan(scenario, points), CALLS[scenario.call]
-        super().__init__(call.seed, plant={"store": Store, **(plant or {})}, plan=plan, begins=BEGINS)
-        plan.rest = lambda: self.venue.exchange.force_partial(0, user=USER)
+        super().__init__(call.seed, plant={"store": Store, **(plant or {})}, plan=plan, begins=BEGINS, broker="zerodha", protect=False)
+        plan.rest = lambda: self.venue.exchange.force_partial(0, user=self.venue.broker.user)
         caps = self.config.risk.model_copy(update={"max_daily_loss": 1e7})
         self.config = msgspec.structs.replace(self.config, risk=caps, strategies={"cross": call.strategy})
         self.watch = PointWatch(self.clock, self.venue, self.plan, self.notifier)

@@ -12,6 +12,7 @@ from core.events import BrokerPosition, Event, FeedStatus, Funds, OrderUpdate, S
 from core.ports import TokenSource
 from core.types import IST, Bar, Instrument, Order, SessionState, Tick
 from tests.simulation.faults import Plan
+from tests.simulation.personality import Personality
 from tests.simulation.venue import Venue, is_entry
 from tests.simulation.virtual import Killed, VirtualClock, sleep
 from utils.departure import NeverSent, mine
@@ -32,7 +33,11 @@ class Login:
 class SimSession:
     """brokers.spec.Session over a Login."""
 
-    def __init__(self, account: str, clock: VirtualClock, login: Login, announce: Announce) -> None:
+    def __init__(
+        self, account: str, clock: VirtualClock, login: Login, announce: Announce, renew: Callable[[], None] | None = None
+    ) -> None:
+        """`renew`: asks for another token without a person."""
+        self._renew = renew
         self._account = account
         self._clock = clock
         self._login = login
@@ -48,6 +53,8 @@ class SimSession:
         if token == self._login.token and not self._login.refused:
             self._login.refused = reason
             self.state()
+            if self._renew is not None:
+                self._renew()
 
     def state(self) -> SessionState:
         state = SessionState.LOGIN_REQUIRED if self._login.refused else SessionState.VALID
@@ -79,10 +86,10 @@ class Fate:
     error: BrokerError | None = None
 
 
-def fate_of_order(kind: str, plan: Plan, clock: VirtualClock, chance: random.Random) -> Fate:
+def fate_of_order(kind: str, plan: Plan, clock: VirtualClock, chance: random.Random, personality: Personality) -> Fate:
     """What becomes of an order call that leaves now."""
     now = clock.true
-    arrive, reply = chance.uniform(0.004, 0.06), chance.uniform(0.004, 0.06)
+    arrive, reply = chance.uniform(*personality.way_s), chance.uniform(*personality.way_s)
     if (outage := plan.outage(now)) is not None:
         outage.struck += 1
         fate = chance.random()
@@ -130,16 +137,20 @@ class SimBroker:
         self._budget = budget
         self._venue = venue
         self._plan = plan
+        self._broker = venue.broker
         self._chance = random.Random(f"wire {seed} {clock.true}")
         self.calls: list[datetime] = []  # order calls that left, true time
 
     # --- orders -----------------------------------------------------------------------------------------------------------------------
 
     def place(self, order: Order) -> str:
+        reason = self._broker.spec.objection(order.horizon, order.instrument)
+        if reason:
+            raise Rejected(f"order {order.id}: {reason}. Nothing was sent")
         return self._order("place", order, lambda: self._venue.place(order))
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
-        self._order("modify", order, lambda: self._venue.modify(order, quantity, limit_price))
+        self._order("modify", order, lambda: self._venue.modify(order, quantity, limit_price, trigger_price))
 
     def cancel(self, order: Order) -> None:
         self._order("cancel", order, lambda: self._venue.cancel(order))
@@ -156,28 +167,28 @@ class SimBroker:
         when = struck.chance.choice((0, 1, 2)) if struck is not None else None
         if when == 0:
             raise Killed
-        return self._call(kind, token, do, fate_of_order(kind, self._plan, self._clock, self._chance), ORDER_S, Unknown, when)
+        return self._call(kind, token, do, fate_of_order(kind, self._plan, self._clock, self._chance, self._broker), ORDER_S, Unknown, when)
 
     # --- reads ------------------------------------------------------------------------------------------------------------------------
 
     def orders(self) -> tuple[OrderUpdate, ...]:
-        rows = self._read(lambda: self._venue.orders(self._as_of("books_lag")))
+        rows = self._read("orders", lambda: self._venue.orders(self._as_of("books_lag")))
         if self._plan.active("row_missing", self._clock.true) and rows:
             newest = max(rows, key=lambda row: row.broker_order_id)
             rows = tuple(row for row in rows if row is not newest)
         return rows
 
     def trades(self) -> tuple[Trade, ...]:
-        return self._read(lambda: self._venue.trades(min(self._as_of("books_lag"), self._as_of("trades_lag"))))
+        return self._read("trades", lambda: self._venue.trades(min(self._as_of("books_lag"), self._as_of("trades_lag"))))
 
     def positions(self) -> tuple[BrokerPosition, ...]:
-        rows = self._read(lambda: self._venue.positions(min(self._as_of("books_lag"), self._as_of("positions_lag"))))
+        rows = self._read("positions", lambda: self._venue.positions(min(self._as_of("books_lag"), self._as_of("positions_lag"))))
         return () if self._plan.active("positions_empty", self._clock.true) else rows
 
     def funds(self) -> Funds:
         if self._plan.active("funds_fail", self._clock.true):
             raise Transient("the margin service is down")
-        return self._read(self._venue.funds)
+        return self._read("funds", self._venue.funds)
 
     def _as_of(self, kind: str) -> datetime:
         """As of when the books are shown: now, or as they stood a while ago."""
@@ -187,13 +198,15 @@ class SimBroker:
             return stale.start
         fault = self._plan.active(kind, self._clock.true)
         if fault is None:
-            return self._clock.true
+            return self._clock.true - timedelta(seconds=self._venue.book_lag_s)
         fault.struck += 1
         lag = fault.values.setdefault("lag", fault.chance.uniform(2.0, 60.0))
         return self._clock.true - timedelta(seconds=lag)
 
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
-        found = self._read(lambda: self._venue.market.candles(instrument.key, start.astimezone(IST), end.astimezone(IST), interval))
+        found = self._read(
+            "candles", lambda: self._venue.market.candles(instrument.key, start.astimezone(IST), end.astimezone(IST), interval)
+        )
         step = timedelta(minutes=interval)
         return [Bar(instrument, at, at + step, interval, o, max(o, h, c), min(o, low, c), c, v, oi) for at, o, h, low, c, v, oi in found]
 
@@ -201,16 +214,18 @@ class SimBroker:
         raise Transient("today's instruments are on disk already")
 
     def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
-        return self._read(lambda: {one.key: self._venue.market.price(one.key, self._clock.true) for one in instruments})
+        return self._read("last_prices", lambda: {one.key: self._venue.market.price(one.key, self._clock.true) for one in instruments})
 
     def profile(self) -> Mapping[str, Any]:
-        return self._read(lambda: {"user_id": "ZZ1234"})
+        return self._read("profile", lambda: {"user_id": self._broker.user})
 
-    def _read(self, ask: Callable[[], T]) -> T:
-        self._budget.acquire(Lane.PORTFOLIO, "other")
+    def _read(self, what: str, ask: Callable[[], T]) -> T:
+        kind, requests = self._broker.read(what)
+        for _ in range(requests or self._venue.fresh_fills()):
+            self._budget.acquire(Lane.PORTFOLIO, kind)
         token = self._session.token()
         fate = fate_of_read(self._plan, self._clock, self._chance)
-        return self._call("other", token, ask, fate, READ_S, Transient)
+        return self._call(kind, token, ask, fate, READ_S, Transient)
 
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
@@ -327,7 +342,8 @@ class SimFeed:
     def _cut(self) -> str:
         now = self._clock.true
         outage = self._plan.outage(now)
-        if self._plan.active("feed_drop", now) or (outage is not None and outage.kind != "rest_outage"):
+        polled = self._venue.broker.polls_s > 0  # a feed that asks is cut off with everything else that asks
+        if self._plan.active("feed_drop", now) or (outage is not None and (polled or outage.kind != "rest_outage")):
             return "connection reset"
         return ""
 

@@ -4,7 +4,9 @@ Simulated are the clock, the wire and the broker behind it; everything of ours b
 builds. A `kill -9` drops the process with all it had not committed, and another one starts on the same folder.
 """
 
+import gzip
 import hashlib
+import importlib
 import os
 import random
 import shutil
@@ -23,14 +25,13 @@ import msgspec
 import sqlalchemy
 from sqlalchemy import event
 
+from brokers.day_session import DaySession
 from brokers.spec import Announce, Audit, Endpoints, FeedTransport, Lookup, Put, Session, Spec
-from brokers.zerodha import SPEC
-from brokers.zerodha.session import ZerodhaSession
 from core.errors import NiyamError
 from core.events import Command
 from core.market import Calendar
 from core.ports import Broker, Clock, CredentialStore, Feed
-from core.types import Account, AccountKind, Order, SessionState
+from core.types import Account, AccountKind, Order, OrderState, Purpose, SessionState
 from data_ingestion.instruments import InstrumentStore
 from runtime import daemon as daemon_module
 from runtime.data_desk import Door
@@ -39,12 +40,16 @@ from runtime.options import RunOptions
 from runtime.sources import Sources
 from runtime.state_folder import RunFolder
 from runtime.wiring import House, build
-from simulators.zerodha_rows import instruments_csv
+from simulators.exchange import Exchange
+from simulators.faults import Faults
+from simulators.wire import Request
+from simulators.world import World
 from storage.store import open_reader, open_store
 from tests.simulation import wire
 from tests.simulation.client import Login, SimBroker, SimFeed, SimSession
 from tests.simulation.faults import Fault, Plan
 from tests.simulation.market import DAY, KEYS, WaveMarket, clock, facts
+from tests.simulation.personality import PERSONALITIES, Personality, drawn, stops_at_broker
 from tests.simulation.venue import Venue
 from tests.simulation.virtual import Killed, VirtualClock, VirtualPump
 from tests.simulation.watch import Enough, Watch
@@ -53,10 +58,16 @@ from utils.config_loader import CONFIG_FOLDER, Config
 from utils.config_schema import StrategySettings
 from utils.pacing import Budget
 
-ACCOUNT = Account("simulated", AccountKind.PRACTICE_LIVE, "zerodha", 20_000_000.0)
+KIND = AccountKind.PRACTICE_LIVE
 LAST = clock("15:55:00")
 WIRED = 7  # of twenty days, the one on which the real client speaks over an in-memory wire
-EVERY = timedelta(seconds=15)  # the engine's regular reads
+DUMPS = {  # where each broker keeps its instruments
+    "zerodha": "/instruments",
+    "angelone": "/OpenAPI_File/files/OpenAPIScripMaster.json",
+    "upstox": "/market-quote/instruments/exchange/complete.json.gz",
+    "icici": "/MotherAppMaster/SecurityMaster.zip",
+    "groww": "/instruments/instrument.csv",
+}
 DISK = {"store_locked": "database is locked", "store_full": "database or disk is full", "store_io": "disk I/O error"}
 Parts = Mapping[str, type]
 """Planted bugs: a part (`desk`, `gate`, `portfolio`, `square_off`, `reconciliation`, `store`) -> a subclass that lacks a rule."""
@@ -70,6 +81,7 @@ class Result:
     violations: list[str]
     digest: str
     faults: list[str]
+    broker: str
     journal: list[str] = field(default_factory=list)
     orders: int = 0
     starts: int = 0
@@ -135,21 +147,31 @@ class NoSecrets:
 
 @cache
 def assets() -> tuple[Config, Path]:
-    """The configuration, and a folder with an empty ledger and the day's instruments, made once for each process."""
+    """The configuration, and a folder with an empty ledger, made once for each process."""
     config = Loaded(**msgspec.structs.asdict(config_loader.load(CONFIG_FOLDER)))
     folder = Path(tempfile.mkdtemp(prefix="niyam-simulation-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     store = open_store(f"sqlite:///{folder}/ledger.sqlite")
     store.put("tags", "ledger", "SEED")  # else drawn by chance
     store.close()
-    market = WaveMarket(0, facts())
-    calendar = config.calendar(ACCOUNT.kind)
+    return config, folder
+
+
+@cache
+def instruments_of(broker: str) -> None:
+    """The day's instruments as this broker's simulator dumps them, made once for each process."""
+    config, folder = assets()
+    known = facts()
+    market = WaveMarket(0, known)
+    world = World(market, Exchange(market, known, 0, broker=broker), clock("08:40"))
+    simulator = importlib.import_module(f"simulators.{broker}").build(world, Faults(), 0, wire.REDIRECT)
+    answer = simulator.handle(Request("GET", DUMPS[broker], headers={"user-agent": "niyam"}), clock("08:45"))
 
     class Dump:
         def instruments(self) -> bytes:
-            return instruments_csv(market.listings.values())
+            body: bytes = answer.body
+            return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
 
-    InstrumentStore(folder / "instruments", calendar, "zerodha").update(Dump(), SPEC, DAY, clock("08:45"))
-    return config, folder
+    InstrumentStore(folder / "instruments", config.calendar(KIND), broker).update(Dump(), PERSONALITIES[broker].spec, DAY, clock("08:45"))
 
 
 def strategies_of(chance: random.Random) -> dict[str, StrategySettings]:
@@ -195,33 +217,42 @@ class Day:
         only: Sequence[str] | None = None,
         plan: Plan | None = None,
         begins: str = "08:58",
+        broker: str | None = None,
+        protect: bool | None = None,
     ) -> None:
-        """`plan` instead of the one that the seed draws; `begins`: the clock time of the first process."""
+        """`plan`, `broker` and `protect` (stops at the broker) instead of what the seed draws; `begins`: when the first process starts."""
         self.seed = seed
         self.plant = plant or {}
+        self.broker: Personality = PERSONALITIES[broker] if broker is not None else drawn(seed)
+        self.account = Account("simulated", KIND, self.broker.name, 20_000_000.0)
         self.clock = VirtualClock(clock(begins))
         self.plan = plan or Plan(seed, only)
         self.chance = random.Random(f"day {seed}")
-        self.venue = Venue(seed, self.clock, self.plan, facts())
+        self.venue = Venue(seed, self.clock, self.plan, facts(), self.broker)
         self.login = Login()
-        self.simulator = wire.Zerodha(seed, self.venue, self.clock.true) if seed % 20 == WIRED else None
+        wired = seed % 20 == WIRED
+        self.simulator = wire.simulator(self.broker, seed, self.venue, self.clock.true) if wired else None
         if self.simulator is not None:
             self.venue.simulator = self.simulator.advance
             self.venue.token_died = self._token_died
         self.notifier = Silent()
         config, shared = assets()
+        instruments_of(self.broker.name)
         caps = config.risk.model_copy(
             update={"max_daily_loss": self.chance.choice((25_000.0, 200_000.0, 2_000_000.0)), "max_order_value": 1e8 if seed % 2 else 3e6,
                     "max_instrument_value": 2e8, "max_strategy_exposure": 2e8, "max_gross_exposure": 4e8}
         )  # fmt: skip
-        self.config = msgspec.structs.replace(config, risk=caps, strategies=strategies_of(self.chance))
+        self.protects = stops_at_broker(seed) if protect is None else protect
+        stops = config.settings.protect.model_copy(update={"by": "broker" if self.protects else "engine"})
+        settings = config.settings.model_copy(update={"protect": stops})
+        self.config = msgspec.structs.replace(config, settings=settings, risk=caps, strategies=strategies_of(self.chance))
         self.folder = RunFolder(Path(tempfile.mkdtemp(prefix=f"day-{seed}-", dir=shared)))
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 shutil.copy(shared / f"ledger.sqlite{suffix}", self.folder.path)
         self.folder.instruments.symlink_to(shared / "instruments")
         self.house: House | None = None
-        self.session: SimSession | ZerodhaSession | None = None
+        self.session: Session | None = None
         self.starts = 0
         self.commits = 0
         self.watch = Watch(self.clock, self.venue, self.plan, self.notifier)
@@ -261,7 +292,7 @@ class Day:
         struck = {fault.kind: fault.struck for fault in self.plan.faults}
         lines = [_line(entry) for entry in journal]
         return Result(
-            self.seed, self.watch.violations, digest, [str(fault) for fault in self.plan.faults], lines,
+            self.seed, self.watch.violations, digest, [str(fault) for fault in self.plan.faults], self.broker.name, lines,
             orders=sum(1 for order in self.venue.account.orders.values() if order.tag), starts=self.starts, struck=struck,
             cpu_s=wall_time.process_time() - began,
         )  # fmt: skip
@@ -274,14 +305,14 @@ class Day:
         pump = VirtualPump(inbox, self.clock, self._lazy)
         with self._ledger_faults():
             house, control = build(
-                account=ACCOUNT,
+                account=self.account,
                 config=self.config,
                 run=self.folder,
                 clock=self.clock,
                 inbox=inbox,
                 pump=pump,
                 credentials=NoSecrets(),
-                endpoints=wire.ENDPOINTS if self.simulator is not None else None,
+                endpoints=wire.endpoints(self.simulator) if self.simulator is not None else None,
                 ledger_url=self.folder.ledger_url,
                 notifier=self.notifier,
                 answer=lambda *answer: None,
@@ -297,8 +328,9 @@ class Day:
             for worker in (house.broker_worker.orders, house.broker_worker.reads, house.downloads):
                 self.clock.spawn(worker.run)
             page = None
-            if isinstance(self.session, ZerodhaSession):
-                page = wire.ENDPOINTS.login
+            if isinstance(self.session, DaySession):
+                assert self.simulator is not None
+                page = wire.endpoints(self.simulator).login
                 if self.session.expires_at() is not None and self.session.state() is SessionState.LOGIN_REQUIRED:
                     self._logged_in()
             SimDaemon(house, control, self.config, self.watch.look, page).live()
@@ -333,21 +365,24 @@ class Day:
         if house is None:
             return False
         stirred = (self.clock.true - self.venue.stirred).total_seconds() < 30
-        return stirred or bool(house.engine.desk.live()) or self.watch.restless
+        under_way = any(
+            one.purpose is not Purpose.PROTECT or one.state is not OrderState.TRIGGER_PENDING for one in house.engine.desk.live()
+        )
+        return stirred or under_way or self.watch.restless
 
     def _lazy(self, wake: datetime) -> datetime:
         """While nothing is under way and no fault is near, the engine's whole seconds and its regular reads may come late."""
         house = self.house
         if house is None:
             return wake
-        timers, now = house.engine.timers, self.clock.now()
+        timers, now, every = house.engine.timers, self.clock.now(), timedelta(seconds=self.broker.pace_s)
         due = timers.due("books")
         if self.venue.busy() or self.plan.near(self.clock.true, 70):
-            if due is not None and due > now + EVERY:
-                timers.set("books", now + EVERY)
+            if due is not None and due > now + every:
+                timers.set("books", now + every)
             return wake
-        if due is not None and due < now + 2 * EVERY:
-            timers.set("books", now + 8 * EVERY)
+        if due is not None and due < now + 2 * every:
+            timers.set("books", now + 8 * every)
         others = [due for name, due in timers._due.items() if name != "second"]
         return max(wake, min([*others, wake + timedelta(seconds=60)]))
 
@@ -360,18 +395,18 @@ class Day:
             account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
         ) -> Session:
             if day.simulator is not None:
-                day.session = real = wire.make_session(account, day.clock, token_file, announce, day._origin([]))
+                day.session = real = wire.make_session(day.broker, account, day.clock, token_file, announce, day._origin([]))
                 return real
-            day.session = SimSession(account, day.clock, day.login, announce)
+            day.session = SimSession(account, day.clock, day.login, announce, day._renew if day.broker.renews else None)
             return day.session
 
         def make_broker(
             session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
         ) -> Broker:
-            if isinstance(day.session, ZerodhaSession):
+            if isinstance(day.session, DaySession):
                 day.watch.calls = []
-                return wire.make_broker(day.session, day.clock, budget, lookup, day._origin(day.watch.calls))
-            assert day.session is not None
+                return wire.make_broker(day.broker, day.session, day.clock, budget, lookup, day._origin(day.watch.calls))
+            assert isinstance(day.session, SimSession)
             broker = SimBroker(day.seed, day.session, day.clock, budget, day.venue, day.plan)
             day.watch.calls = broker.calls
             return broker
@@ -383,23 +418,30 @@ class Day:
             assert day.session is not None
             return SimFeed(day.seed, account, day.session, day.clock, put, day.venue, day.plan)
 
-        return replace(SPEC, make_session=make_session, make_broker=make_broker, make_feed=make_feed)
+        return replace(self.broker.spec, make_session=make_session, make_broker=make_broker, make_feed=make_feed)
 
     def _origin(self, calls: list[datetime]) -> wire.MemoryOrigin:
         assert self.simulator is not None
         chance = random.Random(f"wire {self.seed} {self.clock.true}")
-        return wire.MemoryOrigin(self.clock, self.simulator, self.plan, chance, calls)
+        return wire.MemoryOrigin(self.clock, self.broker, self.simulator, self.venue, self.plan, chance, calls)
 
     def _token_died(self) -> None:
         assert self.simulator is not None
-        self.simulator.sessions.kill_all()
+        self.simulator._kill_tokens()
+
+    def _renew(self) -> None:
+        """A stored secret logs in again by itself, if the broker can be reached and its window of refusals is over."""
+        if self.chance.random() < 0.5:
+            self.clock.after(self.chance.uniform(0.5, 3.0), self.venue.another_token)
 
     def _logged_in(self) -> None:
         """A person has logged in, or does so now."""
         self.login.token, self.login.refused = self.venue.token, ""
         session = self.session
-        if isinstance(session, ZerodhaSession):
-            self.clock.spawn(lambda: wire.log_in(session, self.clock))
+        if isinstance(session, DaySession):
+            assert self.simulator is not None
+            page = wire.endpoints(self.simulator).login
+            self.clock.spawn(lambda: wire.log_in(session, self.clock, page))
         elif session is not None:
             session.state()
 
@@ -524,10 +566,18 @@ def house_instrument(house: House, key: str) -> Any:
     return found
 
 
-def run_seed(seed: int, *, plant: Parts | None = None, only: Sequence[str] | None = None, enough: str = "") -> Result:
-    """Play the day of one seed. `plant`: parts of the engine with a bug; `only`: these faults instead of the drawn ones; `enough`: the
-    invariant whose first violation ends the day."""
-    day = Day(seed, plant=plant, only=only)
+def run_seed(
+    seed: int,
+    *,
+    plant: Parts | None = None,
+    only: Sequence[str] | None = None,
+    enough: str = "",
+    broker: str | None = None,
+    protect: bool | None = None,
+) -> Result:
+    """Play the day of one seed. `plant`: parts of the engine with a bug; `only`, `broker`, `protect`: these faults, this broker, and
+    whether stops stand at it, instead of what is drawn; `enough`: the invariant whose first violation ends the day."""
+    day = Day(seed, plant=plant, only=only, broker=broker, protect=protect)
     day.watch.enough = enough
     return day.run()
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from tests.simulation.day import run_seed
+from tests.simulation.day import WIRED, run_seed
 from tests.simulation.faults import CATALOGUE
+from tests.simulation.personality import PERSONALITIES, drawn, stops_at_broker
 
 HERE = Path(__file__).parent
 SEEDS = 200
@@ -24,11 +25,11 @@ def quiet() -> Iterator[None]:
     logger.enable("")
 
 
-def failed_seeds() -> list[tuple[int, tuple[str, ...]]]:
-    """(seed, faults) of each line of failed_seeds.txt."""
+def failed_seeds() -> list[tuple[int, str, tuple[str, ...]]]:
+    """(seed, broker, faults) of each line of failed_seeds.txt."""
     lines = (HERE / "failed_seeds.txt").read_text(encoding="utf-8").splitlines()
     words = [line.partition("#")[0].split() for line in lines]
-    return [(int(seed), tuple(faults)) for seed, *faults in filter(None, words)]
+    return [(int(day.partition("@")[0]), day.partition("@")[2], tuple(faults)) for day, *faults in filter(None, words)]
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
@@ -36,9 +37,22 @@ def test_a_day_of_faults_breaks_no_invariant(seed: int) -> None:
     assert run_seed(seed).violations == []
 
 
-@pytest.mark.parametrize(("seed", "faults"), failed_seeds())
-def test_a_day_that_once_broke_one_does_so_no_more(seed: int, faults: tuple[str, ...]) -> None:
-    assert run_seed(seed, only=faults).violations == []
+@pytest.mark.parametrize(("seed", "broker", "faults"), failed_seeds())
+def test_a_day_that_once_broke_one_does_so_no_more(seed: int, broker: str, faults: tuple[str, ...]) -> None:
+    assert run_seed(seed, only=faults, broker=broker, protect=False).violations == []
+
+
+@pytest.mark.parametrize("broker", sorted(PERSONALITIES))
+def test_a_real_client_speaks_over_the_wire_of_each_broker(broker: str) -> None:
+    day = run_seed(WIRED, broker=broker)
+    assert (day.violations, day.broker) == ([], broker)
+    assert day.orders
+
+
+def test_the_seeds_of_the_suite_are_played_at_every_broker_and_some_with_stops_there() -> None:
+    drawn_brokers = {drawn(seed).name for seed in range(1, SEEDS + 1)}
+    assert drawn_brokers == set(PERSONALITIES)
+    assert 0 < sum(stops_at_broker(seed) for seed in range(1, SEEDS + 1)) < SEEDS
 
 
 def test_the_same_seed_writes_the_same_journal_in_another_process() -> None:

@@ -8,9 +8,11 @@ import pytest
 from loguru import logger
 
 from core.events import Books, OrderUpdate, Trade
-from core.types import Approved, Fill, Order, OrderRequest, OrderState, Purpose, Refused
+from core.types import Approved, Fill, Order, OrderRequest, OrderState, Purpose, Refused, Side
+from execution_engine.buy_sell_logic import Target
 from execution_engine.order_manager import Change, OrderDesk
 from execution_engine.portfolio import Portfolio
+from execution_engine.protection import Protection
 from execution_engine.reconciliation import Reconciliation
 from execution_engine.square_off import Round, SquareOff
 from risk.book import RiskBook
@@ -126,6 +128,26 @@ class Fragile(Gate):
         raise LookupError("planted")
 
 
+class Hasty(Protection):
+    """Places a stop once, and never again for what is bought on top."""
+
+    def _guard(self, target: Target, stops: Sequence[Order], side: Side, room: int) -> None:
+        if not stops:
+            super()._guard(target, stops, side, room // 2)
+
+
+class Untidy(Protection):
+    """Takes nothing back when less is held: what others close leaves its stop behind."""
+
+    def _shrink(self, stops: Sequence[Order], room: int, why: str) -> None:
+        if why != "less is held":
+            super()._shrink(stops, room, why)
+
+    def _cancel(self, order: Order, why: str) -> None:
+        if why == "an exit of ours takes its place":
+            super()._cancel(order, why)
+
+
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     logger.disable("")
@@ -150,12 +172,16 @@ def quiet() -> Iterator[None]:
         ("P1", "store", Lax, ()),
         ("LIVENESS", "reconciliation", Brooding, ("books_fail",)),
         ("CRASH", "gate", Fragile, ()),
+        ("STOPS", "protection", Hasty, ()),
+        ("STOPS", "protection", Untidy, ("foreign_close", "foreign_close", "foreign_close")),
     ],
 )
 def test_a_planted_bug_is_seen(invariant: str, part: str, bug: type, faults: Sequence[str]) -> None:
     seen: set[str] = set()
     for seed in range(1, 13):
-        seen |= {text.split(":")[0] for text in run_seed(seed, plant={part: bug}, only=faults, enough=invariant).violations}
+        protect = True if invariant == "STOPS" else None
+        result = run_seed(seed, plant={part: bug}, only=faults, enough=invariant, protect=protect)
+        seen |= {text.split(":")[0] for text in result.violations}
         if invariant in seen:
             return
     pytest.fail(f"{bug.__name__} was not seen as {invariant}; seen: {sorted(seen)}")

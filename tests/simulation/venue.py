@@ -4,7 +4,7 @@ It lives in true time whether the daemon does or not. What it tells the daemon g
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -17,9 +17,10 @@ from simulators.facts import Facts
 from simulators.orders import Change, HistoryRow, OrderParams, OrderRefused, SimOrder, SimTrade, Status
 from tests.simulation.faults import Fault, Plan
 from tests.simulation.market import KEYS, WaveMarket, clock
+from tests.simulation.personality import Personality
 from tests.simulation.virtual import VirtualClock
 
-USER = "ZZ1234"
+TYPES = {"LIMIT": OrderType.LIMIT, "SL": OrderType.SL}
 STATES = {
     Status.RECEIVED: OrderState.PENDING_NEW,
     Status.VALIDATING: OrderState.PENDING_NEW,
@@ -38,18 +39,32 @@ STATES = {
 TOLD = frozenset({Status.OPEN, Status.MODIFIED, Status.COMPLETE, Status.CANCELLED, Status.REJECTED})  # a socket leaves the others out
 
 
+class Watched(Exchange):
+    """The exchange, which tells before it takes an order of ours."""
+
+    arriving: Callable[[OrderParams], None] = staticmethod(lambda params: None)
+
+    def place(self, user: str, params: OrderParams, now: datetime, *, late: bool = False) -> SimOrder:
+        if params.tag is not None:
+            self.arriving(params)
+        return super().place(user, params, now, late=late)
+
+
 class Venue:
     """One broker with one account of ours. `placed` and `traded` are called with what reaches it and what fills there."""
 
-    def __init__(self, seed: int, clock_: VirtualClock, plan: Plan, known: Facts) -> None:
+    def __init__(self, seed: int, clock_: VirtualClock, plan: Plan, known: Facts, broker: Personality) -> None:
         self.clock = clock_
         self.plan = plan
+        self.broker = broker
+        self.book_lag_s = random.Random(f"lag {seed}").uniform(*broker.book_lag_s)
         self.chance = random.Random(f"venue {seed}")
         self.market = WaveMarket(seed, known)
         self.market.move_to(clock_.true)
-        self.exchange = Exchange(self.market, known, seed, cash=50_000_000.0)
+        self.exchange = Watched(self.market, known, seed, broker=broker.name, cash=50_000_000.0)
+        self.exchange.arriving = self._arriving
         self.exchange.open_day(self.market.day)
-        self.account = self.exchange.account(USER)
+        self.account = self.exchange.account(broker.user)
         self.instruments: dict[str, Instrument] = {}
         self.hear: Callable[[Event], None] | None = None  # the daemon's feed, while it is connected
         self.struck: Callable[[], None] | None = None  # the feed looks what a fault does to it
@@ -65,6 +80,8 @@ class Venue:
         self._rows: dict[tuple[str, int], OrderUpdate] = {}
         self._trades: list[Trade] = []
         self._known: set[str] = set()
+        self._counted: dict[str, int] = {}  # order -> what of it had filled when its trades were last asked for
+        self._unseen: dict[str, SimOrder] = {}  # what changed since order states were asked for last, where they are
         for fault in plan.faults:
             clock_.at(fault.start, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
             clock_.at(fault.end, lambda fault=fault: self._end(fault))  # type: ignore[misc]
@@ -158,22 +175,34 @@ class Venue:
     def positions(self, at: datetime) -> tuple[BrokerPosition, ...]:
         net: dict[tuple[str, str], int] = {}
         if at >= self.clock.true:
-            net = {key: position.quantity for key, position in self.account.positions.items()}
+            for (key, booked), position in self.account.positions.items():
+                held = key, self.broker.product(booked)
+                net[held] = net.get(held, 0) + position.quantity
         for trade in self.account.trades if at < self.clock.true else ():
             if trade.at <= at:
-                sign = 1 if trade.side == "BUY" else -1
-                net[trade.key, trade.product] = net.get((trade.key, trade.product), 0) + sign * trade.quantity
+                sign, held = 1 if trade.side == "BUY" else -1, (trade.key, self.broker.product(trade.product))
+                net[held] = net.get(held, 0) + sign * trade.quantity
         return tuple(
             BrokerPosition(self.instruments[key], product, quantity, self.market.price(key, at)) for (key, product), quantity in net.items()
         )
 
     def funds(self) -> Funds:
-        funds = self.exchange.funds(USER)
+        funds = self.exchange.funds(self.broker.user)
         return Funds(funds.net, funds.debits)
 
     def net(self) -> dict[tuple[str, str], int]:
-        """(instrument key, product) -> signed units, as they truly are."""
-        return {key: position.quantity for key, position in self.account.positions.items() if position.quantity}
+        """(instrument key, the broker's product) -> signed units, as they truly are."""
+        found: dict[tuple[str, str], int] = {}
+        for (key, booked), position in self.account.positions.items():
+            held = key, self.broker.product(booked)
+            found[held] = found.get(held, 0) + position.quantity
+        return {held: quantity for held, quantity in found.items() if quantity}
+
+    def fresh_fills(self) -> int:
+        """How many orders have filled on since this was asked last: each costs a request where trades are asked for by order."""
+        found = {order.id: order.filled for order in self.account.orders.values() if order.filled != self._counted.get(order.id, 0)}
+        self._counted.update(found)
+        return len(found)
 
     def update(self, order: SimOrder, row: HistoryRow, source: str) -> OrderUpdate:
         return OrderUpdate(
@@ -186,13 +215,14 @@ class Venue:
             state=STATES[row.status],
             filled=row.filled,
             average_price=round(row.average_price, 4),
-            tag=order.tag,
+            tag=order.tag if self.broker.spec.echoes_tags else None,
             label=str(row.status),
-            product=order.product,
-            order_type=OrderType.LIMIT,
+            product=self.broker.product(order.product),
+            order_type=TYPES.get(order.requested_type, OrderType.LIMIT),
             limit_price=row.price,
+            trigger_price=row.trigger_price or None,
             reason=row.message or "",
-            exchange_at=row.exchange_at.replace(microsecond=0) if row.exchange_at is not None else None,
+            exchange_at=row.exchange_at.replace(microsecond=0) if row.exchange_at is not None and self.broker.shows_times else None,
         )
 
     def trade(self, trade: SimTrade) -> Trade:
@@ -209,32 +239,37 @@ class Venue:
         self.advance()
         now = self.clock.true
         params = OrderParams(
-            order.instrument.key, str(order.side), order.quantity, str(order.order_type), order.product, order.limit_price,
+            order.instrument.key, str(order.side), order.quantity, str(order.order_type),
+            self.broker.booked(order.product, self.market.listings[order.instrument.key]), order.limit_price,
             order.trigger_price or 0.0, tag=order.tag,
         )  # fmt: skip
-        self.expect(now, {"quantity": str(order.quantity), "lot": str(order.instrument.lot)})
         try:
-            booked = self.exchange.place(USER, params, now)
+            booked = self.exchange.place(self.broker.user, params, now)
         except OrderRefused as error:
             raise Rejected(str(error), code=str(error.why)) from None
         self.advance()
         return booked.id
 
-    def expect(self, now: datetime, form: Mapping[str, str]) -> None:
+    def _arriving(self, params: OrderParams) -> None:
         """An order is about to arrive: the desk and the market may have something against it."""
+        now, user = self.clock.true, self.broker.user
         if self.plan.strike("rms_reject", now):
-            self.exchange.force_reject("RMS: blocked by the simulation", user=USER)
+            self.exchange.force_reject("RMS: blocked by the simulation", user=user)
         if self.plan.strike("partial", now):
-            lot = int(form.get("lot") or self.market.listings[f"{form['exchange']}:{form['tradingsymbol']}"].lot)
-            self.exchange.force_partial(max(lot, int(form["quantity"]) // 2 // lot * lot), user=USER)
+            lot = self.market.listings[params.key].lot
+            self.exchange.force_partial(max(lot, params.quantity // 2 // lot * lot), user=user)
 
-    def modify(self, order: Order, quantity: int, limit_price: float) -> str:
+    def modify(self, order: Order, quantity: int, limit_price: float, trigger_price: float | None) -> str:
+        user, number = self.broker.user, order.broker_order_id or ""
         return self._change(
-            order, lambda: self.exchange.modify(USER, order.broker_order_id or "", self.clock.true, quantity=quantity, price=limit_price)
+            order,
+            lambda: self.exchange.modify(
+                user, number, self.clock.true, quantity=quantity, price=limit_price, trigger_price=trigger_price or None
+            ),
         )
 
     def cancel(self, order: Order) -> str:
-        return self._change(order, lambda: self.exchange.cancel(USER, order.broker_order_id or "", self.clock.true))
+        return self._change(order, lambda: self.exchange.cancel(self.broker.user, order.broker_order_id or "", self.clock.true))
 
     def _change(self, order: Order, do: Callable[[], SimOrder]) -> str:
         self.advance()
@@ -256,6 +291,11 @@ class Venue:
         if change.trade is not None:
             self.traded(change.order, change.trade)
         plan, now = self.plan, self.clock.true
+        if self.broker.polls_s:
+            if not self._unseen:
+                self.clock.after(self.chance.uniform(0.1, self.broker.polls_s), self._polled)
+            self._unseen[change.order.id] = change.order
+            return
         if change.row.status not in TOLD and change.trade is None:
             return
         if self.hear is None or plan.active("feed_mute", now) or plan.active("updates_lost", now):
@@ -271,6 +311,18 @@ class Venue:
             self._send(update, delay + self.chance.uniform(0, 3))
         if (fault := plan.active("updates_replayed", now)) is not None:
             self._send(self.update(change.order, fault.chance.choice(change.order.history), "stream"), delay + fault.chance.uniform(0, 5))
+
+    def _polled(self) -> None:
+        """Order states were asked for: what changed since the last time is told as it stands now, and nothing of what was between."""
+        unseen, self._unseen = self._unseen, {}
+        plan, now = self.plan, self.clock.true
+        asked_in_vain = plan.active("updates_lost", now) or plan.outage(now) or plan.active("books_fail", now)
+        if asked_in_vain and unseen:
+            self._unseen = unseen
+            self.clock.after(self.broker.polls_s, self._polled)
+        elif self.hear is not None and not plan.active("feed_mute", now):
+            for order in unseen.values():
+                self._send(self.update(order, order.history[-1], "poll"), self.chance.uniform(*self.broker.way_s))
 
     def _send(self, update: OrderUpdate, delay: float) -> None:
         listener = self.hear
@@ -321,8 +373,7 @@ class Venue:
             self.market.thin.clear()
         match fault.kind:
             case "token_dies":
-                self.token = f"token-{len(self.dead) + 1}"
-                self.logged_in()
+                self.another_token()
             case "circuit":
                 self.exchange.lock_circuit(fault.key, None)
             case "halt":
@@ -332,6 +383,11 @@ class Venue:
             case "partial":
                 self.exchange.release_partials()
 
+    def another_token(self) -> None:
+        """Somebody has logged in."""
+        self.token = f"token-{len(self.dead) + 1}"
+        self.logged_in()
+
     token_died: Callable[[], None] = staticmethod(lambda: None)
     logged_in: Callable[[], None] = staticmethod(lambda: None)
 
@@ -340,7 +396,8 @@ class Venue:
 
     def _close(self, chance: random.Random) -> None:
         """Somebody else closes what we hold intraday, and more at times."""
-        held = [(key, quantity) for (key, product), quantity in self.net().items() if product == "MIS"]
+        listings, positions = self.market.listings, self.account.positions.items()
+        held = [(key, one.quantity) for (key, booked), one in positions if one.quantity and booked == self.broker.intraday(listings[key])]
         if held:
             key, quantity = chance.choice(held)
             part = chance.choice((abs(quantity), abs(quantity) + self._size(key, chance)))
@@ -351,7 +408,8 @@ class Venue:
         last = self.market.price(key, self.clock.true)
         price = round(last * (1.01 if side == "BUY" else 0.99), 0)
         try:
-            self.exchange.place_foreign(USER, OrderParams(key, side, quantity, "LIMIT", "MIS", price), self.clock.true)
+            product = self.broker.intraday(self.market.listings[key])
+            self.exchange.place_foreign(self.broker.user, OrderParams(key, side, quantity, "LIMIT", product, price), self.clock.true)
         except OrderRefused:
             return  # the market is closed for it: nobody trades
         self.advance()
@@ -363,7 +421,7 @@ class Venue:
         for order in list(self.account.orders.values()):
             if order.live and order.tag and self.plan.active("foreign_cancel", self.clock.true):
                 try:
-                    self.exchange.cancel(USER, order.id, self.clock.true)
+                    self.exchange.cancel(self.broker.user, order.id, self.clock.true)
                 except OrderRefused:
                     continue
                 self.plan.strike("foreign_cancel", self.clock.true)

@@ -5,6 +5,7 @@ I3 sum of fills = filled <= quantity            I4 no entry while stale, unknown
 I5 flat by the page's time, or paged            I6 an exit never turns a position round
 I7 no end of an order without evidence          I8 what the ledger holds is what was in memory
 I9 no cap is exceeded                           I10 each schedule fires once
+STOPS with stops at the broker, a position has its stop there, for no more and no less than is held, and nothing of it stays when flat
 and: after the faults are over everything agrees within 60 s; nothing crashes.
 """
 
@@ -15,8 +16,10 @@ from typing import Any, Protocol
 from core.events import Outcome, Reply
 from core.ports import Ledger
 from core.types import Horizon, Order, OrderState, Purpose, SessionState, TradingState
+from execution_engine.buy_sell_logic import Target, protection_hit
 from execution_engine.order_state import TERMINAL
 from execution_engine.portfolio import EXTERNAL
+from execution_engine.protection import MOVING
 from runtime.wiring import House
 from simulators.orders import TERMINAL as ENDED
 from simulators.orders import SimOrder, SimTrade, Status
@@ -25,9 +28,8 @@ from tests.simulation.market import clock
 from tests.simulation.venue import Venue
 from tests.simulation.virtual import VirtualClock
 
-AGREE_S = 20.0
-CALM_S = 60.0
-WIRE_PER_SECOND = 10  # what the broker allows
+CALM_S = 40.0  # and the time within which ledger and broker agree
+STOPS_S = 20.0  # within which the stops at the broker are in step with what is held
 SKEW = timedelta(seconds=1)
 SAME = {
     OrderState.FILLED: Status.COMPLETE,
@@ -86,6 +88,8 @@ class Watch:
         self._seen: set[tuple[str, str]] = set()
         self._checked: dict[str, Order] = {}
         self._said: set[str] = set()
+        self._stops: dict[str, SimOrder] = {}  # stops of ours that may stand at the broker
+        self._uncovered: dict[tuple[str, str], datetime] = {}  # since when the stops of a key are out of step
         venue.placed = self._placed
         venue.traded = self._traded
 
@@ -112,6 +116,7 @@ class Watch:
         self.restless = False
         self._healthy_since = None
         self._differs_since.clear()
+        self._uncovered.clear()
         self._unsettled_since = None
 
     def _hear(self, event: Any) -> None:
@@ -183,10 +188,12 @@ class Watch:
             self.violation("I1", f"{tag} is booked {self._by_tag[tag]} times")
         if tag not in self._submitted:
             self.violation("I1", f"{tag} was never submitted")
+        elif self._submitted[tag].purpose is Purpose.PROTECT:
+            self._stops[booked.id] = booked
 
     def _traded(self, booked: SimOrder, trade: SimTrade) -> None:
         """Something fills (I6). Whoever else trades on the account closes ours first."""
-        self._moved_at[trade.key, trade.product] = self._clock.true
+        self._moved_at[trade.key, self._venue.broker.product(trade.product)] = self._clock.true
         sign = 1 if trade.side == "BUY" else -1
         if booked.tag is None:
             self._foreign_at[trade.key] = self._clock.true
@@ -217,6 +224,7 @@ class Watch:
         self._agree(house, now)
         self._orders(house)
         self._flat(house, now)
+        self._guarded(house, now)
         self._rate(now)
 
     def _agree(self, house: House, now: datetime) -> None:
@@ -231,7 +239,7 @@ class Watch:
                 self._differs_since.pop(key, None)
                 continue
             since = max(self._differs_since.setdefault(key, now), self._moved_at.get(key, self._began))
-            if self._healthy_since is not None and (now - max(since, self._healthy_since)).total_seconds() > AGREE_S:
+            if self._healthy_since is not None and (now - max(since, self._healthy_since)).total_seconds() > self._venue.broker.agree_s:
                 self.violation("I2", f"{key}: the ledger holds {ledger.get(key, 0)}, the broker {truth.get(key, 0)} since {since:%H:%M:%S}")
         world, desk = house.engine.world, house.engine.desk
         unknown = [o for o in desk.unknown() if self._by_tag[o.tag]]
@@ -242,10 +250,10 @@ class Watch:
             return
         since = self._unsettled_since = self._unsettled_since or now
         late = (now - max(since, self._plan.over, self._healthy_since or now)).total_seconds()
-        if late > CALM_S:
+        if late > CALM_S + self._venue.broker.agree_s:
             what = f"differences {list(self._differs_since)}, unknown {[o.tag for o in unknown]}, "
             what += f"blind {dict(world.blinded)}, frozen {dict(world.frozen_by_books)}"
-            self.violation("LIVENESS", f"{CALM_S:.0f} s after the faults: {what}")
+            self.violation("LIVENESS", f"{late:.0f} s after the faults: {what}")
 
     def _orders(self, house: House) -> None:
         """I3 and I7, for each order that changed."""
@@ -275,12 +283,22 @@ class Watch:
             elif not never and order.id not in self._refused and "refus" not in order.reason and not order.reason:
                 self.violation("I7", f"{order.tag} is {order.state} on nobody's word")
             return
-        if order.state is OrderState.NOT_FOUND:
+        if order.state is OrderState.NOT_FOUND and self._hidden(order):
+            self._foreign_at[booked.listing.key] = self._clock.true  # what it does is nobody's order to us
+        elif order.state is OrderState.NOT_FOUND:
             self.violation("I7", f"{order.tag} is NOT_FOUND, the broker has it as {booked.status}")
         elif booked.status not in ENDED or SAME.get(order.state) is not booked.status:
             self.violation("I7", f"{order.tag} is {order.state}, the broker has it as {booked.status}")
         elif order.filled > booked.filled:
             self.violation("I3", f"{order.tag}: {order.filled} filled in the ledger, {booked.filled} at the broker")
+
+    def _hidden(self, order: Order) -> bool:
+        """Whether the books stood still since before this order was sent, and the broker took nothing else of ours meanwhile: then they
+        look like books without news, and its absence from them like any absence."""
+        assert self._house is not None
+        known, until = self._house.engine.desk.all(), order.updated_at - timedelta(seconds=10)
+        still = [fault for fault in self._plan.faults if fault.kind == "books_stale" and fault.start <= order.created_at < fault.end]
+        return any(not [one for one in known if one.broker_order_id and fault.start <= one.created_at <= until] for fault in still)
 
     def _flat(self, house: House, now: datetime) -> None:
         """I5: two seconds after the page's time everything intraday of ours is flat, or a person was told."""
@@ -304,10 +322,57 @@ class Watch:
                     "I5", f"round {this.name}: held {[p.quantity for p in held]}, alive {len(alive)}, truly {truly}, nobody paged"
                 )
 
+    def _guarded(self, house: House, now: datetime) -> None:
+        """STOPS, by what truly stands at the exchange."""
+        engine = house.engine
+        if engine.protection.settings is None:
+            return
+        self._stops = {number: booked for number, booked in self._stops.items() if booked.live}
+        stands: Counter[tuple[str, str]] = Counter()
+        for booked in self._stops.values():
+            stands[self._submitted[booked.tag or ""].strategy, booked.listing.key] += booked.pending
+        wrong: dict[tuple[str, str], str] = {}
+        for target in engine.targets:
+            key = target.strategy, target.instrument.key
+            held, stop = abs(self._ours[key]), stands.pop(key, 0)
+            if self._excused(house, target):
+                continue
+            if stop > held:
+                wrong[key] = f"{held} held, stops for {stop}"
+            elif stop < self._to_guard(house, target, held):
+                wrong[key] = f"{held} held, stops for {stop} alone"
+        wrong |= {key: f"nobody's key, stops for {stop}" for key, stop in stands.items() if self._healthy_since is not None}
+        self._uncovered = {key: self._uncovered.get(key, now) for key in wrong}
+        for key, since in self._uncovered.items():
+            if (now - since).total_seconds() > STOPS_S:
+                self.violation("STOPS", f"{key} since {since:%H:%M:%S}: {wrong[key]}")
+
+    def _excused(self, house: House, target: Target) -> bool:
+        """Whether nobody can be expected to have this key's stops in step now."""
+        engine, instrument = house.engine, target.instrument
+        under_way = any(
+            (one.strategy, one.instrument.key) == (target.strategy, instrument.key)
+            and (one.state in MOVING or one.purpose is not Purpose.PROTECT or one.filled or one.state is OrderState.WORKING)
+            for one in engine.desk.live()
+        )
+        apart = self._ours[target.strategy, instrument.key] != engine.portfolio.position(target.strategy, instrument)
+        shut = not engine.world.calendar.is_open(instrument, engine.clock.now()) or bool(engine.world.blinded) or apart
+        return self._healthy_since is None or under_way or shut or bool(engine.world.frozen(instrument))
+
+    def _to_guard(self, house: House, target: Target, held: int) -> int:
+        """How much of what is held needs a stop; 0 where the engine wants none, is on its way out, or a person was told."""
+        engine, signed = house.engine, self._ours[target.strategy, target.instrument.key]
+        told = any(title == "No stop at the broker" and target.strategy in text for _, title, text in self._notifier.told)
+        last = engine.world.last_price(target.instrument)
+        if target.stop is None or target.closing or signed * target.wanted <= 0 or told or last is None:
+            return 0
+        return 0 if protection_hit(target, signed, last) else min(held, abs(target.wanted))
+
     def _rate(self, now: datetime) -> None:
         """I9: what the broker sees within one second."""
-        recent = [at for at in self.calls[-WIRE_PER_SECOND - 1 :] if (now - at).total_seconds() < 1.0]
-        if len(recent) > WIRE_PER_SECOND:
+        most = self._venue.broker.per_second
+        recent = [at for at in self.calls[-most - 1 :] if (now - at).total_seconds() < 1.0]
+        if len(recent) > most:
             self.violation("I9", f"{len(recent)} order calls within one second on the wire")
 
     # --- at the end -----------------------------------------------------------------------------------------------------------------------

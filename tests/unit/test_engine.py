@@ -371,7 +371,8 @@ def test_exits_wait_for_the_login_and_go_after_the_first_complete_read() -> None
     now = it.clock.now()
     it.engine.process(Books(now, now, error="Transient", reason="no answer"))
     assert len(it.executor.placed) == 1
-    it.engine.process(Books(now, now, positions=(BrokerPosition(it.instrument, "MIS", 65, 25000.0),)))
+    entry = it.row(it.executor.placed[0], OrderState.FILLED, 65, 25000.0)
+    it.engine.process(Books(now, now, (entry,), positions=(BrokerPosition(it.instrument, "MIS", 65, 25000.0),)))
     assert [(order.side, order.quantity) for order in it.executor.placed[1:]] == [(Side.SELL, 65)]
 
 

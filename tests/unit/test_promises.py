@@ -491,7 +491,7 @@ def test_a_tag_whose_exit_left_without_the_ledger_is_not_given_again_after_a_cra
     it.say(0)
     lost = it.last.tag
     again = it.restarted()
-    again.books(net=65)
+    again.books(again.row(it.executor.placed[0], OrderState.FILLED, 65, 25000.0), net=65)
     again.tick(25000.0, 3)
     again.say(0)
     again.say(1)

@@ -432,7 +432,9 @@ def test_killed_at_any_step_it_goes_on_and_never_doubles(moment: int) -> None:
             harness.tick(25000.0)
             harness.other(25150.0)
             rows = [harness.row(order, OrderState.WORKING, 0) for order in harness.desk.live() if order.broker_order_id or order.id in sent]
-            rows += [harness.row(order, OrderState.FILLED, 65, 25000.0) for order in filled if harness.desk.get(order.id) is not None]
+            earlier = [order for order in harness.desk.all() if order.state is OrderState.FILLED and order.id not in {o.id for o in filled}]
+            known = [order for order in filled if harness.desk.get(order.id) is not None]
+            rows += [harness.row(order, OrderState.FILLED, 65, 25000.0) for order in (*earlier, *known)]
             books(harness, rows, broker)
             harness.until(4)
         step += 1
