@@ -114,7 +114,7 @@ def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None
             _fetch,
         ),
         "charges": ("what a trade costs at a broker on a date, line by line with each rate's source", _charges_flags, _charges),
-        "backtest": ("one strategy over recorded data, on the engine that trades live", _backtest_flags, _backtest),
+        "backtest": ("strategies over recorded data, or a recorded day again, on the engine that trades live", _backtest_flags, _backtest),
         "serve": ("API and dashboard without an engine (`run` starts them by itself)", _serve_flags, _serve),
         "vault": ("the credential store: sealed secrets by name, and the broker apps of the API", _vault_flags, _vault),
         "sweep": ("many runs of one strategy over recorded data: its parameters side by side, or walked forward", _sweep_flags, _sweep),
@@ -275,6 +275,7 @@ def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
         "For example `main.py backtest config/strategies/nifty_trend.yaml --data bars.parquet --fill bar-path --slippage-ticks 1`. "
         "The data's form is in docs/market-data.md; what each fill rule flatters or hurts is in docs/backtesting.md."
     )
+    backtest.add_argument("strategy", metavar="STRATEGY.yaml", nargs="*", help="strategy files, traded together in one account")
     _history_flags(backtest)
     backtest.add_argument("--html", metavar="FILE", help="write a report with charts, one file that needs no network")
     backtest.add_argument("--progress", action="store_true", help="say on standard error after each day: progress DONE/DAYS")
@@ -290,7 +291,6 @@ def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
 
 def _history_flags(command: argparse.ArgumentParser) -> None:
     """What backtest and sweep have in common."""
-    command.add_argument("strategy", metavar="STRATEGY.yaml", help="the strategy's file")
     command.add_argument("--data", metavar="PATH", required=True, help="bars or ticks: a Parquet or CSV file, or a folder of them")
     command.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on (earlier days warm up)")
     command.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
@@ -312,6 +312,7 @@ def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
         'For example `main.py sweep config/strategies/nifty_trend.yaml --data bars.parquet --grid "fast=5:20:1,slow=20:60:5"`. The same '
         "command goes on where it was stopped. The best of many tries is the luckiest, too: --walk-forward train=60,test=20 says more."
     )
+    sweep.add_argument("strategy", metavar="STRATEGY.yaml", help="the strategy's file")
     _history_flags(sweep)
     sweep.add_argument(
         "--grid", metavar="SPACE", required=True, help='values to try: "fast=5:20:1,slow=20:60:5" (from:to:step) or name=a|b'

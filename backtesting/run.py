@@ -20,9 +20,10 @@ from backtesting.played_bars import PlayedBars
 from brokers import registry
 from core.clock import ManualClock
 from core.errors import ConfigError, DataError
-from core.events import FeedStatus, SessionStatus
+from core.events import FeedStatus, History, SessionStatus
 from core.types import IST, Account, Bar, Fill, Horizon, Instrument, Kind, SessionState, Side, Tick
 from data_ingestion import logical_names
+from data_ingestion.backfill import GapFiller
 from data_ingestion.bars import BarBuilder
 from data_ingestion.logical_names import FutureName
 from data_ingestion.tick_filter import TickFilter
@@ -129,7 +130,7 @@ class Backtest:
         caps = risk_settings(config)
         self.world = World(account, self._calendar, config.square_off, self.portfolio, self.desk, self.clock.now, self._margin(caps))
         self.world.data = market.label
-        self.bars: PlayedBars | BarBuilder = PlayedBars(self._calendar, market.interval) if market.interval else BarBuilder(self._calendar)
+        self.bars, on_history = self._builder()
         chase, protect, rolling = config.settings.orders, config.settings.protect, config.settings.rollover
         self.engine = Engine(
             account=account,
@@ -148,10 +149,16 @@ class Backtest:
             record=None,
             horizon_of=self._spec.horizon_of,
             commands=lambda engine, command: None,
+            on_history=on_history,
             rolls=RollSettings(rolling.attempts, max(config.settings.feed.canary_stale_s, 60.0 * market.interval)),
             delivery=DeliverySettings(rolling.physical_days, rolling.time),
             protect=Protect(protect.limit_pct) if protect.by == "broker" else None,
         )
+
+    def _builder(self) -> tuple[PlayedBars | BarBuilder | GapFiller, Callable[[History], None]]:
+        """Who makes the bars, and who hears of history that was asked for while it ran (nobody: data has no gaps that are filled)."""
+        bars = PlayedBars(self._calendar, self._market.interval) if self._market.interval else BarBuilder(self._calendar)
+        return bars, lambda history: None
 
     def run(self, days: Sequence[date] | None = None, on_day: Callable[[date, int], None] | None = None) -> Outcome:
         """Trade the days (all of the data's by default); `on_day` hears of each that is over, and its number of events."""
@@ -189,13 +196,7 @@ class Backtest:
             return None
         events = self._market.events(day)
         opens = min(window[0] for one in names.values() for window in self._calendar.continuous(one, day)[:1])
-        self.clock.move_to(max(self.clock.now(), opens))
-        self.portfolio.start_day(day)
-        self.desk.open_day(())
-        self._volumes.clear()
-        self.world.windows = {
-            name: (_at(day, one.window.entry_from), _at(day, one.window.entry_until)) for name, one in self.settings.items()
-        }
+        self._morning(day, opens)
         self._settle(day)  # what expired on days without data
         changes = self._switches(day, names)
         self.engine.open_day(day, self._begin(day, names), names, resumed=False, switches=changes)
@@ -216,6 +217,16 @@ class Backtest:
         self.engine.close_day(day)
         self._note_rolls()
         return len(mine)
+
+    def _morning(self, day: date, opens: datetime) -> None:
+        """What a day begins with, at the moment `opens`."""
+        self.clock.move_to(max(self.clock.now(), opens))
+        self.portfolio.start_day(day)
+        self.desk.open_day(())
+        self._volumes.clear()
+        self.world.windows = {
+            name: (_at(day, one.window.entry_from), _at(day, one.window.entry_until)) for name, one in self.settings.items()
+        }
 
     def _switches(self, day: date, names: Mapping[str, Instrument]) -> dict[str, Switch]:
         """Every future's name in use: its contract today, and where the near month rolls today, the next one that has data, and when."""
@@ -421,14 +432,7 @@ class Backtest:
         return make_runs(self.settings, self._names(day), self._config.settings.protect.distance_pct)[0]
 
     def _warm_up(self, run: Run, day: date) -> None:
-        strategy = run.strategy
-        now = datetime.combine(day, time(), IST)
-        history = interleaved(
-            [
-                warmup_bars(self._market, self._calendar, one, strategy.interval, strategy.warmup_bars, now)
-                for one in run.instruments.values()
-            ]
-        )
+        strategy, history = run.strategy, self._past(run, datetime.combine(day, time(), IST))
         if len(history) < strategy.warmup_bars:
             self._note(f"{strategy.name}: {len(history)} of {strategy.warmup_bars} warm-up bars before {day}; it warms up on traded days")
         try:
@@ -436,6 +440,16 @@ class Backtest:
                 run.hear(strategy.bar, bar, self.world)
         except StrategyError as error:
             run.stopped = str(error)
+
+    def _past(self, run: Run, now: datetime) -> list[Bar]:
+        """What a strategy warms up on at that moment, as far as the data has it."""
+        strategy = run.strategy
+        return interleaved(
+            [
+                warmup_bars(self._market, self._calendar, one, strategy.interval, strategy.warmup_bars, now)
+                for one in run.instruments.values()
+            ]
+        )
 
     def _refuse_other_intervals(self) -> None:
         own = self._market.interval

@@ -1,13 +1,16 @@
-"""The `backtest` command: one strategy file over recorded data, told as tables or as one JSON document."""
+"""The `backtest` command: strategy files over recorded data, or a recorded day by itself, told as tables or as one JSON document."""
 
 import argparse
 import csv
 import hashlib
 import json
 import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,12 +19,13 @@ from rich.table import Table
 from backtesting import bias
 from backtesting.document import document_of
 from backtesting.market import BacktestMarket
-from backtesting.run import Backtest
+from backtesting.run import LATEST, Backtest
 from core.clock import SystemClock
 from core.errors import ConfigError, DataError
 from core.types import Account, AccountKind
 from data_ingestion.replay import Manifest, prepare
 from execution_engine.paper_rules import FillRules
+from runtime.recorded import SUFFIX, RecordedBacktest, RecordedMarket, Recording
 from runtime.tables import WIDTH, rupees
 from strategies import registry as strategies
 from utils import config_loader
@@ -49,32 +53,74 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
+class Stage(NamedTuple):
+    """All that a run needs. `make` gives the backtest of a market: the whole one, or a part of it."""
+
+    account: Account
+    settings: Mapping[str, StrategySettings]
+    market: BacktestMarket
+    days: list[date]
+    make: Callable[[BacktestMarket, int | None], Backtest]
+
+
+@contextmanager
+def staged(options: argparse.Namespace) -> Iterator[Stage]:
+    """The data, the account and the strategies that were asked for; ConfigError and DataError for what cannot be run."""
+    data = Path(options.data)
+    if data.suffix == SUFFIX and data.is_file():
+        with tempfile.TemporaryDirectory(prefix="niyam-backtest-") as folder:
+            yield _of_recording(options, Recording(data), Path(folder))
+        return
+    config, account, settings = settings_of(options)
+    manifest, fills = prepared(options, config), fills_of(options)
+    market = BacktestMarket(manifest, config.calendar(account.kind), label=data.name)
+
+    def make(part: BacktestMarket, journal: int | None) -> Backtest:
+        return Backtest(config, account, part, settings, fills, journal=journal)
+
+    yield Stage(account, settings, market, days_of(options, manifest), make)
+
+
+def _of_recording(options: argparse.Namespace, recording: Recording, folder: Path) -> Stage:
+    """A recorded day: by default with the configuration, the strategies and the account that it was traded with."""
+    account, fills = recording.account, fills_of(options)
+    if options.strategy:
+        config, _, settings = settings_of(options)
+    else:
+        config, settings = recording.config(folder), recording.strategies
+    account = Account(account.name, account.kind, options.broker or account.broker, options.capital or account.capital, plan=account.plan)
+    market = RecordedMarket(recording, config.calendar(account.kind))
+
+    def make(part: BacktestMarket, journal: int | None) -> Backtest:
+        if part is not market:
+            raise ConfigError("a recorded day is played whole: --check wants bars or ticks in a file of market data")
+        return RecordedBacktest(config, account, market, settings, fills, journal=journal)
+
+    return Stage(account, settings, market, days_of(options, market.manifest), make)
+
+
 def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, Any]:
     """The run as `backtest --json` gives it; ConfigError and DataError for what cannot be run."""
-    config, account, settings = settings_of(options)
-    manifest = prepared(options, config)
-    days = days_of(options, manifest)
-    fills = fills_of(options)
-    market = BacktestMarket(manifest, config.calendar(account.kind), label=Path(options.data).name)
-    clock = SystemClock()
-    began = clock.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task(", ".join(settings), total=len(days))
+    with staged(options) as stage:
+        clock = SystemClock()
+        began = clock.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("days"), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+            task = progress.add_task(", ".join(stage.settings), total=len(stage.days))
 
-        def on_day(day: date, events: int) -> None:
-            progress.advance(task)
-            if getattr(options, "progress", False):
-                sys.stderr.write(f"progress {int(progress.tasks[task].completed)}/{len(days)}\n")
-                sys.stderr.flush()
+            def on_day(day: date, events: int) -> None:
+                progress.advance(task)
+                if getattr(options, "progress", False):
+                    sys.stderr.write(f"progress {int(progress.tasks[task].completed)}/{len(stage.days)}\n")
+                    sys.stderr.flush()
 
-        outcome = Backtest(config, account, market, settings, fills).run(days, on_day)
-    seconds = clock.monotonic() - began
-    found = document_of(settings, outcome, fills, broker=account.broker, ticks=market.interval == 0, seconds=seconds)
-    if options.html:
-        from backtesting.report import html_of  # the charting library, for those who want a picture
+            outcome = stage.make(stage.market, LATEST).run(stage.days, on_day)
+        seconds, ticks = clock.monotonic() - began, stage.market.interval == 0
+        found = document_of(stage.settings, outcome, fills_of(options), broker=stage.account.broker, ticks=ticks, seconds=seconds)
+        if options.html:
+            from backtesting.report import html_of  # the charting library, for those who want a picture
 
-        Path(options.html).write_text(html_of(found, outcome.equity, market, sorted(outcome.days)), encoding="utf-8")
+            Path(options.html).write_text(html_of(found, outcome.equity, stage.market, sorted(outcome.days)), encoding="utf-8")
     if options.csv:
         _write_trades(Path(options.csv), found["trades"])
     return found
@@ -82,21 +128,18 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
 
 def check(options: argparse.Namespace) -> int:
     """Look-ahead, or how long the strategy needs to warm up; exit 1 where it looks ahead or asks for too little."""
-    config, account, settings = settings_of(options)
-    manifest = prepared(options, config)
-    days, fills = days_of(options, manifest), fills_of(options)
-    market = BacktestMarket(manifest, config.calendar(account.kind), label=Path(options.data).name)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=options.json or not sys.stderr.isatty(), transient=True) as progress:
+    quiet = options.json or not sys.stderr.isatty()
+    with staged(options) as stage, Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
         task = progress.add_task(options.check, total=options.samples + 1)
         found = (bias.lookahead if options.check == "lookahead" else bias.warmup)(
-            lambda part: Backtest(config, account, part, settings, fills, journal=None),
-            market,
-            days,
+            lambda part: stage.make(part, None),
+            stage.market,
+            stage.days,
             options.samples,
             lambda done, of: progress.update(task, completed=done, total=of),
         )
-    found["strategy"] = ", ".join(settings)
+    found["strategy"] = ", ".join(stage.settings)
     sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n" if options.json else _checked(found) + "\n")
     return 0 if found["ok"] else 1
 
@@ -132,14 +175,14 @@ def days_of(options: argparse.Namespace, manifest: Manifest) -> list[date]:
 
 
 def settings_of(options: argparse.Namespace) -> tuple[Config, Account, dict[str, StrategySettings]]:
-    """The judged configuration, the paper account that trades, and the strategy as this run wants it."""
-    strategy = Path(options.strategy)
-    if not strategy.exists():
-        raise ConfigError(
-            f"there is no strategy file at {strategy}; those of this configuration are in {Path(options.config) / 'strategies'}"
-        )
+    """The judged configuration, the paper account that trades, and the strategies as this run wants them."""
+    files = [Path(one) for one in ([options.strategy] if isinstance(options.strategy, str) else options.strategy)]
+    missing = [one for one in files if not one.exists()]
+    if missing or not files:
+        what = f"there is no strategy file at {missing[0]}" if missing else "no strategy file was named"
+        raise ConfigError(f"{what}; those of this configuration are in {Path(options.config) / 'strategies'}")
     config = config_loader.load(
-        Path(options.config), strategy=strategy, check_strategy=lambda name, params: strategies.params_of(name).parse(params)
+        Path(options.config), strategy=files, check_strategy=lambda name, params: strategies.params_of(name).parse(params)
     )
     used = config.settings.accounts[config.settings.account]
     account = Account("backtest", AccountKind.PRACTICE, options.broker or used.broker, options.capital or used.capital)

@@ -44,6 +44,7 @@ from runtime import opening, reload, rolls
 from runtime.market_doubts import SessionProbe, mind_year
 from runtime.opening import Change, Opening, Past
 from runtime.rebuild import play
+from runtime.recorded import opening_of, write_files
 from runtime.roster import Plan
 from runtime.state_folder import RunFolder
 from runtime.tuning import Tuning
@@ -141,14 +142,6 @@ def replay(folder: RunFolder, ledger: "Ledger", day: date) -> dict[str, Any]:
     }
 
 
-def opening_of(start: Start) -> Opening:
-    """What a start stood on; DataError where another version wrote it."""
-    try:
-        return msgspec.convert(start.opening, Opening)
-    except msgspec.ValidationError as error:
-        raise DataError(f"{start.path}: the opening at byte {start.place} is of another version ({error}); it cannot be replayed") from None
-
-
 class _Outcome:
     """What has been found so far."""
 
@@ -180,7 +173,7 @@ class Player:
         self.closed = False
         self._folder = folder
         self._fills = fills
-        _write(folder, stood.config)
+        write_files(folder, stood.config)
         self.config = config_loader.load(folder)
         self.calendar = self.config.calendar(stood.account.kind)
         self.clock = ManualClock(stood.at)
@@ -318,7 +311,7 @@ class Player:
         open_ = self._day_open
         if change.config:
             before = {name: self.stood.config.get(name) for name in MARKET_FILES}
-            _write(self._folder, change.config)
+            write_files(self._folder, change.config)
             trading_day.restrict(self._house, self.clock.now().date())
             if any(change.config.get(name) != text for name, text in before.items()):
                 reload.go_by(self.engine, self.calendar, self.config.calendar(self.stood.account.kind), open_)
@@ -383,16 +376,6 @@ def _blocked(start: Start, ledger: Sequence[Mapping[str, Any]]) -> dict[int, str
     return {note.value["call"]: note.value["why"] for note in notes}
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """These files and no others."""
-    for old in [one for one in folder.rglob("*") if one.is_file()]:
-        old.unlink()
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
 def _settings(given: Mapping[str, Mapping[str, Any]]) -> dict[str, StrategySettings]:
     return {name: StrategySettings.model_validate(dict(one)) for name, one in given.items()}
 
@@ -434,7 +417,7 @@ def _compare(player: Player, start: Start, ledger: Sequence[dict[str, Any]], out
         for at, kind, data in [player.store.entries[number] for number in range(-fresh, 0)]:
             if kind not in DECISIONS:
                 continue
-            made = _entry(at, kind, data)
+            made = entry(at, kind, data)
             if place < len(ledger):
                 if not _same(ledger[place], made):
                     outcome.difference = _difference(place, ledger[place], made, recent)
@@ -461,7 +444,7 @@ def _compare(player: Player, start: Start, ledger: Sequence[dict[str, Any]], out
     outcome.closed = player.closed
 
 
-def _entry(at: datetime, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+def entry(at: datetime, kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """A journal entry as the ledger would give it back."""
     return {"at": at.isoformat(), "kind": kind} | {
         name: value for name, value in msgspec.json.decode(msgspec.json.encode(data)).items() if name not in ("seq", "at", "kind")

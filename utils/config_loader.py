@@ -7,7 +7,7 @@ is cheap: YAML, pydantic and dotenv are imported when they are first needed. It 
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -57,13 +57,14 @@ class Config(msgspec.Struct, frozen=True):
 def load(
     folder: Path = CONFIG_FOLDER,
     *,
-    strategy: Path | None = None,
+    strategy: Path | Sequence[Path] | None = None,
     check_strategy: CheckStrategy | None = None,
     instead: Mapping[Path, str] | None = None,
 ) -> Config:
     """Read and judge the whole folder, market facts included; raises ConfigError with every fault found.
 
-    `strategy` names one strategy file to run instead of all in strategies/. Wiring passes the registry's check as `check_strategy`.
+    `strategy` names one strategy file, or several, to run instead of all in strategies/. Wiring passes the registry's check as
+    `check_strategy`.
     `instead` is text that strategy files are judged by before it is written to them; it must not change what is on disk.
     """
     from utils.config_schema import Risk, Settings, StrategySettings  # pydantic: 0.1 s that a mere import must not cost
@@ -85,7 +86,12 @@ def load(
     at_settings = documents.pop("settings", None)
     risk: Risk | None = parse(folder / "risk.yaml", Risk)
     documents.pop("risk", None)
-    paths = [strategy] if strategy is not None else sorted((folder / "strategies").glob("*.yaml"))
+    if strategy is None:
+        paths = sorted((folder / "strategies").glob("*.yaml"))
+    else:
+        paths = [strategy] if isinstance(strategy, Path) else list(strategy)
+    stems = [path.stem for path in paths]
+    faults += [f"two strategy files are named {stem}: give one of them another name" for stem in sorted({*stems}) if stems.count(stem) > 1]
     strategies: dict[str, StrategySettings] = {}
     for path in paths:
         found: StrategySettings | None = parse(path, StrategySettings)

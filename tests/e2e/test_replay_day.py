@@ -1,17 +1,20 @@
 """The record of a day played again: what differs is found and told, and what cannot be replayed says why."""
 
 import zlib
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import pytest
 
 from core.errors import NiyamError
+from execution_engine.paper_rules import FillRules
 from runtime import replay_day
-from tests.e2e.stage import DAY, Stage
+from runtime.recorded import RecordedBacktest, RecordedMarket, Recording
+from tests.e2e.stage import BUSY, DAY, Stage
 
 Frames = list[dict[str, Any]]
 
@@ -131,3 +134,53 @@ def test_a_record_without_an_opening_says_that_it_cannot_be_replayed(recorded: S
     done = recorded.call("replay", "--day", "2026-11-19")
     assert (done.code, f"no recording of 2026-11-19 in {recorded.run_folder.recordings}" in done.err) == (1, True)
     assert f"there are {DAY}" in done.err
+
+
+# --- the same recording as the data of a backtest -------------------------------------------------------------------------------------
+
+DECIDED = ("signal", "refused", "latched", "flatten", "intent", "cancel", "modify", "order", "fill", "square_off_started")
+NUMBERED = ("seq", "order", "tag", "broker_order_id", "trade", "id")  # numbers and names that each run gives anew
+
+
+def decisions(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was decided, sent and filled, with its times, without the names that each run gives."""
+    return [
+        {name: datetime.fromisoformat(value) if name == "at" else value for name, value in one.items() if name not in NUMBERED}
+        for one in entries
+        if one["kind"] in DECIDED
+    ]
+
+
+def test_a_backtest_of_the_recording_decides_what_the_paper_day_decided(recorded: Stage) -> None:
+    """Signals, refusals, orders, their states and fills, one by one with their times, and the digest."""
+    [path] = recorded.run_folder.recordings.glob("*.events")
+    recording = Recording(path)
+    ledger = recorded.ledger
+    paper = decisions(ledger.read_journal(since=recording.stood.journal))
+    ledger.close()
+    with TemporaryDirectory() as folder:
+        config = recording.config(Path(folder))
+        market = RecordedMarket(recording, config.calendar(recording.account.kind))
+        backtest = RecordedBacktest(config, recording.account, market, recording.strategies, FillRules(), journal=None)
+        outcome = backtest.run()
+    found = [replay_day.entry(at, kind, data) for at, kind, data in backtest.store.entries]
+    assert len(paper) > 20
+    assert decisions(found) == paper
+    assert outcome.digest == recorded.report()["digest"]
+
+
+def test_the_command_takes_a_recording_or_other_strategies_on_it(recorded: Stage, tmp_path: Path) -> None:
+    [path] = recorded.run_folder.recordings.glob("*.events")
+    same = recorded.call("backtest", "--data", str(path), "--json").json
+    assert same["digest"] == recorded.report()["digest"]
+    assert same["data"] == f"recorded data, {path.name}"
+    for name, fast in (("quick", 3), ("steady", 8)):
+        (tmp_path / f"{name}.yaml").write_text(
+            BUSY.replace("fast: 5", f"fast: {fast}").replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]")
+        )
+    other = recorded.call("backtest", str(tmp_path / "quick.yaml"), str(tmp_path / "steady.yaml"), "--data", str(path), "--json").json
+    assert {trade["strategy"] for trade in other["trades"]} == {"quick", "steady"}, other["refusals"]
+    assert set(other["params"]) == {"quick", "steady"}
+    assert any("quick: not a strategy of that day; 12 of 12 warm-up bars" in note for note in other["notes"])
+    whole = recorded.call("backtest", "--data", str(path), "--check", "lookahead")
+    assert (whole.code, "a recorded day is played whole" in whole.err) == (2, True)
