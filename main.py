@@ -323,6 +323,9 @@ def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
     sweep.add_argument("--objective", metavar="FIGURE", default="net", help="what is looked for: net (default), sharpe, max_drawdown, ...")
     sweep.add_argument("--prune", action="store_true", help="give up runs that fall behind the middle one")
     sweep.add_argument("--walk-forward", metavar="SPEC", help="train=DAYS,test=DAYS[,gap=DAYS]: choose on the one, judge on the other")
+    sweep.add_argument(
+        "--engine", choices=("auto", "event", "compiled"), default="auto", help="compiled where it can be (auto), or one of both"
+    )
     sweep.add_argument("--workers", metavar="N", type=_count, help="processes (default: one a core)")
     sweep.add_argument("--cluster", metavar="ADDRESS", help="run on this Dask cluster instead, e.g. tcp://10.0.0.5:8786")
     sweep.add_argument("--html", metavar="FILE", help="write the heat map of two parameters, one file that needs no network")

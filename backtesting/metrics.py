@@ -39,8 +39,7 @@ def metrics_of(
         "max_drawdown": round(depth, 2),
         "max_drawdown_pct": round(100 * depth / capital, 4),
         "max_drawdown_days": length,
-        "sharpe": _ratio(returns, stdev(returns) if len(returns) > 1 else 0.0),
-        "sortino": _ratio(returns, sqrt(fmean([min(0.0, one) ** 2 for one in returns])) if returns else 0.0),
+        **ratios(returns),
         "exposure": round(exposure, 4),
         "charges_share": round(charges / gross, 4) if gross > 0 else None,
         "by_strategy": {name: _sums([trip for trip in trips if trip.strategy == name]) for name in names},
@@ -77,6 +76,14 @@ def _sums(trips: Sequence[RoundTrip]) -> dict[str, Any]:
         "average_loss": round(fmean(lost) / 100, 2) if lost else None,
         "expectancy": round(fmean(nets) / 100, 2) if nets else None,
         "profit_factor": round(sum(won) / -sum(lost), 4) if sum(lost) else None,
+    }
+
+
+def ratios(returns: Sequence[float]) -> dict[str, float | None]:
+    """Sharpe and Sortino of the traded days' returns; None where there is nothing to divide by."""
+    return {
+        "sharpe": _ratio(returns, stdev(returns) if len(returns) > 1 else 0.0),
+        "sortino": _ratio(returns, sqrt(fmean([min(0.0, one) ** 2 for one in returns])) if returns else 0.0),
     }
 
 

@@ -6,7 +6,9 @@ Rules:
 2. A trial is given up when, after a third, a half or two thirds of its days, its net is below the middle one of those that got so far
    (at least `SEEN` of them). Which trials are given up depends on the order in which others end: with `prune` a sweep promises no digest.
 3. A combination that the strategy's own checks refuse is counted and left out.
-4. Walking forward chooses the best on each window's training days and trades it on later days that had no say in the choice.
+4. Trials run on the compiled kernel where it can do them. The best of those, and whatever walking forward chose and traded, are run on the
+   event engine too: unless both agree in every figure, nothing is told but that.
+5. Walking forward chooses the best on each window's training days and trades it on later days that had no say in the choice.
 """
 
 import json
@@ -22,13 +24,14 @@ import msgspec
 from backtesting.pools import Pool
 from backtesting.space import Space, Window
 from backtesting.trial import KEPT, Result, Trial
-from core.errors import ConfigError
+from core.errors import ConfigError, NiyamError
 
 SEEN = 8
 REPEATS = 5  # of what was tried already, before a guided search is sent elsewhere
 MOST_LISTED = 20_000
 CHUNK_SECONDS = 1.0  # a task of so much work is not lost in the cost of handing it out
-LARGEST_CHUNK = 64
+LARGEST_CHUNK = 1_000
+CONFIRMED = 3  # of the best, on the event engine too
 SMALLER_IS_BETTER = frozenset({"max_drawdown", "charges"})
 
 Params = Mapping[str, Any]
@@ -118,13 +121,14 @@ class Guided:
 class Sweep:
     """One strategy's trials. `objective` is one of backtesting.trial.KEPT; `folder` is where results of this work are kept."""
 
-    def __init__(self, pool: Pool, folder: Path, objective: str = "net", *, prune: bool = False) -> None:
+    def __init__(self, pool: Pool, folder: Path, objective: str = "net", *, prune: bool = False, engine: str = "auto") -> None:
         if objective not in KEPT:
             raise ConfigError(f"no figure {objective!r} to look for; there are {', '.join(KEPT)}")
         self._pool = pool
         self._folder = folder
         self.objective = objective
         self._prune = prune
+        self._engine = engine
         self.reused = 0
 
     def run(self, search: Search, days: Sequence[date], on_result: OnResult | None = None) -> list[Result]:
@@ -144,12 +148,12 @@ class Sweep:
             nonlocal number, more
             while (params := search.next()) is not None:
                 before = known.get(_key(params))
-                if before is not None and (self._prune or not before.given_up):
+                if before is not None and (self._prune or not before.given_up) and self._engine in ("auto", before.engine):
                     self.reused += 1
                     take(before)
                     continue
                 number += 1
-                yield Trial(number, params, tuple(days), self._floor(results, len(days)))
+                yield Trial(number, params, tuple(days), self._floor(results, len(days)), self._engine)
             more = False
 
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -161,14 +165,32 @@ class Sweep:
                 if not self._pool.pending:
                     break
                 done = self._pool.finished()
+                out.write("".join(msgspec.json.encode(result).decode() + "\n" for result in done))
+                out.flush()
                 for result in done:
-                    out.write(json.dumps(msgspec.to_builtins(result)) + "\n")
-                    out.flush()
                     take(result)
                 more = True  # a guided search may know more now
                 mean = sum(result.seconds for result in done) / max(1, len(done))
                 size = max(1, min(LARGEST_CHUNK, int(CHUNK_SECONDS / max(mean, 1e-6))))
         return self.ranked(results)
+
+    def confirmed(self, ranked: Sequence[Result], days: Sequence[date]) -> list[Result]:
+        """The same list, the best of which were run on the event engine too; NiyamError where a figure differs."""
+        best = [one for one in ranked[:CONFIRMED] if one.engine == "compiled"]
+        waiting = iter(best)
+        again: dict[str, Result] = {}
+        while len(again) < len(best):
+            while self._pool.pending < self._pool.width and (one := next(waiting, None)) is not None:
+                self._pool.submit((Trial(one.number, one.params, tuple(days), engine="event"),))
+            again |= {_key(one.params): one for one in self._pool.finished()}
+        for one in best:
+            theirs = again[_key(one.params)]
+            if dict(theirs.figures) != dict(one.figures):
+                raise NiyamError(
+                    f"the compiled kernel and the engine differ for {dict(one.params)}: {dict(one.figures)} against "
+                    f"{dict(theirs.figures)}; take --engine event, and report this"
+                )
+        return [again.get(_key(one.params), one) if place < CONFIRMED else one for place, one in enumerate(ranked)]
 
     def value(self, result: Result) -> float | None:
         """The figure looked for; None for a trial that was given up, failed, or has no such figure (no trades)."""
@@ -190,7 +212,8 @@ class Sweep:
         """For each window the parameters chosen on its training days, their figures there, and on the test days."""
         steps = []
         for window in windows:
-            best = next((one for one in self.run(searches(), window.train, on_result) if self.value(one) is not None), None)
+            ranked = self.run(searches(), window.train, on_result)
+            best = next((one for one in self.confirmed(ranked, window.train) if self.value(one) is not None), None)
             step: dict[str, Any] = {
                 "train": [window.train[0].isoformat(), window.train[-1].isoformat()],
                 "test": [window.test[0].isoformat(), window.test[-1].isoformat()],
@@ -199,7 +222,7 @@ class Sweep:
                 "tested": None,
             }
             if best is not None:
-                tested = self.run(Listed([best.params]), window.test)
+                tested = self.confirmed(self.run(Listed([best.params]), window.test), window.test)
                 step["tested"] = dict(tested[0].figures)
             steps.append(step)
         return steps

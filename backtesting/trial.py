@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from backtesting.compiled import Compiled
 from backtesting.market import BacktestMarket
 from backtesting.metrics import metrics_of
 from backtesting.run import Backtest, Outcome
 from core.clock import SystemClock
+from core.errors import ConfigError
 from core.types import Account, AccountKind
 from data_ingestion.replay import Manifest
 from execution_engine.paper_rules import FillRules
@@ -43,16 +45,19 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """Parameters to try on some days. `floor` is rupees of net by number of days traded: below it the trial is given up."""
+    """Parameters to try on some days. `floor` is rupees of net by number of days traded: below it the trial is given up (a compiled one
+    is over before that). `engine`: event, compiled, or auto, which is compiled wherever the kernel can do it."""
 
     number: int
     params: Mapping[str, Any]
     days: tuple[date, ...]
     floor: Mapping[int, float] = {}
+    engine: str = "auto"
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a trial came to. `given_up` is the number of days after which it was (0: it ran to its end)."""
+    """What a trial came to. `given_up` is the number of days after which it was (0: it ran to its end). `engine` is what ran it: event or
+    compiled (which has no digest and no curve), and `why` is what kept the compiled one from it."""
 
     number: int
     params: Mapping[str, Any]
@@ -61,6 +66,8 @@ class Result(msgspec.Struct, frozen=True):
     digest: str = ""
     seconds: float = 0.0
     given_up: int = 0
+    engine: str = "event"
+    why: str = ""
 
 
 class _GivenUp(Exception):
@@ -72,6 +79,8 @@ class Desk:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._clock = SystemClock()
+        self._columns: dict[tuple[date, ...], Compiled] = {}
         self._config = config_loader.load(work.config, strategy=work.strategy)
         self._account = Account("backtest", AccountKind.PRACTICE, work.broker, work.capital)
         self._market = BacktestMarket(work.manifest, self._config.calendar(self._account.kind), keep=len(work.manifest.days))
@@ -80,8 +89,31 @@ class Desk:
             self._settings = self._settings.model_copy(update={"instruments": (work.instrument,)})
 
     def run(self, trial: Trial) -> Result:
-        """Try it on the engine."""
-        clock = SystemClock()
+        """Try it on the compiled kernel, or on the engine; ConfigError where the kernel was asked for and cannot do it."""
+        if trial.engine == "event":
+            return self._on_engine(trial, "")
+        began = self._clock.monotonic()
+        compiled = self._compiled(trial.days)
+        answer = compiled.run(trial.params) if not compiled.why else None
+        why = compiled.why if answer is None else answer.why
+        if answer is not None and not why:
+            return Result(trial.number, trial.params, answer.figures, seconds=self._clock.monotonic() - began, engine="compiled")
+        if trial.engine == "compiled":
+            raise ConfigError(f"--engine compiled cannot run {dict(trial.params)}: {why}; --engine auto leaves such runs to the engine")
+        return self._on_engine(trial, why)
+
+    def _compiled(self, days: tuple[date, ...]) -> Compiled:
+        """The work on these days as columns; those of the latest two sets of days are kept (walking forward takes turns)."""
+        found = self._columns.pop(days, None)
+        if found is None:
+            found = Compiled(self._config, self._account, self._market, self._name, self._settings, self._work.fills, days)
+        self._columns[days] = found
+        while len(self._columns) > 2:
+            self._columns.pop(next(iter(self._columns)))
+        return found
+
+    def _on_engine(self, trial: Trial, why: str) -> Result:
+        clock = self._clock
         began = clock.monotonic()
         settings = self._settings.model_copy(update={"params": {**self._settings.params, **trial.params}})
         registry.params_of(settings.class_).parse(settings.params)
@@ -97,9 +129,9 @@ class Desk:
             outcome = backtest.run(trial.days, watch)
         except _GivenUp:
             seconds = clock.monotonic() - began
-            return Result(trial.number, trial.params, {"net": round(curve[-1], 2)}, tuple(curve), "", seconds, len(curve))
+            return Result(trial.number, trial.params, {"net": round(curve[-1], 2)}, tuple(curve), "", seconds, len(curve), why=why)
         figures = figures_of(outcome)
-        return Result(trial.number, trial.params, figures, tuple(curve), outcome.digest, clock.monotonic() - began)
+        return Result(trial.number, trial.params, figures, tuple(curve), outcome.digest, clock.monotonic() - began, why=why)
 
 
 def figures_of(outcome: Outcome) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from backtesting.pools import ClusterPool, LocalPool, Pool
 from backtesting.space import Space, parse_space, parse_windows, valid
-from backtesting.sweep import SMALLER_IS_BETTER, Guided, Listed, Search, Sweep
+from backtesting.sweep import CONFIRMED, SMALLER_IS_BETTER, Guided, Listed, Search, Sweep
 from backtesting.trial import KEPT, Result, Work
 from core.clock import SystemClock
 from core.errors import ConfigError
@@ -75,8 +75,10 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     folder = Path(options.state or environment("NIYAM_STATE") or "var") / "sweeps" / work.digest
     steps: list[dict[str, Any]] = []
     ranked: list[Result] = []
+    every: list[Result] = []
+    swept = 0.0
     try:
-        sweep = Sweep(pool, folder, options.objective, prune=options.prune)
+        sweep = Sweep(pool, folder, options.objective, prune=options.prune, engine=options.engine)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -90,7 +92,9 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
             if windows:
                 steps = sweep.walk_forward(windows, search, lambda result: progress.advance(task))
             else:
-                ranked = sweep.run(first, days, lambda result: progress.advance(task))
+                every = sweep.run(first, days, lambda result: progress.advance(task))
+                swept = clock.monotonic() - began
+                ranked = sweep.confirmed(every, days)
     finally:
         pool.close()
     seconds = clock.monotonic() - began
@@ -109,10 +113,21 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
         "reused": sweep.reused,
         "given_up": sum(1 for one in ranked if one.given_up),
         "seconds": round(seconds, 3),
-        "runs_per_second": round((len(ranked) - sweep.reused) / seconds, 2) if ranked and seconds > 0 else None,
+        "runs_per_second": round((len(ranked) - sweep.reused) / swept, 2) if ranked and swept > 0 else None,
+        "engines": _engines(every),
         "results": [_row(one) for one in ranked],
         "walk_forward": steps,
     }
+
+
+def _engines(results: Sequence[Result]) -> dict[str, Any]:
+    """How many runs each engine made, how many of the compiled ones the event engine repeated, and why runs were left to it."""
+    compiled = sum(one.engine == "compiled" for one in results)
+    why: dict[str, int] = {}
+    for text in (one.why for one in results if one.why):
+        why[text] = why.get(text, 0) + 1
+    confirmed = sum(one.engine == "compiled" for one in results[:CONFIRMED])
+    return {"compiled": compiled, "event": len(results) - compiled, "confirmed": confirmed, "why_event": why}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -142,6 +157,7 @@ def show(found: dict[str, Any]) -> None:
         parts += [table, f"{len(found['results'])} runs, best {found['objective']} first; {found['reused']} known from before, "
                   f"{found['given_up']} given up, {found['refused'] or 0} refused by the strategy's own checks; "
                   f"{found['seconds']:.1f} s on {found['workers']} workers"]  # fmt: skip
+        parts.append(_told(found["engines"]))
         heat = heat_map(found) if console.color_system and not console.no_color else []  # without colours its cells would say nothing
         if heat:
             parts += heat
@@ -149,6 +165,16 @@ def show(found: dict[str, Any]) -> None:
         "The best of many tries on the same days is the luckiest one, too. What was, on recorded data, says nothing of what will be."
     )
     console.print(Group(*parts))
+
+
+def _told(engines: Mapping[str, Any]) -> str:
+    """Which engine made the runs."""
+    text = f"{engines['compiled']} on the compiled kernel, {engines['event']} on the event engine"
+    if engines["confirmed"]:
+        text += f"; the best {engines['confirmed']} on both, with equal results"
+    for why, count in list(engines["why_event"].items())[:3]:
+        text += f"; {count} not compiled: {why}"
+    return text
 
 
 def heat_map(found: Mapping[str, Any]) -> list[str | Table]:
@@ -191,6 +217,7 @@ def _row(result: Result) -> dict[str, Any]:
         "figures": {name: result.figures[name] for name in KEPT if name in result.figures},
         "given_up": result.given_up,
         "digest": result.digest,
+        "engine": result.engine,
     }
 
 

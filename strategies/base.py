@@ -14,11 +14,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import date, datetime
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self, get_type_hints
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, get_type_hints
 
 import msgspec
 
 from core.types import Bar, Fill, Horizon, Instrument, Signal, Tick, View
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Holds, Trades
 
 LONGEST_SESSION_MINUTES = 900
 """Minutes of the longest session in India (MCX while the US is on winter time); warm-up over this many minutes holds all of today."""
@@ -45,7 +49,7 @@ class Params:
     """
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _hints(cast(Any, type(self)))
         for one in fields(self):
             object.__setattr__(self, one.name, _checked(one, hints[one.name], getattr(self, one.name)))
         self.check()
@@ -63,6 +67,12 @@ class Params:
                 hint = f"did you mean {nearest[0]}?" if nearest else f"there are: {', '.join(known) or 'none'}"
                 raise ParameterError(str(name), f"no such parameter of {cls.__name__}; {hint}")
         return cls(**values)
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The declared types of a Params class's fields; a sweep makes thousands of its objects."""
+    return get_type_hints(cls)
 
 
 def _checked(one: "Field[Any]", wanted: type, value: object) -> object:
@@ -163,6 +173,12 @@ class Strategy:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave, after the warm-up bars were played."""
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: Any) -> "Holds | Trades | None":
+        """What it would say on each bar of a whole frame (strategies/frame.py), for sweeps; None: only bar by bar. It must say exactly
+        what `on_bar` says: a sweep runs its best on both. Import NumPy in here, not at the top: trading does without."""
+        return None
 
     # --- what a strategy calls ------------------------------------------------------------------------------------------------
 

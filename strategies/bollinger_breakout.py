@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.types import Bar, Signal, View
 from strategies.base import ParameterError, bounded
 from strategies.indicators_bands import Band, Bollinger
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,18 @@ class BollingerBreakout(OneTrade):
         elif before != self.outside and self.may_enter(self.outside) and self._wide(band):
             why = f"close {bar.close:.2f} left the bands {band.lower:.2f} to {band.upper:.2f}"
             yield self.enter(bar, self.outside, band.middle, why)
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: BollingerBreakoutParams) -> "Trades":
+        middle, deviation = frame.deviation(params.period)
+        lower, upper, close = middle - params.width * deviation, middle + params.width * deviation, frame.close
+        outside = (close > upper) * 1 - (close < lower) * 1
+        before, known = frame.before(outside), frame.before(middle)
+        enters = (known == known) & (before != outside) & ((upper - lower) * 100 >= params.min_width_pct * middle)
+        return frame.trades(
+            params, long=enters & (outside > 0), short=enters & (outside < 0), stop=middle, leave_long=close < middle,
+            leave_short=close > middle, trail=middle,
+        )  # fmt: skip
 
     def _wide(self, band: Band) -> bool:
         return (band.upper - band.lower) * 100 >= float(self.params.min_width_pct) * band.middle

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.types import Bar, Signal, View
 from strategies.base import ParameterError, bounded
 from strategies.indicators import ATR, WILDER_SETTLES
 from strategies.indicators_bands import Donchian
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,3 +63,13 @@ class DonchianTrend(OneTrade):
         if self.may_enter(direction):
             why = f"close {bar.close:.2f} outside {wide.lower:.2f} to {wide.upper:.2f}, the channel of {self.params.entry} bars"
             yield self.enter(bar, direction, bar.close - direction * self.params.stop_atr * atr, why)
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: DonchianTrendParams) -> "Trades":
+        atr, close = frame.atr(params.atr), frame.close
+        long = (close > frame.before(frame.highest(params.entry))) & (atr == atr)
+        short = (close < frame.before(frame.lowest(params.entry))) & (atr == atr)
+        return frame.trades(
+            params, long=long, short=short, stop=close - (long * 1 - short * 1) * params.stop_atr * atr,
+            leave_long=close < frame.before(frame.lowest(params.leave)), leave_short=close > frame.before(frame.highest(params.leave)),
+        )  # fmt: skip

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.types import Bar, Signal, View
 from strategies.base import ParameterError, bounded
 from strategies.indicators import ATR, EMA, EMA_SETTLES, WILDER_SETTLES
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,3 +60,11 @@ class EmaCross(OneTrade):
             yield self.enter(bar, self.side, bar.close - self.side * self.params.stop_atr * atr, why)
         elif self.trade.target:
             yield self.leave(bar, why)
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: EmaCrossParams) -> "Trades":
+        fast, slow, atr = frame.ema(params.fast), frame.ema(params.slow), frame.atr(params.atr)
+        crossed = frame.crossings(frame.known(fast, atr), slow)
+        stop = frame.close - crossed * params.stop_atr * atr
+        turned = crossed != 0
+        return frame.trades(params, long=crossed > 0, short=crossed < 0, stop=stop, leave_long=turned, leave_short=turned, turns=True)

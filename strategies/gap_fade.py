@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.types import Bar, Signal, View
 from strategies.base import LONGEST_SESSION_MINUTES, ParameterError, bounded
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 OLDEST_CLOSE = timedelta(days=5)
 """A last close older than this is not yesterday's: history is missing, and nothing is traded on it."""
@@ -81,6 +84,23 @@ class GapFade(OneTrade):
             why = f"gap of {size:.2f} % from {close:.2f} to {bar.open:.2f} turned, close {bar.close:.2f}"
             self.ends = bar.at + timedelta(minutes=self.params.hold_minutes)
             yield self.enter(bar, direction, bar.open + self.params.stop_gaps * gap, why, profit)
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: GapFadeParams) -> "Trades | None":
+        if not frame.intraday:
+            return None  # a trade that is carried ends by the clock of another day
+        opening, close, first = frame.openings(), frame.before(frame.close), frame.open
+        late = (frame.start > frame.opens) | (frame.start - frame.before(frame.at) > OLDEST_CLOSE // timedelta(microseconds=1))
+        gap = first - close
+        size = abs(gap) / close * 100
+        direction, profit = 1 - 2 * (gap > 0), first - params.fill * gap
+        turned = ((frame.close - first) * direction > 0) & ((profit - frame.close) * direction > 0)
+        enters = opening & ~late & (params.min_gap_pct <= size) & (size <= params.max_gap_pct) & turned
+        over = frame.at >= frame.first_of_day(frame.at) + params.hold_minutes * 60_000_000
+        return frame.trades(
+            params, long=enters & (direction > 0), short=enters & (direction < 0), stop=first + params.stop_gaps * gap,
+            take_profit=profit, leave_long=over, leave_short=over,
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "ends": None if self.ends is None else self.ends.isoformat()}

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.types import Bar, Fill, Signal, View
 from strategies.base import LONGEST_SESSION_MINUTES, ParameterError, Params, Strategy, bounded
 from strategies.trade import Trade
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,17 @@ class OpeningRange(Strategy):
     def on_fill(self, fill: Fill, view: View) -> Iterable[Signal]:
         self.trade.filled(view.position(self.name, fill.instrument))
         return ()
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: OpeningRangeParams) -> "Trades":
+        left, low, high = frame.opening_range(params.range_minutes)
+        reach = params.reward * (high - low)
+        stop, profit = low.copy(), frame.close + left * reach
+        stop[left < 0] = high[left < 0]
+        profit[~(reach > 0)] = float("nan")
+        return frame.trades(
+            params, long=left > 0, short=left < 0, stop=stop, take_profit=profit, turns=True, each_way=params.trades_each_way
+        )
 
     def state(self) -> dict[str, Any]:
         return {"long_taken": self.taken[1], "short_taken": self.taken[-1], "trade": self.trade.state()}

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.types import Bar, Signal, View
 from strategies.base import ParameterError, bounded
 from strategies.indicators import ATR, WILDER_SETTLES
 from strategies.indicators_momentum import RSI
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,16 @@ class RsiReversion(OneTrade):
         if self.may_enter(direction):
             why = f"RSI came back from {before:.1f} to {now:.1f}"
             yield self.enter(bar, direction, bar.close - direction * self.params.stop_atr * atr, why)
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: RsiReversionParams) -> "Trades":
+        atr, now = frame.atr(params.atr), frame.rsi(params.period)
+        before, known = frame.before(now), atr == atr
+        long = (before < params.oversold) & (params.oversold <= now) & known
+        short = (before > params.overbought) & (params.overbought >= now) & known
+        stop = frame.close - (long * 1 - short * 1) * params.stop_atr * atr
+        leave_long, leave_short = now >= params.leave_at, now <= 100.0 - params.leave_at
+        return frame.trades(params, long=long, short=short, stop=stop, leave_long=leave_long, leave_short=leave_short)
 
     def _reverted(self, rsi: float) -> bool:
         leave_at: float = self.params.leave_at

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.types import Bar, Signal, View
 from strategies.base import ParameterError, Params, Strategy, bounded
 from strategies.indicators import SMA
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,7 @@ class SmaCross(Strategy):
             return
         below = -1 if self.params.both_ways else 0
         yield self.signal(bar.instrument, 1 if fast > slow else below, why=f"fast {fast:.2f} slow {slow:.2f}")
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: SmaParams) -> "Holds":
+        return frame.holds(frame.side_of(frame.sma(params.fast), frame.sma(params.slow), 1, -1 if params.both_ways else 0))

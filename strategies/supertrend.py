@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.types import Bar, Signal, View
 from strategies.base import LONGEST_SESSION_MINUTES, bounded
 from strategies.indicators import WILDER_SETTLES
 from strategies.indicators_bands import Supertrend
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +52,13 @@ class SupertrendFollower(OneTrade):
                 yield self.leave(bar, why)
         elif self.trade.target:
             yield from self.trail(bar, now.line, f"the line moved to {now.line:.2f}")
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: SupertrendParams) -> "Trades":
+        line, direction = frame.supertrend(params.period, params.width)
+        before = frame.before(direction)
+        turned = (before != 0) & (direction != before)
+        return frame.trades(
+            params, long=turned & (direction > 0), short=turned & (direction < 0), stop=line, leave_long=turned, leave_short=turned,
+            trail=line, turns=True,
+        )  # fmt: skip

@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 from core.types import Bar, Signal, View
 from strategies.base import LONGEST_SESSION_MINUTES, bounded
 from strategies.indicators import ATR, EMA, VWAP
 from strategies.one_trade import CLOSED, OneTrade, TradeParams
+
+if TYPE_CHECKING:
+    from strategies.frame import Frame, Trades
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +92,18 @@ class VwapPullback(OneTrade):
         if ema < vwap and run <= -enough and bar.high >= vwap - near and bar.close < min(vwap, bar.open):
             return -1
         return 0
+
+    @classmethod
+    def targets(cls, frame: "Frame", params: VwapPullbackParams) -> "Trades":
+        ema, atr, vwap, close = frame.ema(params.trend), frame.atr(params.atr), frame.vwap(), frame.close
+        near, enough, row = params.touch_atr * atr, params.trend_bars, frame.row(vwap)
+        long = (ema > vwap) & (row >= enough) & (frame.low <= vwap + near) & (close > vwap) & (close > frame.open)
+        short = (ema < vwap) & (row <= -enough) & (frame.high >= vwap - near) & (close < vwap) & (close < frame.open)
+        direction, distance = long * 1 - short * 1, params.stop_atr * atr
+        reach = params.reward * distance
+        profit = close + direction * reach
+        profit[~(reach > 0)] = float("nan")
+        return frame.trades(
+            params, long=long, short=short, stop=close - direction * distance, take_profit=profit, leave_long=close < vwap,
+            leave_short=close > vwap,
+        )  # fmt: skip

@@ -115,7 +115,7 @@ class Here:
 
 def test_a_trial_is_the_backtest_of_its_parameters(work: Work, tmp_path: Path) -> None:
     pool = Here(work)
-    (result, *_) = Sweep(pool, tmp_path).run(Listed([{"fast": 2, "slow": 4}]), DAYS)
+    (result, *_) = Sweep(pool, tmp_path, engine="event").run(Listed([{"fast": 2, "slow": 4}]), DAYS)
     strategy = tmp_path / "cross.yaml"
     strategy.write_text(YAML.format(interval=5))
     file = bars_file(tmp_path, {day: wave(75) for day in DAYS})
@@ -145,7 +145,7 @@ def test_what_falls_behind_the_middle_is_given_up(work: Work, tmp_path: Path) ->
         def _floor(self, results: Any, days: int) -> dict[int, float]:
             return {1: 1e9}
 
-    results = Told(Here(work), tmp_path, prune=True).run(Listed(CHOSEN[:1]), DAYS)
+    results = Told(Here(work), tmp_path, prune=True, engine="event").run(Listed(CHOSEN[:1]), DAYS)
     assert results[0].given_up == 1
     assert len(results[0].curve) == 1
     floors = Sweep(Here(work), tmp_path, prune=True)._floor([Result(n, {}, {}, (float(n), float(n))) for n in range(9)], 2)
