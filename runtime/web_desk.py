@@ -14,6 +14,7 @@ from utils.config_loader import config as secrets
 from utils.config_loader import load
 from utils.control import Answer
 
+READ_S = 20.0  # a read-out; a daemon that hangs must not hold a thread of ours for each that asks
 OUTCOME_S = 150.0  # longer than the daemon itself waits for a command's outcome
 
 
@@ -24,15 +25,15 @@ class WebDesk:
         self._config = config
         self._state = state
 
-    def ask(self, name: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+    def ask(self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = OUTCOME_S) -> Answer:
         folder = state_folder.current(self._state)
         if folder is None:
             raise control.DaemonDown("no daemon has run on this state folder yet; start one with `main.py run`")
-        return control.ask(folder.control_socket, name, arguments, timeout=OUTCOME_S)
+        return control.ask(folder.control_socket, name, arguments, timeout=timeout)
 
     def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         try:
-            answer = self.ask(name, arguments)
+            answer = self.ask(name, arguments, timeout=READ_S)
         except control.DaemonDown:
             return self._left(name, arguments or {})
         if not answer.ok:

@@ -27,7 +27,8 @@ class Curve:
 
     async def _refresh(self) -> None:
         curve = self._visit.boards.curve
-        if self._wanted != self._counted:
+        wanted = self._wanted
+        if wanted != self._counted:
             try:
                 report = await self._visit.api.get("/api/v1/report")
             except Refused:
@@ -36,7 +37,7 @@ class Curve:
             for trip in sorted(report["round_trips"], key=lambda one: str(one["exit_at"])):
                 net += trip["net"]
                 self._done.append([str(trip["exit_at"])[:19], round(net, 2)])
-            self._counted = self._wanted
+            self._counted = wanted
         elif self._minutes == len(curve):
             return
         self._minutes = len(curve)

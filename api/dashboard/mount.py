@@ -74,7 +74,7 @@ def _serve(app: FastAPI, parts: Parts, page: Page, boards: Callable[[], Boards])
         visit = Visit(user, token, Api(app, token, client), parts, boards(), page.path)
         with frame.shell(visit, PAGES):
             await page.show(visit)
-        await visit.begin()
+        visit.begin()
         return None
 
 

@@ -6,7 +6,7 @@ from nicegui import ui
 
 from api.dashboard.frame import KINDS
 from api.dashboard.parts import ask, card, named, price
-from api.dashboard.visit import Visit
+from api.dashboard.visit import Visit, refused
 
 SAID_LIVE = frozenset({"live", "practice-live"})  # accounts whose orders leave the house: the route wants `live` said
 
@@ -55,7 +55,7 @@ class OrderForm:
             ui.notify(f"{side} {order['symbol']}: {result['status']}{filled}", type="positive")
         else:
             self._told.set_text(f"{result['status']}: {result['error']}")
-            ui.notify(f"{result['status']}: {result['error']}", type="negative", multi_line=True, close_button=True, timeout=15_000)
+            refused(f"{result['status']}: {result['error']}")
 
     def _order(self, side: str) -> dict[str, Any] | None:
         symbol = (self._symbol.value or "").strip().upper()

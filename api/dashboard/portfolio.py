@@ -24,7 +24,7 @@ class Portfolio:
                 ui.space()
                 self._wizard = ui.link("Set up a broker", "/setup").classes("act-link")
                 self._wizard.set_visibility(False)
-            self._body = ui.column().classes("full")
+            self._body = named(ui.column().classes("full"), "portfolio-body")
             with self._body:
                 with ui.row().classes("figures"):
                     self._value, self._unused = Figure("Portfolio", "portfolio-value"), Figure("Unused funds", "unused-funds")

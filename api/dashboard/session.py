@@ -70,7 +70,8 @@ def routes(parts: Parts, notes: Notes) -> APIRouter:
     async def enter(request: Request, form: Mapping[str, str], api: Api, then: str = "/") -> RedirectResponse:
         told = await api.post("/api/v1/auth/login", {"username": form.get("username", ""), "password": form.get("password", "")})
         answer = RedirectResponse(then, 303)
-        answer.set_cookie(COOKIE, told["access_token"], httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/")
+        secure = request.url.scheme == "https" or parts.address.startswith("https://")
+        answer.set_cookie(COOKIE, told["access_token"], httponly=True, samesite="strict", secure=secure, path="/")
         return answer
 
     @router.post("/in")

@@ -71,6 +71,11 @@ def _said(answer: httpx.Response) -> str:
     return str(detail)
 
 
+def refused(text: str) -> None:
+    """Show why something was not done, until it has been read."""
+    ui.notify(text, type="negative", multi_line=True, close_button=True, timeout=15_000)
+
+
 @dataclass(frozen=True, slots=True)
 class Board:
     """What the daemon said last: its read-outs, how long ago (seconds, wall), and why nothing newer came."""
@@ -135,6 +140,7 @@ class Visit:
     boards: Boards
     path: str
     _updates: list[Update] = field(default_factory=list)
+    _joined: bool = False
     _shown: tuple[int, int] = (-1, -1)
 
     def may(self, role: str) -> bool:
@@ -150,28 +156,38 @@ class Visit:
         try:
             answer = await call
         except Refused as no:
-            ui.notify(no.text, type="negative", multi_line=True, close_button=True, timeout=15_000)
+            refused(no.text)
             return None
         except httpx.HTTPError as error:
             ui.notify(f"no answer: {type(error).__name__}; look at the cockpit before doing it again", type="negative", close_button=True)
             return None
         if isinstance(answer, dict) and answer.get("ok") is False:
-            ui.notify(str(answer.get("text", "refused")), type="negative", multi_line=True, close_button=True, timeout=15_000)
+            refused(str(answer.get("text", "refused")))
             return None
         told = done or (str(answer.get("text", "")) if isinstance(answer, dict) else "")
         if told:
             ui.notify(told, type="positive", multi_line=True)
         return answer
 
-    async def begin(self) -> None:
-        """Follow the daemon for as long as this page is open."""
-        live, client = self.boards.live, ui.context.client
-        if not await live.join():
-            ui.notify("too many pages are open: this one does not update by itself", type="warning", timeout=0, close_button=True)
-            return
-        client.on_delete(live.leave)
+    def begin(self) -> None:
+        """Follow the daemon from when the browser has connected until the page is gone."""
+        client = ui.context.client
+        client.on_connect(self._join)
+        client.on_delete(self._leave)
         ui.timer(EVERY_S, self._look)
         ui.timer(PROLONG_S, self._prolong)
+
+    async def _join(self) -> None:
+        if self._joined:  # connected again
+            return
+        self._joined = await self.boards.live.join()
+        if not self._joined:
+            ui.notify("too many pages are open: this one does not update by itself", type="warning", timeout=0, close_button=True)
+
+    def _leave(self) -> None:
+        if self._joined:
+            self._joined = False
+            self.boards.live.leave()
 
     def _look(self) -> None:
         board = self.boards.look()

@@ -9,9 +9,10 @@ from nicegui import ui
 from api.dashboard.broker_forms import FORMS, title
 from api.dashboard.connect import Connect
 from api.dashboard.parts import age, ask, badge, card, moment, named
-from api.dashboard.visit import Visit
+from api.dashboard.visit import Refused, Visit, refused
 
 EVERY_S = 30.0
+LOGIN_WANTED = 428
 
 
 async def show(visit: Visit) -> None:
@@ -80,22 +81,31 @@ class Brokers:
                 f"connect-{app['id']}",
             )
             if not app["active"]:
-                switch = self._doing(lambda: api.post(f"/api/apps/{app['id']}/switch", {}), f"{app['name']} is in use", app)
-                named(ui.button("Switch to it", icon="swap_horiz", on_click=switch).props(flat), f"switch-{app['id']}")
+                switch = ui.button("Switch to it", icon="swap_horiz", on_click=lambda: self._switch(app)).props(flat)
+                named(switch, f"switch-{app['id']}")
             if not app["is_default"]:
                 default = self._doing(lambda: api.patch(f"/api/apps/{app['id']}", {"is_default": True}), f"{app['name']} is the default")
                 named(ui.button("Make default", icon="star", on_click=default).props(flat), f"make-default-{app['id']}")
             named(ui.button("Remove", icon="delete", on_click=lambda: self._remove(app)).props(flat), f"remove-{app['id']}")
 
-    def _doing(self, call: Callable[[], Awaitable[Any]], done: str, app: Mapping[str, Any] | None = None) -> Callable[[], Awaitable[None]]:
+    def _doing(self, call: Callable[[], Awaitable[Any]], done: str) -> Callable[[], Awaitable[None]]:
         async def do() -> None:
-            """428 (a login is wanted) opens the login at once."""
-            answer = await self._visit.act(call(), done)
-            if answer is None and app is not None and app["session"] == "LOGIN_REQUIRED":
-                await self._connect(app)
+            await self._visit.act(call(), done)
             await self.load()
 
         return do
+
+    async def _switch(self, app: Mapping[str, Any]) -> None:
+        """Where the session has ended (428) the login opens at once."""
+        try:
+            await self._visit.api.post(f"/api/apps/{app['id']}/switch", {})
+            ui.notify(f"{app['name']} is in use", type="positive")
+        except Refused as no:
+            if no.status == LOGIN_WANTED:
+                await self._connect(app)
+            else:
+                refused(no.text)
+        await self.load()
 
     async def _connect(self, app: Mapping[str, Any]) -> None:
         self._busy = True
