@@ -61,9 +61,9 @@ sdk-groww: setup $(VENV)/groww/.ready
 simulate: setup
 	$(PY) -m tests.simulation --seeds $(SEEDS) --first $(FIRST_SEED) $(if $(BROKER),--broker $(BROKER))
 
-# Our backtest against backtrader on a folder of real one-minute bars: make differential DATA=/path/to/data
+# Our backtest against backtrader on a folder of real bars: make differential DATA=/path/to/data (N=4: on so many cores)
 differential: setup
-	$(PY) -m tests.differential --data $(DATA)
+	$(PY) -m tests.differential --data $(DATA) --workers $(or $(N),1)
 
 # The pages that are made from the code.
 docs: setup

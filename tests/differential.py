@@ -1,21 +1,24 @@
 """Our backtest against backtrader, an independent engine: the same rules on the same bars must make the same trades.
 
-    python -m tests.differential --data /path/to/data      # every full session of the one-minute files there
+    python -m tests.differential --data /path/to/data      # every full session of the one- and five-minute files there
 
 The common fill rule: a decision on a bar is filled at the next bar's open, nothing costs anything, caps are wide, ten units, intraday.
 The rules of our engine that a trade list shows are told to the other in its own words (`_Rule.next`): a turn-round is an exit first and
 its entry after the fill; entries end, and everything is closed, when the day's square-off plan says so. Indicators are each engine's
-own. Sessions with missing minutes, and those the calendar does not know, are left out, on both sides. The last line is the figures; exit 1
-on any difference.
+own. Sessions with missing bars or impossible prices, and those the calendar does not know, are left out, on both sides, and counted; so
+are options, whose prices leave any cap. On five-minute bars the square-off is at 15:10, where a bar ends. The last line is the figures;
+exit 1 on any difference.
 """
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import backtrader as bt
 import pandas as pd
@@ -32,6 +35,8 @@ from utils.config_loader import Config
 KEY = "NSE:ABC"
 UNITS = 10
 SESSION = 375  # minutes
+STEPS = (1, 5)
+YEAR = 247  # sessions
 EPSILON = 1e-7  # indicators are summed in another order
 Trade = tuple[str, int, str, float, str, float]
 """Side, units, entry bar's open time and price, exit bar's open time and price."""
@@ -55,7 +60,7 @@ class Ours(Strategy):
 class _Rule(bt.Strategy):  # type: ignore[misc]
     """The same on backtrader, with what our engine adds to every strategy."""
 
-    params = (("plans", None),)  # day -> (from when on no entries, from when on everything is closed)
+    params = (("plans", None), ("step", 1))  # day -> (from when on no entries, from when on everything is closed); minutes a bar
 
     def __init__(self) -> None:
         self.made: list[Trade] = []
@@ -72,7 +77,7 @@ class _Rule(bt.Strategy):  # type: ignore[misc]
 
     def next(self) -> None:
         opens = bt.num2date(self.data.datetime[0])
-        closes = opens + timedelta(minutes=1)
+        closes = opens + timedelta(minutes=self.p.step)
         last_entry, square_off = self.p.plans[opens.date()]
         if opens.date() != self.day:
             self.day, self.target = opens.date(), 0.0
@@ -306,39 +311,41 @@ def plans(frame: pd.DataFrame, config: Config) -> dict[date, tuple[datetime, dat
     return found
 
 
-def theirs(frame: pd.DataFrame, rule: str, config: Config) -> list[Trade]:
+def theirs(frame: pd.DataFrame, rule: str, config: Config, step: int = 1) -> list[Trade]:
     """The rule's trades on backtrader."""
     naive = frame.assign(timestamp=frame.timestamp.dt.tz_convert("Asia/Kolkata").dt.tz_localize(None)).set_index("timestamp")
     engine = bt.Cerebro(stdstats=False, tradehistory=True)
     engine.broker.setcash(1e9)
     engine.adddata(bt.feeds.PandasData(dataname=naive[["open", "high", "low", "close", "volume"]]))
-    engine.addstrategy(RULES[rule][1], plans=plans(frame, config))
+    engine.addstrategy(RULES[rule][1], plans=plans(frame, config), step=step)
     return list(engine.run()[0].made)
 
 
-def full_sessions(frame: pd.DataFrame) -> pd.DataFrame:
-    """The days that have every minute of 09:15 to 15:29, with possible prices; volume plays no part (an index has none)."""
+def full_sessions(frame: pd.DataFrame, step: int = 1) -> pd.DataFrame:
+    """The days that have every bar of 09:15 to 15:30, with possible prices in paise; volume plays no part (an index has none)."""
     frame = frame.drop_duplicates("timestamp").sort_values("timestamp")
     clock = frame.timestamp.dt.time
-    frame = frame[(clock >= time(9, 15)) & (clock < time(15, 30))]
+    frame = frame[(clock >= time(9, 15)) & (clock < time(15, 30))].round({"open": 2, "high": 2, "low": 2, "close": 2})
     prices = frame[["open", "high", "low", "close"]]
     bad = frame[(prices.max(axis=1) > frame.high) | (prices.min(axis=1) < frame.low) | (frame.low <= 0)].timestamp.dt.date
     days = frame.groupby(frame.timestamp.dt.date).size()
-    good = set(days[days == SESSION].index) - set(bad)
+    good = set(days[days == SESSION // step].index) - set(bad)
     return (
         frame[frame.timestamp.dt.date.isin(good)][["timestamp", "open", "high", "low", "close"]].assign(volume=1000).reset_index(drop=True)
     )
 
 
-def differences(frame: pd.DataFrame, rules: Sequence[str], tell: Callable[[str, int], None] = lambda rule, trades: None) -> list[str]:
+def differences(
+    frame: pd.DataFrame, rules: Sequence[str], tell: Callable[[str, int], None] = lambda rule, trades: None, step: int = 1
+) -> list[str]:
     """What differs, a line for each rule's first differing trade."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        config = wide(Path(folder) / "config", size=f"{{quantity: {UNITS}}}")
+        config = wide(Path(folder) / "config", size=f"{{quantity: {UNITS}}}", interval=step, square_off="15:20" if step == 1 else "15:10")
         frame = frame[frame.timestamp.dt.date.isin(plans(frame, config).keys())].reset_index(drop=True)
         mine = ours(frame, rules, config, Path(folder))
         for rule in rules:
-            other = theirs(frame, rule, config)
+            other = theirs(frame, rule, config, step)
             tell(rule, len(other))
             if mine[rule] != other:
                 place = next(
@@ -353,27 +360,66 @@ def _text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M")
 
 
+class Compared(NamedTuple):
+    """One symbol of one file: sessions compared and left out, bars, trades, differences."""
+
+    name: str
+    sessions: int
+    left_out: int
+    bars: int
+    trades: int
+    problems: list[str]
+
+
+def compared(file: Path, symbol: str, step: int) -> Compared:
+    """Both engines on all full sessions of one symbol."""
+    rows = _table(file)
+    rows = rows[rows.symbol == symbol]
+    frame = full_sessions(rows, step)
+    name, days = f"{file.name} {symbol}", rows.timestamp.dt.date.nunique()
+    if frame.empty:
+        return Compared(name, 0, days, 0, 0, [])
+    counts: dict[str, int] = {}
+    problems = [f"{name}: {one}" for one in differences(frame, list(RULES), counts.__setitem__, step)]
+    sessions = frame.timestamp.dt.date.nunique()
+    return Compared(name, sessions, days - sessions, len(frame), sum(counts.values()), problems)
+
+
+def _table(file: Path) -> pd.DataFrame:
+    table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+    return table.assign(timestamp=pd.to_datetime(table.timestamp)) if {"symbol", "timestamp"} <= {*table.columns} else table[:0]
+
+
+def series(data: Path) -> Iterator[tuple[Path, str, int]]:
+    """Every (file, symbol, minutes a bar) of a data folder."""
+    for step in STEPS:
+        files = [file for suffix in ("parquet", "csv") for file in data.glob(f"*_{step}m/*.{suffix}")]
+        for file in sorted(file for file in files if not file.parent.name.startswith("options")):
+            table = _table(file)  # empty where it is no market data, as a list of defects is not
+            yield from ((file, symbol, step) for symbol in (sorted(table.symbol.unique()) if len(table) else ()))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="differential", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", type=Path, required=True, help="folder with index_1m/ and equities_1m/")
-    parser.add_argument("--symbols", type=int, default=1000, help="at most so many symbols of each file")
+    parser.add_argument("--data", type=Path, required=True, help="folder with folders *_1m/ and *_5m/ of Parquet or CSV files")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     given = parser.parse_args(arguments)
-    bars = trades = days = 0
-    problems: list[str] = []
-    for file in sorted([*given.data.glob("index_1m/*.parquet"), *given.data.glob("equities_1m/*.parquet")]):
-        table = pd.read_parquet(file)
-        for symbol, rows in list(table.groupby("symbol"))[: given.symbols]:
-            frame = full_sessions(rows)
-            if frame.empty:
-                continue
-            counts: dict[str, int] = {}
-            problems += [f"{file.name} {symbol}: {one}" for one in differences(frame, list(RULES), counts.__setitem__)]
-            made = sum(counts.values())
-            bars, trades, days = bars + len(frame), trades + made, days + len(frame) // SESSION
-            print(f"{file.name} {symbol}: {len(frame) // SESSION} sessions, {made} trades", flush=True)
-    for problem in problems:
-        print(f"differs: {problem}")
-    print(f"differential: {len(RULES)} rules, {days} sessions, {bars} bars, {trades} trades, {len(problems)} differences")
+    found: list[Compared] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.workers, context) as pool:
+        for future in as_completed([pool.submit(compared, *one) for one in series(given.data)]):
+            one = future.result()
+            found.append(one)
+            print(f"{one.name}: {one.sessions} sessions, {one.left_out} left out, {one.trades} trades", flush=True)
+            for problem in one.problems:
+                print(f"differs: {problem}", flush=True)
+    sessions, left_out = sum(one.sessions for one in found), sum(one.left_out for one in found)
+    bars, trades = sum(one.bars for one in found), sum(one.trades for one in found)
+    problems = sum(len(one.problems) for one in found)
+    print(
+        f"differential: {len(RULES)} rules, {len(found)} series, {sessions} sessions ({sessions / YEAR:.1f} symbol-years; {left_out} left "
+        f"out), {bars} bars, {trades} trades, {problems} differences"
+    )
     return 1 if problems or not bars else 0
 
 

@@ -25,10 +25,17 @@ CHANGED = (
 )
 
 
-def wide(folder: Path, instrument: str = "ABC", size: str = "{quantity: 10}", interval: int = 1, horizon: str = "intraday") -> Config:
+def wide(
+    folder: Path,
+    instrument: str = "ABC",
+    size: str = "{quantity: 10}",
+    interval: int = 1,
+    horizon: str = "intraday",
+    square_off: str = "15:20",
+) -> Config:
     """A copy of the shipped configuration in `folder`, its caps wide, with one strategy; `planted` puts another class in its place."""
     shutil.copytree(ROOT / "config", folder)
-    for file, old, new in CHANGED:
+    for file, old, new in (*CHANGED, ("settings.yaml", 'time: "15:20"', f'time: "{square_off}"')):
         path = folder / file
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, (file, old)

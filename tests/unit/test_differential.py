@@ -34,6 +34,15 @@ def test_seven_rules_make_the_same_trades_on_invented_sessions() -> None:
     assert all(counts[rule] >= 3 for rule in RULES), counts
 
 
+def test_they_do_so_on_five_minute_bars(tmp_path: Path) -> None:
+    frame = invented(3, 13).set_index("timestamp")
+    kinds = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    coarse = frame.resample("5min").agg(kinds).dropna().reset_index()
+    counts: dict[str, int] = {}
+    assert differences(coarse, ["cross", "turn", "range"], counts.__setitem__, step=5) == []
+    assert counts["turn"] >= 3
+
+
 def test_the_comparison_sees_a_fill_a_tick_away(tmp_path: Path) -> None:
     frame, config = invented(1, 12), wide(tmp_path / "config")
     trades = theirs(frame, "cross", config)
