@@ -81,7 +81,7 @@ class Parts:
     settings: Api
     config: Path
     state: Path
-    check: Callable[[], Mapping[str, Any]]  # what `main.py check --json` says; blocks, and asks the network
+    check: Callable[[str | None], Mapping[str, Any]]  # what `main.py check --account A --json` says; blocks, and asks the network
     address: str  # as a browser reaches us: http://127.0.0.1:8000
     hasher: PasswordHasher = field(default_factory=PasswordHasher)  # at the library's cost
 

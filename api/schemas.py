@@ -308,10 +308,19 @@ class BacktestReply(BaseModel):
     result: Any = None
 
 
+class StrategyChoice(BaseModel):
+    """A strategy's file: its class, the parameters that it gives, and the ranges of all that the class has."""
+
+    name: str
+    class_: Annotated[str, Field(serialization_alias="class")]
+    params: dict[str, Any]
+    ranges: list[dict[str, Any]]
+
+
 class BacktestChoices(BaseModel):
     """`folder` is where data files are looked for (settings.yaml: api.data)."""
 
-    strategies: list[str]
+    strategies: list[StrategyChoice]
     data: list[str]
     folder: str
 

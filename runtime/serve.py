@@ -97,7 +97,7 @@ def parts(settings: Api, config: Path, state: Path, address: str, *, ask: bool =
         settings=settings,
         config=config,
         state=state,
-        check=lambda: checks.run(config, state, SystemClock()),
+        check=lambda account: checks.run(config, state, SystemClock(), account=account),
         address=address,
     )
 

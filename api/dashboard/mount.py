@@ -17,7 +17,7 @@ from nicegui import core, ui
 from starlette.routing import Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.dashboard import frame
+from api.dashboard import frame, reports
 from api.dashboard.pages import PAGES, Page
 from api.dashboard.session import Notes, own_origin, person, routes
 from api.dashboard.visit import Api, Boards, Visit
@@ -46,6 +46,7 @@ def mount(app: FastAPI, parts: Parts) -> None:
     for page in PAGES:
         _serve(app, parts, page, all_boards)
     app.include_router(routes(parts, notes))
+    app.include_router(reports.routes(parts))
     app.add_api_route("/style.css", _style, include_in_schema=False)
     gui.config.socket_io_js_transports = ["websocket"]
     ui.run_with(
@@ -130,7 +131,8 @@ class _Numbered:
         number = random.token_urlsafe(16)
         policy = (
             f"default-src 'none'; script-src 'self' 'nonce-{number}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+            "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; "
+            "frame-ancestors 'none'; base-uri 'none'"
         )
         body = _SCRIPT.sub(f'<script nonce="{number}"'.encode(), bytes(self._body))
         kept = [(name, value) for name, value in self._start["headers"] if name not in (b"content-length", b"cache-control")]

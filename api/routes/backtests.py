@@ -10,8 +10,11 @@ from api.auth import Has, Trader, Viewer
 from api.backtests import Backtests, Run, files
 from api.brokerage import called
 from api.ports import Parts
-from api.schemas import Backtest, BacktestChoices, BacktestReply, Message
+from api.ranges import ranges_of
+from api.schemas import Backtest, BacktestChoices, BacktestReply, Message, StrategyChoice
+from core.errors import ConfigError
 from storage.users import User
+from utils.yaml_file import read
 
 router = APIRouter(prefix="/api/v1/backtests", tags=["backtests"])
 REPORT_HEADERS = {
@@ -58,7 +61,7 @@ def listed(user: Viewer, queue: Queue) -> list[BacktestReply]:
 def choices(user: Viewer, parts: Has) -> BacktestChoices:
     """What a run can be made of: the strategies' files, and what lies in the data folder."""
     folder = _folder(parts)
-    strategies = sorted(path.stem for path in (parts.config / "strategies").glob("*.yaml"))
+    strategies = [_choice(path) for path in sorted((parts.config / "strategies").glob("*.yaml"))]
     return BacktestChoices(strategies=strategies, data=files(folder) if folder.is_dir() else [], folder=str(folder))
 
 
@@ -93,6 +96,16 @@ def report_of(run: Run) -> FileResponse:
     if path is None:
         raise HTTPException(404, f"there is no report: the run is {run.state}")
     return FileResponse(path, media_type="text/html", headers=REPORT_HEADERS)
+
+
+def _choice(path: Path) -> StrategyChoice:
+    try:
+        given = read(path).value
+    except ConfigError:  # what is wrong with it, its run says
+        given = None
+    given = given if isinstance(given, dict) else {}
+    name, params = str(given.get("class", "")), given.get("params")
+    return StrategyChoice(name=path.stem, class_=name, params=params if isinstance(params, dict) else {}, ranges=ranges_of(name))
 
 
 def _folder(parts: Parts) -> Path:

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from loguru import logger
@@ -11,11 +10,10 @@ from loguru import logger
 from api.auth import Has, Trader, Viewer
 from api.brokerage import Desk, called, desk_of
 from api.ports import Parts
+from api.ranges import ranges_of
 from api.schemas import BulkReply, BulkTrades, Command, OrderResult, Outcome, Retune
 from core.errors import NiyamError, StoreError
 from storage.users import User
-from strategies import registry
-from strategies.base import ParameterError
 from utils.control import DaemonDown
 from utils.redaction import redact
 
@@ -85,7 +83,7 @@ def journal_kinds(user: Viewer, parts: Has, day: Day = None) -> dict[str, int]:
 @router.get("/check")
 def check(user: Viewer, parts: Has) -> dict[str, Any]:
     """What `main.py check` finds for the account in use: ok, a note, or wrong, each with its remedy. Takes some seconds."""
-    return dict(parts.check())
+    return dict(parts.check(_read(parts, "status").get("account")))
 
 
 @router.get("/charts")
@@ -185,25 +183,6 @@ def disable(name: Strategy, user: Trader, parts: Has) -> Outcome:
 def retune(name: Strategy, given: Retune, user: Trader, parts: Has) -> Outcome:
     """Change fields of the strategy's file and of the running daemon; judged first, `ok: false` says what was wrong."""
     return _command(parts, user, "retune", {"name": name, "values": given.values})
-
-
-def ranges_of(name: str) -> Rows:
-    """The parameters of a strategy class: name, type, default, and the bounds of a number (null: none)."""
-    try:
-        params = registry.params_of(name)
-    except ParameterError:  # a class that is not there (any more); its file is refused at the next start
-        return []
-    hints = get_type_hints(params)
-    return [
-        {
-            "name": one.name,
-            "type": hints[one.name].__name__,
-            "default": None if one.default is MISSING else one.default,
-            "low": one.metadata.get("low"),
-            "high": one.metadata.get("high"),
-        }
-        for one in fields(params)
-    ]
 
 
 def _read(parts: Parts, name: str, **asked: str | None) -> Any:

@@ -161,7 +161,7 @@ class House:
             settings=Api(**usual),
             config=CONFIG_FOLDER,
             state=folder,
-            check=lambda: {"ok": True, "wrong": 0, "checks": [{"name": "disk", "status": "ok", "text": "9 GB free", "remedy": ""}]},
+            check=lambda account: {"ok": True, "wrong": 0, "checks": [{"name": "disk", "status": "ok", "text": "9 GB free", "remedy": ""}]},
             address="http://testserver",
             hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from api.dashboard.pages import brokers, cockpit, people, setup
+from api.dashboard.pages import backtests, brokers, charts, check, cockpit, journal, people, setup, strategies
 from api.dashboard.visit import Visit
 
 
@@ -20,7 +20,12 @@ class Page:
 
 PAGES: tuple[Page, ...] = (
     Page("/", "Cockpit", "monitor_heart", cockpit.show),
+    Page("/charts", "Charts", "candlestick_chart", charts.show),
+    Page("/strategies", "Strategies", "tune", strategies.show),
+    Page("/backtests", "Backtests", "history", backtests.show),
+    Page("/journal", "Journal", "menu_book", journal.show),
     Page("/brokers", "Brokers", "account_balance", brokers.show),
     Page("/people", "People", "group", people.show, "owner"),
+    Page("/check", "Check", "checklist", check.show),
     Page("/setup", "Set up a broker", "", setup.show, "trader"),
 )
