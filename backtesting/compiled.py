@@ -54,14 +54,13 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a run came to, or `why` the engine must do it. `figures` are those of a trial, `nets` paise by day; `fills` (a row each; the
-    next run writes over them) belong to the contracts in turn, `upto` where each ends."""
+    """What a run came to, or `why` the engine must do it. `figures` are those of a trial, `nets` paise by day, `fills` a
+    row each (date, units, price, charges, gross), over which the next run writes."""
 
     why: str
     figures: Mapping[str, Any]
     nets: Any = None
     fills: Any = None
-    upto: tuple[int, ...] = ()
 
 
 class _Segment:
@@ -254,7 +253,6 @@ class Compiled:
         parsed = registry.params_of(self._settings.class_).parse({**self._settings.params, **params})
         Z = np.zeros(k.PLACES)
         nets: list[Any] = []
-        upto: list[int] = []
         held = 0
         for segment in self._segments:
             frame = segment.frame.since(_left_out(segment.frame.live, self._history(segment, parsed)))
@@ -273,20 +271,16 @@ class Compiled:
                 return Answer(f"{k.REASONS[why]} on {segment.dates[int(Z[k.DAY])]}", {})
             nets.append(day_nets)
             held += int(day_held.sum())
-            upto.append(int(Z[k.FILLS]))
         all_nets = nets[0] if len(nets) == 1 else np.concatenate(nets)
-        rows = self._fill_rows[: upto[-1]]
-        return Answer("", self._figures(rows, all_nets, held, float(Z[k.DEEPEST])), all_nets, rows, tuple(upto))
+        rows = self._fill_rows[: int(Z[k.FILLS])]
+        return Answer("", self._figures(rows, all_nets, held, float(Z[k.DEEPEST])), all_nets, rows)
 
     def trades(self, answer: Answer) -> list[Trade]:
         """The fills of a run, in order."""
-        found = []
-        for segment, begin, end in zip(self._segments, (0, *answer.upto), answer.upto, strict=False):
-            ends = segment.moments[1]
-            for row, quantity, price, charges, _ in answer.fills[begin:end].tolist():
-                at = datetime.fromtimestamp(int(ends[int(row)]) / 1_000_000, IST)
-                found.append(Trade(at, int(quantity), price, int(charges)))
-        return found
+        return [
+            Trade(datetime.fromtimestamp(int(at) / 1_000_000, IST), int(quantity), price, int(charges))
+            for at, quantity, price, charges, _ in answer.fills.tolist()
+        ]
 
     def _history(self, segment: _Segment, parsed: Any) -> int:
         """How many bars of history the strategy asks for with these parameters."""

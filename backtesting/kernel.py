@@ -56,8 +56,8 @@ DAY_STATE = TRAIL + 1  # what is before it begins anew each day
 WORTH, TOTAL, BOOKED, PEAK, DEEPEST, BAILED, DAY, FILLS = (next(_names) for _ in range(8))
 """Paise of the days before; paise realised since the beginning, and of it in earlier contracts; the best worth, and the deepest fall; why
 it ended; the day's number; fills so far."""
-FILLED, FILLED_AT, FILLED_CHARGES, FILLED_GROSS = (next(_names) for _ in range(4))
-"""The latest fill: signed units, price, paise."""
+FILLED, FILLED_AT, FILLED_CHARGES, FILLED_GROSS, DATED = (next(_names) for _ in range(5))
+"""The latest fill: signed units, price, paise, and its date: a bar's start where it was its open, else its end."""
 BY, SIZE, LOT, MULTIPLIER, TICK, SCALE, STOP_PCT, TAKE_PCT = (next(_names) for _ in range(8))
 """Settings: what SIZE counts (0 lots, 1 units, 2 rupees of value, 3 of risk); SCALE: 10 to the tick's decimals; NaN: no default."""
 CAP, STEPS, STEP_US, TICKS, BPS, SPREAD = (next(_names) for _ in range(6))
@@ -317,9 +317,9 @@ def _fill(Z: Array, price: float, volume: float) -> None:
         Z[TOTAL] -= value + Z[COST]
         Z[COST] = 0
         Z[CASH] -= np.rint(side * quantity * worth) + charges
-        Z[ENDED] = Z[NOW]
+        Z[ENDED] = Z[DATED]
         if Z[CASH] < 0:
-            Z[LOST] = Z[NOW]
+            Z[LOST] = Z[DATED]
         gross = np.rint((price - Z[ENTRY_PRICE]) * -side * quantity * Z[MULTIPLIER] * 100)
     Z[POS] += side * quantity
     Z[KIND] = 0
@@ -431,7 +431,7 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
     """Trade the days; returns why it ended (0: all is done).
 
     `bars` is open, high, low, close by row, `moments` start and end, `gates` what may be sent at a bar's end (ENTRY and EXIT bits), `heard`
-    the row in which each of the strategy's bars is heard. `fills` gets row, units, price, charges and gross of each; `nets` (paise) and
+    the row in which each of the strategy's bars is heard. `fills` gets date, units, price, charges and gross of each; `nets` (paise) and
     `held` (the moments at whose end something was held) are by day.
     """
     opens, highs, lows, closes = bars[0], bars[1], bars[2], bars[3]
@@ -481,6 +481,7 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
                 whole = Z[SINCE] <= starts[row]
                 low, high = (lows[row], highs[row]) if whole else (closes[row], closes[row])
                 price, limit = (opens[row] if whole else closes[row]), Z[LIMIT]
+                opened = whole and (price <= limit if Z[SIGN] > 0 else price >= limit)
                 if Z[SIGN] > 0:
                     met = price <= limit or low < limit
                     price = min(price, limit)
@@ -488,11 +489,11 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
                     met = price >= limit or high > limit
                     price = max(price, limit)
                 if met:
-                    Z[FILLED] = 0
+                    Z[FILLED], Z[DATED] = 0, starts[row] if opened else ends[row]
                     _fill(Z, price, float(volume[row]))
                     if Z[FILLED] != 0:
                         count = int(Z[FILLS])
-                        fills[count, 0], fills[count, 1], fills[count, 2] = row, Z[FILLED], Z[FILLED_AT]
+                        fills[count, 0], fills[count, 1], fills[count, 2] = Z[DATED], Z[FILLED], Z[FILLED_AT]
                         fills[count, 3], fills[count, 4] = Z[FILLED_CHARGES], Z[FILLED_GROSS]
                         Z[FILLS] = count + 1
             if Z[POS] * Z[WANTED] > 0:
