@@ -10,7 +10,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation peers sdk-groww
+.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation soak peers sdk-groww
 
 setup: $(VENV)/.ready
 
@@ -97,5 +97,9 @@ hostile: setup
 mutation: setup
 	$(PY) -m tests.mutation --mutants $(MUTANTS) --seed $(FIRST_SEED)
 
+# Three days of 500 instruments at the wire simulator: memory, threads and file descriptors stay flat.
+soak: setup
+	$(PY) -m tests.proofs.soak
+
 clean:
-	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .coverage .mutation

@@ -1,10 +1,23 @@
 """Everything in the core that can grow has a declared bound: tests/bounds.txt lists each container with what limits it."""
 
 import ast
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from loguru import logger
+
+from brokers.icici.wire import OrderDialect, QuoteDialect
+from core.types import Tick
+from execution_engine.world import World
+from tests.containers import sizes
 from tests.harness import Harness
+from tests.proofs.fuzz_targets import AT
+from tests.simulation.day import Day, Parts
+from tests.simulation.market import clock
+from tests.unit.test_icici_mapping import Codes
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = (
@@ -75,3 +88,91 @@ def test_the_next_day_begins_without_what_the_last_one_kept_of_its_orders() -> N
     assert not it.desk._answered
     assert not it.desk.all()
     assert not it.desk.sent
+
+
+# --- what a day of the whole house makes of them ------------------------------------------------------------------------------------------
+
+SHOTS = ("09:40", "12:00", "15:10")
+OF_THE_DAY = re.compile(r"\b(day|minutes|maxlen|longest window|as its|8192)\b")
+"""Words of a declared bound that lets its container grow while a day runs."""
+
+
+class Counting(World):
+    """A world that counts its ticks."""
+
+    def see(self, tick: Tick) -> None:
+        super().see(tick)
+        self.__dict__["seen"] = self.__dict__.get("seen", 0) + 1
+
+
+class Keeping(Counting):
+    """Planted: it keeps each tick by its time."""
+
+    def see(self, tick: Tick) -> None:
+        super().see(tick)
+        self.__dict__.setdefault("_kept", {})[tick.instrument.key, tick.at] = tick.price
+
+
+class Measured(Day):
+    """A day without faults; what its house holds at the SHOTS."""
+
+    def __init__(self, plant: Parts) -> None:
+        super().__init__(5, only=[], plant=plant)
+        self.shots: list[Counter[str]] = []
+        self.ticks: list[int] = []
+        for moment in SHOTS:
+            self.clock.at(clock(moment), self._shoot)
+
+    def _busy(self) -> bool:
+        return super()._busy() or self.clock.true.hour == 13  # an hour with every tick
+
+    def _shoot(self) -> None:
+        assert self.house is not None
+        self.shots.append(sizes(self.house))
+        self.ticks.append(self.house.engine.world.__dict__["seen"])
+
+
+def unbounded(day: Measured) -> list[str]:
+    """What grew without a word for it, or beyond what the word allows."""
+    result = day.run()
+    assert result.violations == []
+    assert len(day.shots) == len(SHOTS)
+    known = {tuple(re.split(r":\w+\.", name)): bound for name, bound in declared().items()}
+    things = 4 * result.orders + 400  # of one day: orders, their calls, fills and states; minutes
+    keys = 100  # strategies x instruments x what is told of each
+    assert day.ticks[-1] - day.ticks[0] > 2 * things, "too few ticks to see anything grow by them"
+    found = []
+    for name in sorted({name for shot in day.shots for name in shot if not name.startswith("tests/")}):
+        held, bound = [shot[name] for shot in day.shots], known.get(tuple(re.split(r":\w+\.", name)))
+        if held[-1] > held[0] if bound is None else max(held) > (things if OF_THE_DAY.search(bound) else keys):
+            found.append(f"{name} held {held} ({bound or 'not declared'})")
+    return found
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    logger.disable("")
+    yield
+    logger.enable("")
+
+
+def test_a_day_lets_nothing_grow_beyond_its_declared_bound(quiet: None) -> None:
+    day = Measured({"world": Counting})
+    assert unbounded(day) == []
+    assert len(day.shots[-1]) > 100, "the walk reaches the whole house"
+    assert day.shots[-1]["execution_engine/order_manager.py:OrderDesk._orders"] > 20
+
+
+def test_a_dict_that_grows_with_every_tick_is_seen(quiet: None) -> None:
+    [found] = unbounded(Measured({"world": Keeping}))
+    assert "execution_engine/world.py:World._kept" in found
+    assert "not declared" in found
+
+
+def test_what_a_stream_says_that_nobody_knows_is_counted_under_one_name() -> None:
+    """A broker that invents events, rooms and kinds of packets all day costs no memory."""
+    for dialect in (QuoteDialect("ws://127.0.0.1", Codes), OrderDialect("ws://127.0.0.1", Codes)):
+        for number in range(3_000):
+            for packet in (f'42["event{number}",[1]]', f'42["stock",["4.1!{number}",1]]', f"4{number}", f'42["order",[{number}]]'):
+                dialect.take(packet, AT)
+        assert max(sizes(dialect).values()) < 50, sizes(dialect)

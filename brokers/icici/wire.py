@@ -113,7 +113,8 @@ class _Dialect:
             self._heard.counts["unreadable packet"] += 1
             return ()
         if name != self.event or not rest or not isinstance(rest[0], list):
-            self._heard.counts[f"event {str(name)[:20]}" if isinstance(name, str) else "unreadable packet"] += 1
+            self._heard.counts["event of another name" if isinstance(name, str) else "unreadable packet"] += 1
+            self._heard.texts.append(payload[:200])
             return ()
         try:
             found = self._event(rest[0], at)

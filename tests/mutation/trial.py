@@ -1,143 +1,125 @@
 """`make mutation`: a seeded sample of wrong versions of the modules that guard the money; the unit tests must notice nine in ten.
 
-Which tests run a line is measured once; a wrong version meets those alone, the quickest first, and is killed by the first that fails
-(or by time). Survivors are listed; those of `survivors.txt` are known, each with the reason why nobody can tell them from the right one.
+A wrong version meets the tests that run its line, the quickest first and at most MOST_S seconds of them, in a fork of a process that has
+the libraries but nothing of ours; it is killed by the first test that fails, or by time. Survivors are listed; those of `survivors.txt`
+have been looked at, each with the reason why nobody can tell them from the right one.
 """
 
 import argparse
+import ast
+import hashlib
 import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import multiprocessing
 import os
-import random
-import shutil
+import resource
+import signal
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
-import coverage
-import pytest
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tests.mutation.measure import BARE, ROOT, Ran, measured, modules
 from tests.mutation.mutants import Mutant, mutants_of, source_of
 
-ROOT = Path(__file__).resolve().parents[2]
-ENGINE = [f"execution_engine/{name}.py" for name in ("order_state", "order_manager", "reconciliation", "square_off")]
-TESTS = (
-    *("order_state", "promises", "engine", "engine_attacks", "engine_control", "expiry", "rolls", "protection", "strategy_limits"),
-    *("risk_gate", "risk_rules", "risk_margin", "manual_orders", "restricted", "circuits", "reconciliation", "square_off", "models"),
-)
 GOAL = 0.9
-PATIENCE = 90  # seconds after which a wrong version counts as killed: it hangs
-SKIPPED = frozenset({".git", ".venv", "var", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "node_modules"})
-HEAVY = ("msgspec", "sqlalchemy", "pydantic", "yaml", "loguru", "requests", "urllib3", "numpy", "pandas")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What the unmutated tests did: which ran each line of each module, and how long each took."""
-
-    by_line: Mapping[str, Mapping[int, Sequence[str]]]
-    seconds: Mapping[str, float]
-
-
-class _Watching:
-    """Tells coverage which test runs, and keeps how long each took."""
-
-    def __init__(self, measured: coverage.Coverage) -> None:
-        self._measured = measured
-        self.seconds: dict[str, float] = {}
-
-    def pytest_runtest_setup(self, item: Any) -> None:
-        self._measured.switch_context(item.nodeid)
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
-
-
-def modules() -> list[str]:
-    return [*ENGINE, *sorted(f"risk/{path.name}" for path in (ROOT / "risk").glob("*.py") if path.name != "__init__.py")]
-
-
-def tests() -> list[str]:
-    return [path for name in TESTS if (ROOT / (path := f"tests/unit/test_{name}.py")).exists()]
-
-
-def measure(data: Path) -> Ran:
-    """Run the unit tests once and see which runs what."""
-    measured = coverage.Coverage(data_file=str(data), source=[str(ROOT / "execution_engine"), str(ROOT / "risk")])
-    watching = _Watching(measured)
-    measured.start()
-    code = pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:cov", "--no-header", *tests()], plugins=[watching])
-    measured.stop()
-    measured.save()
-    if code != 0:
-        raise SystemExit(f"the unit tests fail before anything is changed (exit {code})")
-    found = coverage.CoverageData(str(data))
-    found.read()
-    by_line: dict[str, Mapping[int, Sequence[str]]] = {}
-    for path in modules():
-        lines = found.contexts_by_lineno(str(ROOT / path))
-        by_line[path] = {line: sorted({name for name in names if name}) for line, names in lines.items()}
-    return Ran(by_line, watching.seconds)
+MOST_S = 40.0  # seconds of tests, as they took unmutated, that one wrong version meets
+IMPORT_S, TEST_S, TIMES = 120, 20, 20  # patience: for the imports, and for each test so many seconds and times what it took
+MEMORY = 4 << 30
+HEAVY = ("msgspec", "sqlalchemy", "sqlalchemy.dialects.sqlite", "pydantic", "yaml", "loguru", "requests", "urllib3", "numpy", "pandas",
+         "pytest", "_pytest.assertion.rewrite", "hypothesis", "hypothesis.stateful", "rich.console")  # fmt: skip
 
 
 def sample(size: int, seed: int) -> list[Mutant]:
-    every = [mutant for path in modules() for mutant in mutants_of(ROOT, path)]
-    return random.Random(seed).sample(every, min(size, len(every)))
+    """The same places for the same seed, as far as their code is the same: a change elsewhere draws no others."""
+
+    def place(mutant: Mutant) -> str:
+        return hashlib.sha256(f"{seed} {mutant.path} {mutant.what} {seen[mutant.path, mutant.what]}".encode()).hexdigest()
+
+    seen: Counter[tuple[str, str]] = Counter()
+    ranked: list[tuple[str, int, Mutant]] = []
+    for path in modules():
+        for mutant in mutants_of(ROOT, path):
+            ranked.append((place(mutant), len(ranked), mutant))
+            seen[mutant.path, mutant.what] += 1
+    return [mutant for _, _, mutant in sorted(ranked)[:size]]
 
 
-def killed(mutant: Mutant, ran: Ran, house: Path) -> str:
-    """The test that noticed, or `time`; empty when none did."""
-    ids = sorted(_covering(mutant, ran), key=lambda name: ran.seconds.get(name, 0.0))
-    if not ids:
-        return ""
-    target = house / mutant.path
-    right = target.read_text(encoding="utf-8")
-    target.write_text(source_of(house, mutant), encoding="utf-8")
-    try:
-        return _try(ids, house)
-    finally:
-        target.write_text(right, encoding="utf-8")
-
-
-def _covering(mutant: Mutant, ran: Ran) -> Sequence[str]:
-    """The tests that ran its line; a line that ran at import has no test of its own: all tests of the module's neighbours run it."""
+def covering(mutant: Mutant, ran: Ran) -> list[str]:
+    """The tests that ran its line, or the nearest line above it in the same function; for a line of the module itself all that ran any."""
     lines = ran.by_line[mutant.path]
-    here = lines.get(mutant.line, ())
-    return here or sorted({name for names in lines.values() for name in names})
+    first = _function_of(mutant)
+    if first is None:
+        ids = {name for names in lines.values() for name in names}
+    else:
+        ids = next((set(lines[line]) for line in range(mutant.line, first, -1) if any(lines.get(line, ()))), set())
+    quick, chosen, spent = sorted(ids - {""}, key=lambda name: ran.seconds.get(name, 0.0)), list[str](), 0.0
+    for name in quick:
+        spent += ran.seconds.get(name, 0.0)
+        if spent > MOST_S:
+            break
+        chosen.append(name)
+    return chosen
 
 
-def _try(ids: Sequence[str], house: Path) -> str:
-    """Run tests in a child that has the heavy libraries already."""
+def _function_of(mutant: Mutant) -> int | None:
+    """The first line of the innermost function around a place; None on the module's or a class's own level."""
+    tree = ast.parse((ROOT / mutant.path).read_text(encoding="utf-8"))
+    around = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.Lambda) and node.lineno < mutant.line <= (node.end_lineno or 0)
+    ]
+    return max(around, default=None)
+
+
+# --- one trial --------------------------------------------------------------------------------------------------------------------------
+
+
+def killed(mutant: Mutant, ran: Ran) -> str:
+    """The test that noticed, or `time`; empty when none did."""
+    ids = covering(mutant, ran)
+    return _try(mutant, ids, ran) if ids else ""
+
+
+def _try(mutant: Mutant | None, ids: Sequence[str], ran: Ran) -> str:
+    """Run tests in a child, on the wrong module (None: on the right one)."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        os._exit(_child(ids, house, writer))
+        os._exit(_child(mutant, ids, ran, writer))
     os.close(writer)
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        done, _ = os.waitpid(child, os.WNOHANG)
-        if done:
-            with os.fdopen(reader) as told:
-                return told.read()
-        time.sleep(0.02)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    os.close(reader)
-    return "time"
+    with os.fdopen(reader) as told:
+        said = told.read()  # ends with the child, however it ends: its own alarm sees to that
+    _, status = os.waitpid(child, 0)
+    return said or ("" if status == 0 else f"exit {status}")
 
 
 class _First:
-    """Notes the first test that failed."""
+    """Notes the first test that failed, and ends the process when one takes too long."""
 
-    name = ""
+    def __init__(self, ran: Ran, writer: int) -> None:
+        self.name = ""
+        self._ran = ran
+        self._writer = writer
+        signal.signal(signal.SIGALRM, self._late)
+        signal.setitimer(signal.ITIMER_REAL, IMPORT_S)
+
+    def _late(self, number: int, frame: object) -> None:
+        os.write(self._writer, b"time")
+        os._exit(0)
+
+    def pytest_runtest_setup(self, item: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, TEST_S + TIMES * self._ran.seconds.get(item.nodeid, 0.0))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.name:
@@ -148,63 +130,69 @@ class _First:
             self.name = f"collecting {report.nodeid}"
 
 
-def _child(ids: Sequence[str], house: Path, writer: int) -> int:
+class _Wrong(importlib.abc.MetaPathFinder):
+    """Imports one module from another source."""
+
+    def __init__(self, name: str, path: Path, source: str) -> None:
+        self._name = name
+        self._path = path
+        self._source = source
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        if name != self._name:
+            return None
+        source = self._source
+
+        class Loader(importlib.machinery.SourceFileLoader):
+            def get_code(self, fullname: str) -> CodeType:
+                return compile(source, self.path, "exec")
+
+        return importlib.util.spec_from_file_location(name, self._path, loader=Loader(name, str(self._path)))
+
+
+def _child(mutant: Mutant | None, ids: Sequence[str], ran: Ran, writer: int) -> int:
+    import pytest
+
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    os.chdir(house)
-    sys.path[:] = [str(house), *[place for place in sys.path if Path(place or ".").resolve() != ROOT]]
-    for name in [name for name, module in sys.modules.items() if _ours(getattr(module, "__file__", None) or "")]:
-        del sys.modules[name]
-    first = _First()
-    code = 1
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    first, code = _First(ran, writer), 1
     try:
-        alone = (
-            "-x",
-            "-q",
-            "-n",
-            "0",
-            "-W",
-            "ignore::pytest.PytestAssertRewriteWarning",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:cov",
-            "--rootdir",
-            str(house),
-        )
-        code = pytest.main([*alone, "--rootdir", str(house), *ids], plugins=[first])
+        if mutant is not None:
+            name = mutant.path.removesuffix(".py").replace("/", ".")
+            sys.meta_path.insert(0, _Wrong(name, ROOT / mutant.path, source_of(ROOT, mutant)))
+        os.chdir(ROOT)
+        code = pytest.main([*BARE, "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning", "--rootdir", str(ROOT), *ids], plugins=[first])
     except BaseException as error:
         first.name = first.name or type(error).__name__
-    said = first.name or ("" if code == 0 else f"exit {code}")
-    os.write(writer, said.encode())
+    os.write(writer, (first.name or ("" if code == 0 else f"exit {code}")).encode())
     return 0
 
 
-def _ours(file: str) -> bool:
-    return file.startswith(f"{ROOT}/") and "/.venv/" not in file
-
-
 _ran: Ran
-_house: Path
+_unfit = ""  # why this worker can judge nothing: an initialiser that raises would be started again for ever
 
 
-def _settle(ran: Ran, folder: str, nice: int) -> None:
-    global _ran, _house
-    os.nice(nice)
+def _settle(ran: Ran) -> None:
+    """A worker: the libraries, and nothing of what is changed."""
+    global _ran, _unfit
     _ran = ran
-    _house = Path(folder) / str(os.getpid())
-    shutil.copytree(ROOT, _house, ignore=lambda _, names: [name for name in names if name in SKIPPED])
-    for name in HEAVY:
+    for name in filter(importlib.util.find_spec, HEAVY):
         importlib.import_module(name)
-    quick = sorted(ran.seconds, key=lambda name: ran.seconds[name])[:400]
-    noticed = _try(quick, _house)
-    if noticed:
-        raise SystemExit(f"without any change {noticed} fails in {_house}")
+    ours = [name for name in sys.modules if name.startswith(("execution_engine", "risk.", "core."))]
+    noticed = _try(None, sorted(ran.seconds, key=lambda name: ran.seconds[name])[:400], ran)
+    if noticed or ours:
+        _unfit = f"without any change {noticed or ours} fails in a worker"
 
 
 def _judge(mutant: Mutant) -> tuple[Mutant, str]:
-    return mutant, killed(mutant, _ran, _house)
+    if _unfit:
+        raise RuntimeError(_unfit)
+    return mutant, killed(mutant, _ran)
+
+
+# --- the run ----------------------------------------------------------------------------------------------------------------------------
 
 
 def known() -> dict[str, str]:
@@ -222,43 +210,33 @@ def main() -> int:
     given = parser.parse_args()
     console = Console(stderr=True)
     began = time.monotonic()
-    shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="niyam-mutation-", dir=shm) as folder:
-        spawn = multiprocessing.get_context("spawn")
-        with spawn.Pool(1) as alone:  # a process of its own: pytest leaves traces
-            ran = alone.apply(measure, (Path(folder) / "coverage",))
-        console.print(f"{len(ran.seconds)} tests measured in {time.monotonic() - began:.0f} s")
-        chosen = sample(given.mutants, given.seed)
-        survivors: list[Mutant] = []
-        killers: Counter[str] = Counter()
-        columns = (
-            TextColumn("mutants"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[alive]} alive"),
-        )
-        with (
-            Progress(*columns, console=console) as bar,
-            spawn.Pool(given.workers, _settle, (ran, folder, 10)) as pool,
-        ):
-            task = bar.add_task("", total=len(chosen), alive=0)
-            for mutant, by in pool.imap_unordered(_judge, chosen):
-                killers[by.split("::")[0].split(" ")[0]] += 1
-                if not by:
-                    survivors.append(mutant)
-                    console.print(f"survived: {mutant}", highlight=False, markup=False, soft_wrap=True)
-                bar.update(task, advance=1, alive=len(survivors))
+    ran = measured(given.workers)
+    console.print(f"{len(ran.seconds)} tests measured in {time.monotonic() - began:.0f} s")
+    chosen, survivors, killers = sample(given.mutants, given.seed), list[Mutant](), Counter[str]()
+    alive = TextColumn("{task.fields[alive]} alive")
+    with (
+        Progress(TextColumn("mutants"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), alive, console=console) as bar,
+        multiprocessing.get_context("spawn").Pool(given.workers, _settle, (ran,)) as pool,
+    ):
+        task = bar.add_task("", total=len(chosen), alive=0)
+        for mutant, by in pool.imap_unordered(_judge, chosen):
+            killers[by.split("::")[0].split(" ")[0]] += 1
+            if not by:
+                survivors.append(mutant)
+                console.print(f"survived: {mutant}", highlight=False, markup=False, soft_wrap=True)
+            bar.update(task, advance=1, alive=len(survivors))
     reasons = known()
     explained = [mutant for mutant in survivors if f"{mutant.path}: {mutant.what}" in reasons]
-    by_module = Counter(mutant.path for mutant in survivors)
     print("killed by: " + ", ".join(f"{name or 'nothing'} {times}" for name, times in killers.most_common()))
-    rate = 1 - len(survivors) / max(1, len(chosen))
     for mutant in sorted(survivors, key=str):
         print(f"survivor: {mutant} | {reasons.get(f'{mutant.path}: {mutant.what}', 'no reason given')}")
+    rate = 1 - len(survivors) / max(1, len(chosen))
     print(
         f"mutation: {len(chosen)} mutants of {len(modules())} modules (seed {given.seed}), {len(chosen) - len(survivors)} killed "
-        f"({rate:.1%}), {len(survivors)} survived ({len(explained)} explained), most in "
-        f"{by_module.most_common(1)[0][0] if by_module else 'none'}, {time.monotonic() - began:.0f} s"
+        f"({rate:.1%}), {len(survivors)} survived ({len(explained)} with a reason), {time.monotonic() - began:.0f} s"
     )
     return 0 if rate >= GOAL else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -168,4 +168,4 @@ def test_binary_messages_and_other_packets_are_counted(names: Names) -> None:
     dialect = quotes(names, SHARE)
     for message in (b"\x00\x03", "41", '44{"message":"no"}', "2", "3", "6", '42["1MIN","NSE,..."]'):
         assert dialect.take(message, AT) == ()
-    assert dialect.faults.counts == {"binary message": 1, "packet of another kind": 2, "event 1MIN": 1}
+    assert dialect.faults.counts == {"binary message": 1, "packet of another kind": 2, "event of another name": 1}
