@@ -1,6 +1,7 @@
 """The fuzz in short, and a codec that lets a price through that is none. `make fuzz` is the long form."""
 
 import math
+import random
 
 import msgspec
 import pytest
@@ -41,3 +42,16 @@ def test_a_row_with_a_price_that_is_none_is_seen(name: str) -> None:
     update = order_update(test_groww_mapping.ROW, AT, "book", groww_house.KNOWN)
     assert not wrong_rows([update])
     assert all(wrong_rows([msgspec.structs.replace(update, **{name: price})]) for price in (math.nan, math.inf, -1.0))
+
+
+def test_a_reader_that_hangs_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a target that never comes back."""
+
+    def endless(chance: random.Random) -> str:
+        while True:
+            pass
+
+    monkeypatch.setattr(fuzz, "all_targets", lambda: {"endless": endless})
+    monkeypatch.setattr(fuzz, "HUNG_S", 0.2)
+    [said] = fuzz.fuzz("endless", 7, 1)
+    assert "TimeoutError" in said
