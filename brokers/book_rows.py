@@ -120,6 +120,7 @@ def position(row: Row, instrument: Instrument) -> BrokerPosition:
         quantity=int(row["quantity"]),
         average_price=finite(row.get("average_price")),
         last_price=finite(row.get("last_price")),
+        close_price=max(0.0, finite(row.get("close_price"))),
     )
 
 

@@ -83,13 +83,15 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class BrokerPosition(msgspec.Struct, frozen=True):
-    """A row of the broker's net positions; `quantity` is signed, in units."""
+    """A row of the broker's net positions; `quantity` is signed, in units; `close_price` is the previous day's close of what was carried in
+    (0: not told)."""
 
     instrument: Instrument
     product: str
     quantity: int
     average_price: float
     last_price: float = 0.0
+    close_price: float = 0.0
 
 
 class Holding(msgspec.Struct, frozen=True):

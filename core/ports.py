@@ -129,6 +129,15 @@ class HoldingSource(Protocol):
     def holdings(self) -> tuple[Holding, ...]: ...
 
 
+@runtime_checkable
+class ChargeSource(Protocol):
+    """A Broker that also tells what it takes for executed orders."""
+
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, float]:
+        """Our order id -> rupees of all charges, for what each of these orders has filled today. Raises BrokerError."""
+        ...
+
+
 class Executor(Protocol):
     """Who carries out orders: BrokerWorker (threads around a Broker) or PaperBroker. Never blocks the engine; answers are events."""
 

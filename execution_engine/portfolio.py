@@ -184,6 +184,20 @@ class Portfolio:
         self._touch()
         self._move(holding, -holding.life.quantity, price)
 
+    def adjust_charges(self, order: Order, paise: int) -> None:
+        """The broker takes `paise` more for this order than we thought. A typed adjustment, never a fill."""
+        holding = self._holding(order.strategy, order.instrument, order.product, order.horizon)
+        holding.charges += paise
+        holding.day_charges += paise
+        self._lines.setdefault(order.id, _Line()).charged += paise
+        self._changed[order.strategy, order.instrument.key, order.product] = holding
+        self._altered(holding)
+
+    def charged(self, order_id: str) -> int:
+        """Paise of charges booked for this order in this session."""
+        line = self._lines.get(order_id)
+        return line.charged if line is not None else 0
+
     def traded(self, instrument: Instrument) -> bool:
         """Whether any execution in it has been booked in this session, ours or not."""
         return instrument.key in self._traded

@@ -21,7 +21,7 @@ from data_ingestion.subscriptions import Subscriptions
 from data_ingestion.tape import Recordable, Tape
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.world import Window
-from runtime import opening, rolls
+from runtime import evening, opening, rolls
 from runtime.rebuild import build_runs, waiting
 from runtime.wiring import House
 from utils import restricted
@@ -165,7 +165,7 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     if not names and enabled:  # none enabled: a person has disabled them all, and may enable one while the day runs
         raise NothingToTrade("no enabled strategy has an instrument today: " + "; ".join(notes))
     if not resumed:
-        engine.portfolio.start_day(day)
+        engine.portfolio.start_day(day, evening.closes(house))
     engine.desk.open_day(house.store.orders(day), day)
     engine.world.canary = _canary(house, names)
     engine.world.windows = entry_windows(day, enabled)
@@ -276,3 +276,4 @@ def close_day(house: House, day: date) -> None:
     house.recorder.note(opening.CLOSES, house.clock.now())
     engine.close_day(day)
     house.recorder.swap(None)
+    evening.compare(house, day)

@@ -13,6 +13,7 @@ import msgspec
 
 from core.ports import Ledger
 from core.types import IST, Fill
+from execution_engine.evening import CHARGES
 from execution_engine.expiry import SETTLEMENT, Settlement
 from execution_engine.expiry import SPACE as SETTLED
 from execution_engine.portfolio import EXTERNAL
@@ -30,7 +31,8 @@ def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
     trips = [trip for trip in walked.trips if trip.exit_at.date() == day]
     seen: Mapping[str, Any] = store.get("day", day.isoformat()) or {}
     square_off = seen.get("square_off") or _rounds(store, day)
-    charges = sum(fill.charges for fill, _ in today)
+    adjusted: Mapping[str, int] = store.get(CHARGES, day.isoformat()) or {}
+    charges = sum(fill.charges for fill, _ in today) + sum(adjusted.values())
     gross = sum(part for _, part in today)
     return {
         "day": day.isoformat(),
@@ -40,9 +42,10 @@ def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
         "charges": charges / 100,
         "net": (gross - charges) / 100,
         "max_drawdown": seen["max_drawdown"] if seen.get("max_drawdown") is not None else _drawdown(today) / 100,
-        "by_strategy": _by_strategy(today, trips),
+        "by_strategy": _by_strategy(today, trips, adjusted),
         "flat_at": seen.get("flat_at") or _flat_at(today, walked),
         "square_off": {name: square_off.get(name) for name in ("scheduled", "started", "flat")},
+        "charges_adjusted": sum(adjusted.values()) / 100,
         "digest": digest_of(fills),
         "round_trips": [trip.document() for trip in trips],
         "assumed": list(seen.get("assumed") or ()),
@@ -121,11 +124,11 @@ def _drawdown(today: Sequence[tuple[Fill, int]]) -> int:
     return deepest
 
 
-def _by_strategy(today: Sequence[tuple[Fill, int]], trips: Sequence[RoundTrip]) -> dict[str, dict[str, Any]]:
+def _by_strategy(today: Sequence[tuple[Fill, int]], trips: Sequence[RoundTrip], adjusted: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     result: dict[str, dict[str, Any]] = {}
     for name in sorted({fill.strategy for fill, _ in today}):
         gross = sum(part for fill, part in today if fill.strategy == name)
-        charges = sum(fill.charges for fill, _ in today if fill.strategy == name)
+        charges = sum(fill.charges for fill, _ in today if fill.strategy == name) + adjusted.get(name, 0)
         trades = sum(trip.strategy == name for trip in trips)
         result[name] = {"trades": trades, "gross": gross / 100, "charges": charges / 100, "net": (gross - charges) / 100}
     return result

@@ -17,7 +17,7 @@ from core.clock import HeldClock, SystemClock
 from core.errors import BrokerError, ConfigError, DataError, StoreError
 from core.events import Command, Event, History
 from core.market import Calendar
-from core.ports import Clock, CredentialStore, DataSession, Executor, Feed, Notifier, Store
+from core.ports import Broker, Clock, CredentialStore, DataSession, Executor, Feed, Notifier, Store
 from core.types import PRACTICE_KINDS, Account, AccountKind, Bar, Horizon, Instrument, Side
 from data_ingestion.backfill import Ask, GapFiller, candles_between
 from data_ingestion.bars import BarBuilder
@@ -123,6 +123,7 @@ class House:
     session: Session
     data: DataSession
     executor: Executor
+    broker: Broker | None  # the client behind the worker; None: a paper account
     broker_worker: BrokerWorker | None
     downloads: Worker
     make_feed: Callable[[], Feed]  # one connection lives for one day
@@ -249,6 +250,7 @@ def build(
     session = spec.make_session(account.name, credentials, clock, run.token_file(spec.name), endpoints, announce)
     data: DataSession
     executor: Executor
+    broker: Broker | None = None
     broker_worker = None
     if account.kind in PAPER_KINDS:
         data = spec.make_data(session, clock, budget, audit, endpoints, lookup)
@@ -342,6 +344,7 @@ def build(
         session=session,
         data=data,
         executor=executor,
+        broker=broker,
         broker_worker=broker_worker,
         downloads=downloads,
         make_feed=make_feed,

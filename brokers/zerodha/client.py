@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 _LTP_KEYS = 1000  # instruments in one /quote/ltp
 _QUOTE_KEYS = 500  # instruments in one /quote
+_NOTED = 50  # orders in one /charges/orders; its limit is not documented
 _PAUSE = {"place": 5.0, "modify": 5.0, "cancel": 2.0, "quote": 5.0, "historical": 5.0, "other": 5.0}  # seconds after a 429
 _READABLE = re.compile(r"/(user/profile|instruments(/.*)?|quote(/ohlc|/ltp)?)")
 
@@ -215,6 +216,19 @@ class ZerodhaBroker(ZerodhaData):
         except DataError as error:
             raise Transient(str(error)) from error
 
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, float]:
+        """See core.ports.ChargeSource: Kite's virtual contract note, whose rows come in the order they were asked for."""
+        found: dict[str, float] = {}
+        for first in range(0, len(orders), _NOTED):
+            some = orders[first : first + _NOTED]
+            asked = [mapping.charge_parameters(order) for order in some]
+            rows = self._rows("charges", functools.partial(_contract_note, asked=asked))
+            if len(rows) != len(some):
+                raise Transient(f"Zerodha told the charges of {len(rows)} orders where {len(some)} were asked for; ask again")
+            totals = complete(lambda pair: mapping.charge_total(*pair), list(zip(rows, asked, strict=True)))
+            found.update((order.id, total) for order, total in zip(some, totals, strict=True))
+        return found
+
     def _order(self, lane: Lane, kind: str, send: Callable[[Any], Any]) -> str:
         self._budget.acquire(lane, kind, patience=patience_of(lane))
         order_id = self._call(kind, send, ORDER_SECONDS, is_order=True)
@@ -232,6 +246,10 @@ def _ltp(kite: Any, *, keys: list[str]) -> Any:
 
 def _quote(kite: Any, *, keys: list[str]) -> Any:
     return kite.quote(*keys)
+
+
+def _contract_note(kite: Any, *, asked: list[Any]) -> Any:
+    return kite.get_virtual_contract_note(asked)
 
 
 def _failure(error: Exception, reply: Response | None, *, is_order: bool) -> BrokerError:

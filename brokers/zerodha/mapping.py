@@ -130,6 +130,29 @@ def funds(margins: Mapping[str, Any]) -> Funds:
         raise DataError(f"Kite's margins miss the equity segment's net or debits ({type(error).__name__}: {error})") from error
 
 
+def charge_parameters(order: Order) -> dict[str, Any]:
+    """What /charges/orders wants to know of an executed order."""
+    return {
+        "order_id": book_rows.broker_id(order),
+        "exchange": order.instrument.exchange,
+        "tradingsymbol": order.instrument.symbol,
+        "transaction_type": order.side.value,
+        "variety": "regular",
+        "product": order.product,
+        "order_type": order.order_type.value,
+        "quantity": order.filled,
+        "average_price": round(order.average_price, 4),
+    }
+
+
+def charge_total(row: Mapping[str, Any], asked: Mapping[str, Any]) -> float:
+    """All charges in a row of its answer, in rupees; raises DataError where it is not the row of what was asked."""
+    with book_rows.reading("Kite", "a charge", row):
+        if any(row[name] != asked[name] for name in ("tradingsymbol", "transaction_type", "quantity")):
+            raise ValueError(f"it is not of {asked['transaction_type']} {asked['quantity']} {asked['tradingsymbol']}")
+        return book_rows.finite(row["charges"]["total"])
+
+
 # --- orders -----------------------------------------------------------------------------------------------------------------------------
 
 

@@ -237,3 +237,21 @@ def test_the_longer_limits_stay_below_kites() -> None:
     kept = {limit.name: limit for limit in registry.get("zerodha").limits}
     for name, (count, seconds) in KITE_ALLOWS_LONGER.items():
         assert (kept[name].count < count, kept[name].seconds) == (True, seconds)
+
+
+# --- charges ----------------------------------------------------------------------------------------------------------------------------
+
+
+def charged(**changes: Any) -> dict[str, Any]:
+    """A row of /charges/orders for a sale of ten RELIANCE."""
+    return {"tradingsymbol": "RELIANCE", "transaction_type": "SELL", "quantity": 10, "charges": {"total": 12.3456}, **changes}
+
+
+def test_a_charge_is_the_total_of_the_row_that_was_asked_for() -> None:
+    assert mapping.charge_total(charged(), charged()) == pytest.approx(12.3456)
+
+
+@pytest.mark.parametrize("wrong", [{"quantity": 20}, {"tradingsymbol": "INFY"}, {"charges": {}}, {"charges": {"total": "much"}}])
+def test_a_charge_of_something_else_is_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        mapping.charge_total(charged(**wrong), charged())

@@ -1,0 +1,54 @@
+"""Asks the broker for its own figures: in the evening what the day's orders cost, in the morning at which prices it carries positions."""
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from core.errors import BrokerError
+from core.ports import Broker, ChargeSource, HoldingSource
+from execution_engine.evening import Evening
+from runtime.rebuild import waiting
+
+if TYPE_CHECKING:
+    from runtime.wiring import House
+
+
+def compare(house: "House", day: date) -> None:
+    """Hold the day's charges against the broker's, and book what differs."""
+    broker, engine = house.broker, house.engine
+    if broker is None:
+        return
+    books = _books(house)
+    executed = books.executed(day)
+    if not executed:
+        return
+    if isinstance(broker, ChargeSource):
+        asked: ChargeSource = broker
+        try:
+            books.compare(day, waiting(house, lambda: asked.order_charges(executed)))
+        except BrokerError as error:
+            house.alerts("warn", "Charges not compared", f"{house.spec.title} did not tell what the orders of {day} cost: {error}")
+            books.not_compared(day, str(error))
+    else:
+        books.not_compared(day, f"{house.spec.title} is not asked for the charges of executed orders; the contract note has them")
+    engine.settle()
+
+
+def closes(house: "House") -> dict[str, float]:
+    """The broker's previous closes of what is carried, by instrument key; {} where nothing is, or nobody tells."""
+    broker = house.broker
+    if broker is None or not any(position.quantity for position in house.engine.portfolio.positions()):
+        return {}
+    asked: Broker = broker
+    try:
+        positions = waiting(house, asked.positions)
+        holdings = waiting(house, asked.holdings) if isinstance(asked, HoldingSource) else ()
+    except BrokerError as error:
+        text = f"{house.spec.title} did not tell the closes of what is carried ({error}); the day's result starts at our last prices"
+        house.alerts("warn", "No closes from the broker", text)
+        return {}
+    return _books(house).closes(positions, holdings)
+
+
+def _books(house: "House") -> Evening:
+    engine = house.engine
+    return Evening(house.clock, house.store, engine.desk, engine.portfolio, house.alerts)

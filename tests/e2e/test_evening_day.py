@@ -1,0 +1,40 @@
+"""An evening and the morning after it at the wire simulator: the day's charges against the broker's, and the close a position starts at."""
+
+from tests.e2e.stage import BUSY, Stage
+
+CARRYING = BUSY.replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]").replace("horizon: intraday", "horizon: carry")
+TAX = "- {from: 2026-04-01, to: null, sell: 0.0005, src: [FATAX73524]}"
+
+
+def test_charges_that_differ_are_booked_and_told_and_what_is_carried_starts_at_the_brokers_close(stage: Stage) -> None:
+    stage.strategy.write_text(CARRYING, encoding="utf-8")
+    stage.configure("market/charges.yaml", TAX, TAX.replace("0.0005", "0.0002"))  # of before April 2026: the broker knows better
+    stage.simulate(date="2026-11-17", start="15:00", seed=2)
+    daemon = stage.run("--days", "2")
+    stage.until(lambda status: bool(stage.journal("rebased")), "the next morning")
+    daemon.kill()
+
+    [compared] = stage.journal("charges_compared")
+    differ = stage.journal("charges_differ")
+    sold = [entry for entry in stage.journal("fill") if entry["side"] == "SELL"]
+    assert sold
+    assert len(differ) == len({entry["order"] for entry in sold})
+    assert all(entry["difference"] > 0 for entry in differ)
+    added = sum(entry["difference"] for entry in differ)
+    assert abs(compared["broker"] - compared["ours"] - added) <= 0.01 * compared["orders"]
+    assert stage.alerts().count(("warn", "Charges differ")) == 1
+    report = stage.call("report", "--day", "2026-11-17", "--json").json
+    assert abs(report["charges_adjusted"] - added) < 0.005
+    assert abs(report["charges"] - compared["broker"]) <= 0.01 * compared["orders"]
+
+    [rebased] = stage.journal("rebased")
+    [held] = [row for row in stage.account()["positions"] if row["overnight_quantity"]]
+    assert (rebased["instrument"], rebased["price"]) == (f"{held['exchange']}:{held['tradingsymbol']}", held["close_price"])
+
+
+def test_our_charges_are_the_brokers(stage: Stage) -> None:
+    stage.simulate(start="15:00", seed=2)
+    stage.play()
+    [compared] = stage.journal("charges_compared")
+    assert compared["orders"] > 1
+    assert stage.journal("charges_differ") == []
