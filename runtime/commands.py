@@ -67,16 +67,24 @@ def readout(options: argparse.Namespace) -> int:
     if "day" in arguments and len(arguments) > 1:
         raise ConfigError("--day says one day, --from and --to a period; give one or the other")
     folder = _current(_state(options))
-    try:
-        answer = control.ask(folder.control_socket, options.command, arguments, timeout=READ)
-    except control.DaemonDown:
-        data = _from_ledger(options, folder, arguments)
-    else:
-        if not answer.ok:
-            raise NiyamError(answer.text)
-        data = answer.data
+    data = _asked(options, folder, options.command, arguments)
+    if options.command == "report" and "days" in data:
+        from runtime import beside  # a backtest of each day, here and not in the daemon
+
+        data["beside_backtest"] = beside.rows(data["days"], _asked(options, folder, "fills", arguments), folder.recordings)
     _show(options.command, data, options.json)
     return 0
+
+
+def _asked(options: argparse.Namespace, folder: RunFolder, name: str, arguments: Mapping[str, Any]) -> Any:
+    """What the daemon answers; when it is down, what its ledger has."""
+    try:
+        answer = control.ask(folder.control_socket, name, dict(arguments), timeout=READ)
+    except control.DaemonDown:
+        return _from_ledger(options, folder, name, arguments)
+    if not answer.ok:
+        raise NiyamError(answer.text)
+    return answer.data
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -285,13 +293,13 @@ def _config_and_account(options: argparse.Namespace, broker: str) -> "tuple[Conf
     return config, real[0], here
 
 
-def _from_ledger(options: argparse.Namespace, folder: RunFolder, arguments: Mapping[str, Any]) -> Any:
+def _from_ledger(options: argparse.Namespace, folder: RunFolder, name: str, arguments: Mapping[str, Any]) -> Any:
     from runtime import readout as documents
     from storage.store import open_reader
 
     store = open_reader(_ledger_of(folder, Path(options.config)))
     try:
-        return documents.document(store, options.command, arguments)
+        return documents.document(store, name, arguments)
     finally:
         store.close()
 

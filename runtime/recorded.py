@@ -76,6 +76,11 @@ class Recording:
         return self.stood.account
 
     @property
+    def closed(self) -> bool:
+        """Whether the day was over when the recording ended."""
+        return any(isinstance(item, Note) and item.name == opening.CLOSES for item in self.items())
+
+    @property
     def notes(self) -> list[str]:
         """What of the recorded day a backtest does not repeat."""
         found = []

@@ -212,10 +212,30 @@ def report_table(report: Row) -> Table:
         table.add_row("digest", str(report.get("digest")))
     if report.get("assumed"):
         table.add_row("assumed", ", ".join(map(str, report["assumed"])))
+    for day in report.get("beside_backtest") or ():
+        table.add_row(f"backtest of {day['day']}", _beside(day))
     gate = report.get("go_live_gate")
     if gate:
         table.add_row("go-live gate", "met" if gate.get("met") else "NOT met: " + "; ".join(gate.get("reasons") or ()))
     return table
+
+
+def _beside(day: Row) -> str:
+    """One day's own figures against its backtest's."""
+    again, fills = day["backtest"], day["fills"]
+    if again is None:
+        return "; ".join(day["notes"])
+    told = f"{_trades(again)}, gross {rupees(again['gross'])}, charges {rupees(again['charges'])}, net {rupees(again['net'])}: "
+    if fills["same"]:
+        told += f"the same {fills['traded']} fills"
+    else:
+        mean = (
+            ""
+            if fills["ticks_mean"] is None
+            else f", prices {fills['ticks_mean']:+g} ticks in the mean, {fills['ticks_worst']:+g} at worst"
+        )
+        told += f"{fills['traded']} fills against {fills['backtest']}, {fills['paired']} paired{mean}"
+    return "; ".join([told, *day["notes"]])
 
 
 def usage_table(usage: Row) -> RenderableType:

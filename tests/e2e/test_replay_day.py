@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import NiyamError
 from execution_engine.paper_rules import FillRules
-from runtime import replay_day
+from runtime import beside, replay_day
 from runtime.recorded import RecordedBacktest, RecordedMarket, Recording
 from tests.e2e.stage import BUSY, DAY, Stage
 
@@ -184,3 +184,39 @@ def test_the_command_takes_a_recording_or_other_strategies_on_it(recorded: Stage
     assert any("quick: not a strategy of that day; 12 of 12 warm-up bars" in note for note in other["notes"])
     whole = recorded.call("backtest", "--data", str(path), "--check", "lookahead")
     assert (whole.code, "a recorded day is played whole" in whole.err) == (2, True)
+
+
+def test_a_report_of_days_sets_the_backtest_beside_them(recorded: Stage) -> None:
+    period = recorded.call("report", "--from", DAY, "--to", DAY, "--json").json
+    [row] = period["beside_backtest"]
+    assert row["traded"] == row["backtest"] == {name: period[name] for name in ("trades", "gross", "charges", "net")}
+    count = len(recorded.call("fills", "--json").json)
+    expected = {"traded": count, "backtest": count, "paired": count, "ticks_mean": 0.0, "ticks_worst": 0.0, "same": True}
+    assert (row["fills"], row["notes"]) == (expected, [])
+    told = recorded.call("report", "--from", DAY, "--to", DAY).out
+    assert f"the same {count} fills" in " ".join(told.split())
+
+
+def test_a_dearer_fill_and_one_that_the_backtest_has_not_are_seen(recorded: Stage) -> None:
+    fills = recorded.call("fills", "--json").json
+    reports = recorded.call("report", "--from", DAY, "--to", DAY, "--json").json["days"]
+    dearer = {**fills[0], "price": fills[0]["price"] + (0.6 if fills[0]["side"] == "BUY" else -0.6)}  # three ticks of an index future
+    [row] = beside.rows(reports, [dearer, *fills[1:], {**fills[0], "strategy": "another"}], recorded.run_folder.recordings)
+    assert row["fills"] == {
+        "traded": len(fills) + 1,
+        "backtest": len(fills),
+        "paired": len(fills),
+        "ticks_mean": round(3 / len(fills), 2),
+        "ticks_worst": 3.0,
+        "same": False,
+    }
+
+
+def test_a_day_without_its_end_or_recording_says_so(recorded: Stage, tmp_path: Path) -> None:
+    reports = recorded.call("report", "--from", DAY, "--to", DAY, "--json").json["days"]
+    [none] = beside.rows(reports, [], tmp_path)
+    assert (none["backtest"], none["notes"]) == (None, [f"no recording of {DAY} in {tmp_path}"])
+    [path] = recorded.run_folder.recordings.glob("*.events")
+    (tmp_path / path.name).write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    [half] = beside.rows(reports, [], tmp_path)
+    assert "has no end of the day" in half["notes"][0]
