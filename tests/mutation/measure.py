@@ -14,7 +14,7 @@ ENGINE = [f"execution_engine/{name}.py" for name in ("order_state", "order_manag
 TESTS = (
     *("order_state", "promises", "engine", "engine_attacks", "engine_control", "engine_strategies", "expiry", "rolls", "protection"),
     *("strategy_limits", "risk_gate", "risk_rules", "risk_margin", "manual_orders", "restricted", "circuits", "models", "outside_signals"),
-    *("square_off_ladder", "untagged_orders", "arming", "multi_instrument", "rebuild", "day", "desk", "reconciliation"),
+    *("square_off_ladder", "untagged_orders", "arming", "multi_instrument", "rebuild", "day", "emergency", "edges", "tuning", "portfolio"),
 )
 SKIPPED = frozenset({".git", ".venv", "var", "node_modules", "docs", ".mutation"})
 BARE = ("-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:cov", "-p", "no:xdist", "--no-header")

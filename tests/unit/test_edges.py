@@ -1,0 +1,188 @@
+"""Small things of what guards the money, each at its edge: what the larger stories of the other files never come by."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.events import Action, Outcome
+from core.types import Horizon, Instrument, Kind, OrderState, Refused, Side
+from execution_engine.order_state import merge
+from risk.gate import Gate
+from risk.settings import MarginSettings, RiskSettings, StrategyLimits
+from tests.builders import NIFTY, make_order, make_update
+from tests.harness import FUTURE, SHARE, Harness
+from tests.unit.risk_fakes import FakeBook, entry
+from utils.config_loader import load
+
+# --- settings ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in RiskSettings.__struct_fields__ if name not in ("strategies", "margin")])
+def test_the_shipped_caps_are_those_that_the_code_has_by_itself(name: str) -> None:
+    assert getattr(load().risk, name) == getattr(RiskSettings(), name)
+
+
+@pytest.mark.parametrize("name", MarginSettings.__struct_fields__)
+def test_the_shipped_margins_are_those_that_the_code_has_by_itself(name: str) -> None:
+    assert getattr(load().risk.margin, name) == getattr(MarginSettings(), name)
+
+
+def test_strategies_are_limited_by_a_limit_for_all_or_by_their_own() -> None:
+    assert not RiskSettings().strategies_limited
+    assert RiskSettings(max_strategy_loss=1_000.0).strategies_limited
+    assert RiskSettings(strategies={"told": StrategyLimits()}).strategies_limited
+
+
+# --- one order --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_average_that_is_told_after_its_fill_is_taken_up() -> None:
+    order = merge(make_order(state=OrderState.WORKING), make_update(1, filled=65, average_price=0.0)).order
+    assert (order.filled, order.average_price) == (65, 0.0)
+    order = merge(order, make_update(2, filled=65, average_price=25_010.0)).order
+    assert (order.filled, order.average_price) == (65, 25_010.0)
+    order = merge(order, make_update(3, filled=65, average_price=24_000.0)).order
+    assert order.average_price == 25_010.0, "what is known is not told anew"
+
+
+def test_a_trigger_below_one_rupee_is_a_trigger() -> None:
+    """An option of a few paise: the row that shows its new trigger says that the change is through."""
+    order = make_order(state=OrderState.TRIGGER_PENDING, broker_order_id="B1", trigger_price=0.4, limit_price=0.35)
+    order = merge(order, make_update(1, OrderState.TRIGGER_PENDING, trigger_price=0.8, limit_price=0.35)).order
+    assert order.trigger_price == 0.8
+
+
+# --- the desk ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_has_the_horizon_of_what_it_holds_and_of_what_works_in_it() -> None:
+    it = Harness()
+    assert it.desk.horizon("told", "IT", FUTURE) is None
+    it.want(1)
+    assert it.desk.horizon("told", "IT", FUTURE) is Horizon.INTRADAY, "it works"
+    it.complete()
+    assert not it.desk.working("told", "IT")
+    assert it.desk.horizon("told", "IT", FUTURE) is Horizon.INTRADAY, "it is held"
+
+
+def test_the_journal_of_a_change_names_the_quantity_only_where_it_changes() -> None:
+    it = Harness()
+    it.want(2)
+    it.ack()
+    it.working()
+    order, now = it.last, it.clock.now()
+    terms: dict[str, Any] = {"limit_price": 25_001.0, "trigger_price": None, "now": now, "why": "by hand"}
+    assert it.desk.modify(order, quantity=order.quantity, **terms)
+    it.reply(Action.MODIFY, Outcome.ACK)
+    it.pass_time(1)
+    it.working(limit_price=25_001.0)
+    assert it.desk.modify(it.last, quantity=65, **terms)
+    same, other = (entry["why"] for entry in it.journal("modify"))
+    assert "units" not in same
+    assert "130 -> 65 units" in other
+
+
+# --- the books --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_reads_that_fail_are_told_when_they_turn_entries_off() -> None:
+    it = Harness()
+    for failed in range(1, 5):
+        it.books_fail()
+        assert it.told("Entries are off") == ([] if failed < 3 else ["warn"])
+    it.books()
+    assert it.engine.world.blind is None
+
+
+@pytest.mark.parametrize(("older_s", "state"), [(-2.0, OrderState.UNKNOWN), (5.0, OrderState.UNKNOWN), (5.5, OrderState.NOT_FOUND)])
+def test_a_strangers_order_of_our_shape_speaks_against_absence_unless_it_is_older(older_s: float, state: OrderState) -> None:
+    """Its tag may be ours, garbled; five seconds allow for the exchange's clock."""
+    it = Harness()
+    it.want(1)
+    it.uncertain(it.last)
+    order = it.last
+    for _ in range(7):
+        it.pass_time(30)
+        row = msgspec.structs.replace(it.row(order, OrderState.WORKING, 0), tag="SOMEBODYELSE0001", broker_order_id="X1")
+        it.books(msgspec.structs.replace(row, exchange_at=order.created_at - timedelta(seconds=older_s)))
+    assert it.last.state is state
+
+
+def test_positions_are_not_compared_while_an_order_is_on_its_way() -> None:
+    it = Harness()
+    it.want(1)
+    assert it.last.state is OrderState.SENDING
+    for _ in range(3):
+        it.pass_time(5)
+        it.books(net=65)  # it filled there, and nobody has told us yet
+    assert it.journal("difference") == []
+    it.complete()
+    row = it.row(it.last, OrderState.FILLED, 65, 25_000.0)
+    for _ in range(3):
+        it.pass_time(5)
+        it.books(row, net=0)
+    assert len(it.journal("difference")) == 1, "at rest it is compared"
+
+
+# --- the square-off ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_instruments_of_one_start_are_squared_off_by_one_round() -> None:
+    other = Instrument("NFO:BANKNIFTY26NOVFUT", "NFO", "BANKNIFTY26NOVFUT", Kind.FUTURE, "BANKNIFTY", 30, 0.2, FUTURE.expiry)
+    it = Harness()
+    it.engine.square_off.arm(it.clock.now().date(), {FUTURE, other, SHARE})
+    it.go_to(15, 20)
+    it.pass_time(1)
+    by_start = {entry["scheduled"][11:16]: set(entry["instruments"]) for entry in it.journal("square_off_started")}
+    assert by_start["15:20"] == {FUTURE.key, other.key}
+
+
+def test_what_joins_a_round_later_is_closed_by_it() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.engine.square_off.arm(it.clock.now().date(), {FUTURE})
+    it.go_to(15, 20)
+    it.pass_time(2)
+    assert [order.side for order in it.executor.placed] == [Side.BUY, Side.SELL]
+
+
+def test_a_carried_key_keeps_its_order_when_the_day_is_squared_off() -> None:
+    it = Harness(horizon=Horizon.CARRY)
+    it.go_to(15, 19, 59)
+    it.engine.square_off.arm(it.clock.now().date(), {FUTURE})
+    it.want(1)
+    it.ack()
+    it.working()
+    it.pass_time(2)
+    assert it.last.state is OrderState.WORKING
+    assert len(it.journal("square_off_started")) == 1
+    assert it.journal("cancel") == []
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_after_a_trade_holds_a_new_trade_alone() -> None:
+    pausing = RiskSettings(strategies={"trend": StrategyLimits(cooldown_minutes=10.0, cooldown_after="exit")})
+    ended = FakeBook().now - timedelta(minutes=1)
+    refused = Gate(pausing).review(entry(), FakeBook(ended=ended))
+    assert isinstance(refused, Refused)
+    assert refused.rule == "cooldown"
+    running = FakeBook(ended=ended, positions={("trend", NIFTY.key): 65})
+    assert not isinstance(Gate(pausing).review(entry(), running), Refused), "more of a trade that runs"
+    assert not isinstance(Gate(RiskSettings()).review(entry(), FakeBook(ended=ended)), Refused), "nobody asked for a pause"
+
+
+def test_a_row_one_tick_away_is_not_the_order_that_is_looked_for() -> None:
+    it = Harness()
+    it.engine.world.tags_echoed = False
+    it.want(1)
+    it.uncertain(it.last)
+    it.pass_time(1)
+    row = it.row(it.last, OrderState.WORKING, 0)
+    it.books(msgspec.structs.replace(row, tag=None, broker_order_id="X1", limit_price=row.limit_price + 0.1, exchange_at=None))
+    assert it.last.state is OrderState.UNKNOWN
+    assert len(it.journal("foreign_order")) == 1
