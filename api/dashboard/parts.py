@@ -186,7 +186,7 @@ class Table:
             row_key="__key",
             pagination=rows or None,
         )
-        self._table.classes("table").props(f'flat dense hide-bottom :rows-per-page-options="[{rows}]"')
+        self._table.classes("table").props(f'flat dense wrap-cells hide-bottom :rows-per-page-options="[{rows}]"')
         self._size = rows
         self._empty = ui.label(empty).classes("empty")
         if name:

@@ -104,7 +104,7 @@ class Portfolio:
 
 def _age(found: Mapping[str, Any], missing: bool) -> str:
     if missing:
-        return "no broker is set up; the practice account needs none"
+        return "no broker of yours is set up here; practising needs none"
     if found["stale"]:
         last = f"as of {moment(found['as_of'])}" if found["as_of"] else "it has never answered"
         return f"STALE, {last}: {found['error']}"

@@ -85,3 +85,19 @@ def test_a_wrong_request_is_explained_without_what_was_sent(house: House, wrong:
     assert reply.status_code == 422
     assert reply.json()["detail"][0]["loc"][0] == "body"
     assert "marked-secret" not in reply.text
+
+
+def test_an_open_page_prolongs_its_token_for_so_long_and_no_longer(house: House) -> None:
+    house.user()
+    users, user = house.parts.users, house.parts.users.named("owner")
+    assert user is not None
+    begun, hour, longest = house.parts.now(), timedelta(hours=1), timedelta(hours=3)
+    users.log_in(user, "a-page", begun, begun + hour)
+    for minutes in range(50, 181, 50):
+        now = begun + timedelta(minutes=minutes)
+        assert users.prolong("a-page", now, now + hour, longest) is True
+        assert users.of_token("a-page", now) is not None
+    assert users.of_token("a-page", begun + longest - timedelta(seconds=1)) is not None
+    assert users.of_token("a-page", begun + longest) is None
+    assert users.prolong("a-page", begun + longest, begun + longest + hour, longest) is False
+    assert users.prolong("another", begun, begun + hour, longest) is False

@@ -1,0 +1,54 @@
+"""What a glance must tell: practice, paper and live by colour and word, trouble in the state, and text of others that stays text."""
+
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, expect
+
+from tests.browser.scripted import AT, scripted
+from tests.browser.stage import PHONE, Person
+
+COLOUR = "getComputedStyle(document.querySelector('.banner')).backgroundColor"
+PLANTED = "<img src=x: onerror='window.planted = 1'><b>bold</b> {{ 7 * 7 }}"
+TROUBLE: dict[str, Any] = {
+    "kind": "live", "trading_state": "HALTED", "session": "LOGIN_REQUIRED", "flat": False, "late_events": 7,
+    "blind": "the books are not read",
+    "frozen": {"nifty_trend": "two orders with one tag"},
+    "feed": {"connected": False, "age_s": 61.0, "stale": ["NFO:NIFTY26NOVFUT"]},
+    "alerts": [{"at": AT, "level": "page", "title": "Halted", "text": PLANTED}],
+    "refusals": [{"strategy": "nifty_trend", "name": "NIFTY_FUT", "rule": "halted", "reason": PLANTED, "count": 3}],
+}  # fmt: skip
+ORDER: dict[str, Any] = {
+    "account": "mine", "id": "A1", "tag": "A1", "broker_order_id": None, "strategy": "nifty_trend", "instrument": "NFO:NIFTY26NOVFUT",
+    "side": "BUY", "order_type": "LIMIT", "purpose": "entry", "product": "MIS", "quantity": 65, "filled": 0, "average_price": None,
+    "limit_price": 25000.0, "trigger_price": None, "state": "REJECTED", "reason": PLANTED, "created_at": AT, "updated_at": AT,
+}  # fmt: skip
+
+
+def test_practice_paper_and_live_differ_at_a_glance(browser: Browser, tmp_path: Path) -> None:
+    seen = {}
+    for kind, word in (("practice", "PRACTICE"), ("paper", "PAPER"), ("live", "LIVE")):
+        with scripted(tmp_path / kind, status={"kind": kind}) as address:
+            person = Person(browser, address, PHONE)
+            person.register()
+            expect(person.see("kind")).to_have_text(word)
+            seen[kind] = person.page.evaluate(COLOUR)
+            assert person.wide() <= 0
+    assert len(set(seen.values())) == 3, seen
+
+
+def test_trouble_shows_and_what_others_wrote_stays_text(browser: Browser, tmp_path: Path) -> None:
+    with scripted(tmp_path, status=TROUBLE, orders=[ORDER]) as address:
+        person = Person(browser, address)
+        person.register()
+        person.go("/")
+        expect(person.see("trading-state")).to_have_text("HALTED")
+        expect(person.see("session")).to_have_text("LOGIN_REQUIRED")
+        expect(person.see("feed")).to_have_text("disconnected")
+        for name in ("alerts", "refusals", "orders"):
+            expect(person.see(name)).to_contain_text(PLANTED)
+        assert person.page.locator("b", has_text="bold").count() == 0
+        assert person.page.evaluate("window.planted === undefined")
+        person.see("resume").click()
+        expect(person.page.get_by_role("dialog")).to_contain_text("Trading was halted")
+        assert person.complaints == []
