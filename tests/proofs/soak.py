@@ -33,7 +33,7 @@ from utils import control
 
 FIRST = date(2026, 11, 18)  # three full sessions of the calendar in a row, before the near future's expiry
 FUTURE, OPENS, SECONDS = "NFO:NIFTY26NOVFUT", timedelta(hours=9, minutes=15), 22_500
-EVERY_S = 15  # between two ticks of one share; the future ticks each second
+EVERY_S = 60  # between two ticks of one share; the future ticks each second
 MOST_MB_PER_HOUR = 1.0  # of market time, from the first day's end to the last one's
 MOST_MB = 400.0
 SPARE = 4  # descriptors and threads that come and go: a request on its way, a socket that is being made anew

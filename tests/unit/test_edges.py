@@ -9,6 +9,7 @@ import pytest
 from core.events import Action, Outcome
 from core.types import Horizon, Instrument, Kind, OrderState, Refused, Side
 from execution_engine.order_state import merge
+from risk.breaches import ProfitLocks
 from risk.gate import Gate
 from risk.settings import MarginSettings, RiskSettings, StrategyLimits
 from tests.builders import NIFTY, make_order, make_update
@@ -47,11 +48,22 @@ def test_an_average_that_is_told_after_its_fill_is_taken_up() -> None:
     assert order.average_price == 25_010.0, "what is known is not told anew"
 
 
-def test_a_trigger_below_one_rupee_is_a_trigger() -> None:
-    """An option of a few paise: the row that shows its new trigger says that the change is through."""
-    order = make_order(state=OrderState.TRIGGER_PENDING, broker_order_id="B1", trigger_price=0.4, limit_price=0.35)
-    order = merge(order, make_update(1, OrderState.TRIGGER_PENDING, trigger_price=0.8, limit_price=0.35)).order
-    assert order.trigger_price == 0.8
+@pytest.mark.parametrize(("terms", "changed"), [({"trigger_price": 0.4}, 0.8), ({"limit_price": 0.4}, 0.8), ({"quantity": 1}, 2)])
+def test_terms_below_one_rupee_and_of_one_unit_are_terms(terms: dict[str, Any], changed: float) -> None:
+    """An option of a few paise: a second row of the same moment and state that shows other terms is news."""
+    [(name, value)] = terms.items()
+    small: dict[str, Any] = {"trigger_price": 0.5, "limit_price": 0.5, "quantity": 3} | terms | {"exchange_at": None}
+    order = make_order(state=OrderState.TRIGGER_PENDING, broker_order_id="B1", trigger_price=0.5, limit_price=0.5)
+    order = merge(order, make_update(1, OrderState.TRIGGER_PENDING, **small)).order
+    assert getattr(order, name) == value
+    order = merge(order, make_update(2, OrderState.TRIGGER_PENDING, **(small | {name: changed}))).order
+    assert getattr(order, name) == changed
+
+
+def test_a_row_that_says_no_terms_leaves_ours() -> None:
+    order = make_order(state=OrderState.TRIGGER_PENDING, broker_order_id="B1", trigger_price=24_990.0)
+    order = merge(order, make_update(1, OrderState.WORKING, quantity=0, limit_price=0.0)).order
+    assert (order.state, order.quantity, order.limit_price, order.trigger_price) == (OrderState.WORKING, 130, 25_000.0, 24_990.0)
 
 
 # --- the desk ---------------------------------------------------------------------------------------------------------------------------
@@ -94,6 +106,14 @@ def test_reads_that_fail_are_told_when_they_turn_entries_off() -> None:
         assert it.told("Entries are off") == ([] if failed < 3 else ["warn"])
     it.books()
     assert it.engine.world.blind is None
+
+
+def test_looks_for_evidence_begin_quickly_again_once_nothing_is_unknown() -> None:
+    it = Harness()
+    look = it.engine.reconciliation.next_look_s
+    assert [look() for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    it.books()
+    assert look() == 2.0
 
 
 @pytest.mark.parametrize(("older_s", "state"), [(-2.0, OrderState.UNKNOWN), (5.0, OrderState.UNKNOWN), (5.5, OrderState.NOT_FOUND)])
@@ -174,6 +194,15 @@ def test_a_pause_after_a_trade_holds_a_new_trade_alone() -> None:
     running = FakeBook(ended=ended, positions={("trend", NIFTY.key): 65})
     assert not isinstance(Gate(pausing).review(entry(), running), Refused), "more of a trade that runs"
     assert not isinstance(Gate(RiskSettings()).review(entry(), FakeBook(ended=ended)), Refused), "nobody asked for a pause"
+
+
+def test_the_best_of_the_day_is_to_be_stored_as_soon_as_it_is_to_be_defended() -> None:
+    locks = ProfitLocks(RiskSettings(strategies={"trend": StrategyLimits(lock_at=100.0, lock_keep=50.0)}))
+    assert locks.watch(FakeBook(pnls={"trend": 99.0}), ["trend"]) == []
+    assert not locks.changed
+    assert locks.watch(FakeBook(pnls={"trend": 120.0}), ["trend"]) == []
+    assert locks.changed
+    assert "120.0" in str(locks.state())
 
 
 def test_a_row_one_tick_away_is_not_the_order_that_is_looked_for() -> None:
