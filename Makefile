@@ -10,7 +10,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation soak peers sdk-groww
+.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation soak load peers sdk-groww
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,10 @@ cover: setup
 # All measures: make bench; one with the engines it is measured against: make bench ARGS="peers".
 bench: setup peers
 	$(PY) -m benchmarks $(ARGS)
+
+# What 50 open pages and 200 requests a second do to the engine at 5,000 ticks a second.
+load: setup
+	$(PY) -m benchmarks load $(ARGS)
 
 peers: $(VENV)/bench/.ready $(VENV)/bench-nautilus/.ready
 

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bars, codec, codec_angelone, codec_upstox, growth, intents, memory, record, starts, tick_to_order
+from benchmarks import bars, codec, codec_angelone, codec_upstox, growth, intents, load, memory, record, starts, tick_to_order
 from benchmarks.peers import measure as peers
 from benchmarks.rounds import Line
 
@@ -28,8 +28,9 @@ MEASURES: dict[str, Callable[[int], list[Line]]] = {
     "peers": peers.measure,
     "peers-full": peers.measure_full,
     "growth": growth.measure,
+    "load": load.measure,
 }
-ON_REQUEST = frozenset({"peers-full", "growth"})
+ON_REQUEST = frozenset({"peers-full", "growth", "load"})
 """Those that take long enough to be asked for by name."""
 
 

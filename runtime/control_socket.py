@@ -18,7 +18,8 @@ Submit = Callable[[str, Mapping[str, Any]], Answer]
 Read = Callable[[str, Mapping[str, Any]], Any]
 LONGEST_REQUEST = 1024 * 1024  # bytes
 PATIENCE = 10.0  # seconds a connected client may stay silent
-AT_ONCE = 16  # connections served side by side; a further one waits in the kernel's queue
+AT_ONCE = 16  # connections served side by side; further ones wait in the kernel's queue
+WAITING = 128
 
 
 class ControlSocket:
@@ -48,7 +49,7 @@ class ControlSocket:
                 server.bind(address)
         finally:
             os.umask(mask)
-        server.listen(AT_ONCE)
+        server.listen(WAITING)
         self._server = server
         self._thread = threading.Thread(target=self._serve, args=(server,), name="control", daemon=True)
         self._thread.start()

@@ -1,5 +1,6 @@
 """The daemon as the web process reaches it: its control socket, or the ledger it left, and the bare order path without it."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from utils.control import Answer
 
 READ_S = 20.0  # a read-out; a daemon that hangs must not hold a thread of ours for each that asks
 OUTCOME_S = 150.0  # longer than the daemon itself waits for a command's outcome
+READS_AT_ONCE = 8  # of the sixteen that a daemon answers: a crowd of readers leaves room for commands, and for the command line
 
 
 class WebDesk:
@@ -24,6 +26,7 @@ class WebDesk:
     def __init__(self, config: Path, state: Path) -> None:
         self._config = config
         self._state = state
+        self._reads = threading.BoundedSemaphore(READS_AT_ONCE)
 
     def ask(self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = OUTCOME_S) -> Answer:
         folder = state_folder.current(self._state)
@@ -32,10 +35,14 @@ class WebDesk:
         return control.ask(folder.control_socket, name, arguments, timeout=timeout)
 
     def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        if not self._reads.acquire(timeout=READ_S):
+            raise NiyamError(f"{READS_AT_ONCE} questions to the daemon have waited for {READ_S:.0f} s; ask again")
         try:
             answer = self.ask(name, arguments, timeout=READ_S)
         except control.DaemonDown:
             return self._left(name, arguments or {})
+        finally:
+            self._reads.release()
         if not answer.ok:
             raise NiyamError(answer.text)
         return answer.data

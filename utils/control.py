@@ -7,6 +7,7 @@ process's own: the account's login and portfolio; runtime/brokerage.py).
 
 import os
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,12 +54,16 @@ def ask(path: Path, name: str, arguments: Mapping[str, Any] | None = None, *, ti
     """Ask the daemon behind the socket `path`; raises DaemonDown when there is none, NiyamError when it does not answer in time."""
     request = Request(id=str(os.getpid()), name=name, arguments=dict(arguments or {}))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
+        # a Unix socket whose queue is full refuses at once to wait with Python's own time-out; with the kernel's it waits its turn
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(timeout), int(timeout % 1 * 1e6)))
         try:
             with reachable(path) as address:
                 connection.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
             raise DaemonDown(f"no daemon answers on {path}; start one with `main.py run`") from None
+        except BlockingIOError:
+            raise NiyamError(f"the daemon was busy with other questions for {timeout:.0f} s; ask {name!r} again") from None
+        connection.settimeout(timeout)
         try:
             connection.sendall(msgspec.json.encode(request) + b"\n")
             line = _line(connection)

@@ -130,6 +130,29 @@ def test_a_slow_command_does_not_hold_up_a_read_out(path: Path, engine: Engine) 
     assert outcome[0].text == "square-off done"
 
 
+def test_a_crowd_waits_its_turn_and_nobody_is_turned_away(path: Path, engine: Engine) -> None:
+    engine.hold.clear()
+    answers: list[Answer] = []
+    crowd = [threading.Thread(target=lambda: answers.append(ask(path, "pause"))) for _ in range(80)]
+    for one in crowd:
+        one.start()
+    engine.hold.set()
+    for one in crowd:
+        one.join(20)
+    assert [answer.ok for answer in answers] == [True] * 80
+
+
+def test_a_daemon_that_takes_nobody_in_is_told_apart_from_one_that_is_down(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "deaf.sock"))
+        deaf.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(tmp_path / "deaf.sock"))  # its queue is full now
+            with pytest.raises(NiyamError, match="busy with other questions") as refused:
+                ask(tmp_path / "deaf.sock", "status", timeout=0.3)
+    assert not isinstance(refused.value, DaemonDown)
+
+
 def test_no_answer_in_time_is_an_error_that_says_so(path: Path, engine: Engine) -> None:
     engine.hold.clear()
     with pytest.raises(NiyamError, match="did not answer 'kill' within 0 s"):

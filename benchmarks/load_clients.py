@@ -1,0 +1,141 @@
+"""The crowd of benchmarks/load.py: open pages as browsers hold them (the page's own socket), and requests of the API, so many a second.
+
+`python -m benchmarks.load_clients ADDRESS PAGES REQUESTS` signs in as the first user and obeys lines on standard input: `go` opens the
+pages, begins to ask, and answers `ready` once every page is connected; `stop` ends both and answers one line of JSON; the end of input ends
+it.
+"""
+
+import ast
+import asyncio
+import json
+import re
+import sys
+import uuid
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import aiohttp
+import socketio  # type: ignore[import-untyped]
+
+USER, PASSWORD = "load@example.in", "a-password-for-a-measure"
+PATHS = (
+    "/api/v1/status",
+    "/api/v1/orders",
+    "/api/v1/positions",
+    "/api/v1/signals",
+    "/api/v1/fills",
+    "/api/v1/journal?limit=50",
+    "/metrics",
+)
+_QUERY = re.compile(r"query: (\{'client_id'.*?\}),")
+
+
+class Crowd:
+    """Everybody who looks at one web process."""
+
+    def __init__(self, address: str, pages: int, requests: int) -> None:
+        self._address = address
+        self._pages = pages
+        self._requests = requests
+        self._sockets: list[socketio.AsyncClient] = []
+        self._asking: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self.updates = 0
+        self.taken: list[float] = []
+        self.failures: list[str] = []
+
+    async def sign_in(self, http: aiohttp.ClientSession) -> None:
+        """As the first owner, who registers at the first start; the page's cookie and the API's token."""
+        given = {"username": USER, "password": PASSWORD}
+        await http.post(f"{self._address}/api/v1/auth/register", json=given)
+        async with http.post(f"{self._address}/api/v1/auth/login", json=given) as reply:
+            self._token = str((await reply.json())["access_token"])
+        origin = {"Origin": self._address}
+        async with http.post(f"{self._address}/session/in", data=given, headers=origin, allow_redirects=False) as reply:
+            self._cookie = reply.headers["Set-Cookie"].partition(";")[0]
+
+    async def go(self, http: aiohttp.ClientSession) -> None:
+        self._stopping.clear()
+        door = asyncio.Semaphore(5)  # people do not come at one moment
+        await asyncio.gather(*(self._open(http, door) for _ in range(self._pages)))
+        self.updates, self.taken, self.failures, self._began = 0, [], [], perf_counter()
+        self._asking = [asyncio.create_task(self._ask(http))]
+
+    async def stop(self) -> dict[str, Any]:
+        self._stopping.set()
+        await asyncio.gather(*self._asking)
+        await asyncio.gather(*(one.disconnect() for one in self._sockets))
+        told = {"pages": len(self._sockets), "updates": self.updates, "requests": len(self.taken), "failures": self.failures[:5]}
+        told |= {"failed": len(self.failures), "seconds": round(perf_counter() - self._began, 1)}
+        told["p50_ms"] = round(median(self.taken) * 1e3, 2) if self.taken else None
+        self._sockets = []
+        return told
+
+    async def _open(self, http: aiohttp.ClientSession, door: asyncio.Semaphore) -> None:
+        """One page: its document, then its socket, over which it is told of every change."""
+        async with door:
+            await self._enter(http)
+
+    async def _enter(self, http: aiohttp.ClientSession) -> None:
+        cookie = {"Cookie": self._cookie}
+        async with http.get(f"{self._address}/", headers=cookie) as reply:
+            found = _QUERY.search(await reply.text())
+        assert found is not None, "the page has no socket"
+        query = {**ast.literal_eval(found[1]), "document_id": str(uuid.uuid4()), "tab_id": str(uuid.uuid4())}
+        words = "&".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in query.items())
+        client = socketio.AsyncClient(reconnection=False)
+        client.on("*", self._told)
+        headers = {**cookie, "Origin": self._address}
+        path = "_nicegui_ws/socket.io"
+        await client.connect(f"{self._address}?{words}", headers=headers, transports=["websocket"], socketio_path=path, wait_timeout=30)
+        self._sockets.append(client)
+
+    async def _told(self, event: str, *data: Any) -> None:
+        self.updates += event == "update"
+
+    async def _ask(self, http: aiohttp.ClientSession) -> None:
+        """Requests at an even pace; one that is late is sent at once, none is left out."""
+        began, number = perf_counter(), 0
+        under_way: set[asyncio.Task[None]] = set()
+        while not self._stopping.is_set():
+            due = began + number / self._requests
+            await asyncio.sleep(max(0.0, due - perf_counter()))
+            task = asyncio.create_task(self._request(http, PATHS[number % len(PATHS)]))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            number += 1
+        await asyncio.gather(*under_way)
+
+    async def _request(self, http: aiohttp.ClientSession, path: str) -> None:
+        began = perf_counter()
+        try:
+            async with http.get(f"{self._address}{path}", headers={"Authorization": f"Bearer {self._token}"}) as reply:
+                await reply.read()
+                if reply.status != 200:
+                    self.failures.append(f"{path}: {reply.status}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.failures.append(f"{path}: {type(error).__name__}")
+        self.taken.append(perf_counter() - began)
+
+
+async def main(address: str, pages: int, requests: int) -> None:
+    crowd = Crowd(address, pages, requests)
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
+    jar = aiohttp.DummyCookieJar()  # each page sends the cookie by itself
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100), cookie_jar=jar, timeout=timeout) as http:
+        await crowd.sign_in(http)
+        print("signed in", flush=True)
+        while line := await lines.get():
+            if line.strip() == "go":
+                await crowd.go(http)
+                print("ready", flush=True)
+            else:
+                print(json.dumps(await crowd.stop()), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,73 @@
+"""What the pages say, without a browser: the figure of a chart, a strategy's next actions, an entry of the journal."""
+
+from typing import Any
+
+import pytest
+
+from api.dashboard.figure import figure
+from api.dashboard.pages.journal import told
+from api.dashboard.pages.strategies import next_actions
+
+FOUND: dict[str, Any] = {
+    "instrument": "NFO:NIFTY26NOVFUT",
+    "interval": 5,
+    "bars": [
+        ["2026-11-19T15:25:00+05:30", 100.0, 102.0, 99.0, 101.0, 10, False],
+        ["2026-11-20T09:15:00+05:30", 101.0, 104.0, 100.0, 103.0, 20, False],
+        ["2026-11-20T09:20:00+05:30", 103.0, 103.5, 98.0, 99.0, 30, True],
+    ],
+    "indicators": {"trend": {"fast": [None, 100.5, 101.0], "rsi": [None, 55.0, 40.0], "slow": [None, None, None]}},
+    "trades": [
+        {"at": "2026-11-20T09:20:00+05:30", "side": "BUY", "price": 103.2, "quantity": 65, "strategy": "trend"},
+        {"at": "2026-11-20T09:19:59+05:30", "side": "SELL", "price": 103.0, "quantity": 65, "strategy": "trend"},
+        {"at": "2026-11-19T15:24:59+05:30", "side": "SELL", "price": 1.0, "quantity": 65, "strategy": "trend"},
+    ],
+}
+
+
+def test_a_figure_has_indicators_where_their_size_belongs_and_trades_on_their_bar() -> None:
+    traces = {one["name"]: one for one in figure(FOUND)["data"]}
+    assert traces["NFO:NIFTY26NOVFUT"]["high"] == [102.0, 104.0, 103.5]
+    assert "yaxis" not in traces["trend fast"], "it is drawn over the prices"
+    assert traces["trend rsi"]["yaxis"] == "y3", "an oscillator has its own panel"
+    assert "trend slow" not in traces, "it has said nothing yet"
+    assert traces["bought"]["x"] == ["20 Nov 09:20"]
+    assert traces["sold"]["x"] == ["20 Nov 09:15"], "a fill before the first bar is not on the picture"
+    assert figure(FOUND)["layout"]["xaxis"]["ticktext"] == ["15:25<br>19 Nov", "09:15<br>20 Nov", "09:20"]
+    assert len(figure(FOUND, dotted=False)["data"]) == len(traces) - 2
+    alone = {**FOUND, "indicators": {}, "trades": []}
+    assert figure(alone)["layout"]["yaxis3"]["visible"] is False
+
+
+ROW: dict[str, Any] = {"name": "trend", "state": "running", "interval": "5m", "horizon": "intraday", "window": {"entry_from": "09:20"}}
+STATUS: dict[str, Any] = {
+    "running": True,
+    "trading_state": "ACTIVE",
+    "market": {"now": "2026-11-20T10:00:00+05:30", "square_off_at": "2026-11-20T15:20:00+05:30"},
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "status", "first"),
+    [
+        ({}, {}, "decides at the close of each bar of 5m"),
+        ({"window": {"entry_until": "14:30"}}, {}, "decides at the close of each bar of 5m, entries until 14:30"),
+        ({"window": {"entry_from": "10:30"}}, {}, "entries from 10:30 on"),
+        ({"window": {"entry_until": "09:45"}}, {}, "no entry: its window ended at 09:45"),
+        ({}, {"trading_state": "HALTED"}, "no entry: trading is HALTED; exits go on"),
+        ({}, {"running": False}, "nothing: the engine is not running"),
+        ({"state": "locked", "why": "the day's loss"}, {}, "nothing: the day's loss"),
+    ],
+)
+def test_what_a_strategy_may_do_next(row: dict[str, Any], status: dict[str, Any], first: str) -> None:
+    assert next_actions({**ROW, **row}, {**STATUS, **status})[0] == first
+
+
+def test_the_square_off_stands_last_and_not_for_what_is_carried() -> None:
+    assert next_actions(ROW, STATUS)[-1] == "square-off at 15:20"
+    assert next_actions({**ROW, "horizon": "carry"}, STATUS) == ["decides at the close of each bar of 5m"]
+
+
+def test_an_entry_of_the_journal_is_one_line() -> None:
+    row = {"seq": 7, "at": "2026-11-20T10:00:00+05:30", "kind": "signal", "target": 1.0, "stop": None, "facts": {"a": 2.5, "b": []}}
+    assert told(row) == {"seq": 7, "at": row["at"], "kind": "signal", "day": "2026-11-20", "says": "target: 1, facts: {a: 2.5, b: []}"}
