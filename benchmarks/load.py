@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from benchmarks.house import MORNING, MorningClock
 from benchmarks.kite_frames import frame, packet, token_of
@@ -84,7 +84,7 @@ class Loaded:
         self._engine.wait(20)
         self.broker.close()
         for key in list(self.selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[attr-defined]  # sockets all
+            cast(socket.socket, key.fileobj).close()
         self.selector.close()
 
     def _flow(self, now: float) -> None:
@@ -130,9 +130,8 @@ class Web:
         for one in (self._crowd, self._web):
             one.terminate()
         for one in (self._crowd, self._web):
-            one.wait(30)
-            for pipe in filter(None, (one.stdin, one.stdout)):
-                pipe.close()
+            with one:  # closes its pipes
+                one.wait(30)
 
     def _line(self) -> str:
         assert self._crowd.stdout is not None
