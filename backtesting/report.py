@@ -23,10 +23,10 @@ _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f24; --paper: #ffffff; --faint: #6b7280; --rule: #e3e6ea; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --paper: #14171b; --faint: #9aa3af; --rule: #2a2f36; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
-  max-width: 1100px; padding: 1.5rem }
+  max-width: 1200px; padding: 1.5rem }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 p.what { color: var(--faint); margin: 0 0 1rem } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-td, th { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap }
+td, th { padding: .3rem .45rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap }
 td:first-child, th:first-child { text-align: left }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: .5rem }
 .figures div { border: 1px solid var(--rule); border-radius: .4rem; padding: .5rem .75rem }
@@ -74,6 +74,7 @@ def _chart(figure: go.Figure) -> str:
     figure.update_layout(
         template="plotly_white", margin={"l": 60, "r": 20, "t": 10, "b": 40}, height=420, showlegend=False,
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": "#7a828e"}, hovermode="x",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#b6bcc6", "activecolor": "#3b6fb6"},
     )  # fmt: skip
     figure.update_xaxes(gridcolor="rgba(128,128,128,.15)", rangeslider_visible=False)
     figure.update_yaxes(gridcolor="rgba(128,128,128,.15)")
@@ -155,15 +156,20 @@ def _figures(found: Mapping[str, Any]) -> str:
 
 
 def _trades(trades: Sequence[Mapping[str, Any]]) -> str:
-    names = ("in", "out", "strategy", "instrument", "side", "quantity", "entry", "exit", "gross", "charges", "net")
-    rows = [
-        (
-            trade["entry_at"][:19].replace("T", " "), trade["exit_at"][:19].replace("T", " "), trade["strategy"], trade["instrument"],
-            trade["side"], trade["quantity"], f"{trade['entry_price']:.2f}", f"{trade['exit_price']:.2f}",
-            _money(trade["gross"]), _money(trade["charges"]), _money(trade["net"]),
-        )
-        for trade in trades
-    ]  # fmt: skip
+    """Everything of a trade in the page's width: the day of its end only where it is another, the strategy only where there are several."""
+    several = len({trade["strategy"] for trade in trades}) > 1
+    names = ("in", "out", *(("strategy",) if several else ()), "instrument", "side", "quantity", "entry", "exit", "gross", "charges", "net")
+    rows = []
+    for trade in trades:
+        begun, ended = trade["entry_at"][:19].replace("T", " "), trade["exit_at"][:19].replace("T", " ")
+        out = ended[11:] if ended[:10] == begun[:10] else ended
+        rows.append(
+            (
+                begun.removesuffix(":00"), out.removesuffix(":00"), *((trade["strategy"],) if several else ()), trade["instrument"],
+                trade["side"], trade["quantity"], f"{trade['entry_price']:.2f}", f"{trade['exit_price']:.2f}",
+                _money(trade["gross"]), _money(trade["charges"]), _money(trade["net"]),
+            )
+        )  # fmt: skip
     return _table(names, rows)
 
 
