@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from core.errors import BrokerError, NiyamError, Rejected, SessionExpired, Transient
+from core.ports import HoldingSource
 from core.types import IST, Horizon, Kind, OrderState, SessionState, Side
 from tests.contract.card import CARDS, Card, card
 from tests.contract.kit import Kit
@@ -393,6 +394,21 @@ def _expired(stage: Stage) -> None:
     with pytest.raises(Rejected):
         stage.broker.place(msgspec.structs.replace(stage.order(following), instrument=near))
     assert stage.row(stage.place(stage.order(following))).state is OrderState.WORKING
+
+
+@card(DAYS, "shares bought for delivery are holdings the next morning, by our key", alone=True)
+def _holdings(stage: Stage) -> None:
+    _afternoon(stage)
+    order = stage.filled(stage.share, horizon=Horizon.CARRY)
+    _next_morning(stage)
+    stage.load_instruments()
+    assert isinstance(stage.broker, HoldingSource)
+    (held,) = stage.broker.holdings()
+    assert (held.instrument, held.quantity) == (stage.share, order.quantity)
+    assert held.average_price == pytest.approx(stage.last(stage.share), rel=0.1)
+    stage.kill_token()
+    with pytest.raises(SessionExpired):
+        stage.broker.holdings()
 
 
 @card(DAYS, "yesterday's orders are gone from the book, what was carried is there", alone=True)
