@@ -1,5 +1,6 @@
 """What a broker's folder offers to the rest of the house: its facts, and the factories of session, data, broker and feed."""
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -127,6 +128,15 @@ class InstrumentRows(Protocol):
     complete: bool  # False when the dump's last line has no end (a download that broke off)
 
     def __iter__(self) -> Iterator[InstrumentRow]: ...
+
+
+def later(module: str, name: str) -> Callable[..., Any]:
+    """`name` of `module`, which is loaded when this is called first: to name a broker must not load its client, its codec or an SDK."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*given, **named)
+
+    return call
 
 
 class SessionFactory(Protocol):

@@ -19,9 +19,10 @@ from typing import Any
 
 import brokers.groww.mapping as mapping
 from brokers.faults import Faults
+from brokers.groww import SPEC
 from brokers.groww.client import Calls, may_poll, rows_of
 from brokers.groww.wire import Decoder, chunks
-from brokers.spec import Endpoints, Lookup, Put, Session
+from brokers.spec import Endpoints, FeedTransport, Lookup, Put, Session
 from core.errors import BrokerError, DataError, NiyamError, RateLimited, SessionExpired
 from core.events import Event, FeedStatus, OrderUpdate
 from core.ports import Clock, Token
@@ -49,6 +50,23 @@ _SECONDS = 3.0  # for an answer; a later one is worth nothing
 _SHORTEST_SILENCE = 4.0
 _ORDER_PAGE, _MOST_PAGES = 100, 10
 _START_S = 10.0
+
+
+def make(
+    account: str,
+    session: Session,
+    clock: Clock,
+    put: Put,
+    endpoints: Endpoints,
+    lookup: Lookup,
+    transport: FeedTransport,
+    in_hours: Callable[[], bool],
+    *,
+    stale_after_s: float = 5.0,
+) -> "PollingFeed":
+    """The feed of one account; see brokers.spec.FeedFactory. `transport` names Kite's own client; there is one way only here."""
+    capacity = SPEC.instruments_per_stream
+    return PollingFeed(account, session, clock, put, endpoints, lookup, in_hours, capacity=capacity, stale_after_s=stale_after_s)
 
 
 class PollingFeed:

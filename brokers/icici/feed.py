@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import cast
 
 from brokers.feed_pair import FeedPair, order_stream
+from brokers.icici import SPEC
 from brokers.icici.facts import ORDER_HOSTS
 from brokers.icici.session import IciciSession
 from brokers.icici.wire import OrderDialect, QuoteDialect, SocketIoTransport
 from brokers.shards import Shards
-from brokers.spec import Endpoints, Lookup, Put
+from brokers.spec import Endpoints, FeedTransport, Lookup, Put
 from brokers.stream import Patience, Stream
 from core.ports import Clock, CodeLookup
 
@@ -23,19 +24,19 @@ def make(
     put: Put,
     endpoints: Endpoints,
     lookup: Lookup,
+    transport: FeedTransport,
     in_hours: Callable[[], bool],
     *,
-    capacity: int,
-    stale_after_s: float,
+    stale_after_s: float = 5.0,
 ) -> FeedPair:
-    """The feed of one account; see brokers.spec.FeedFactory."""
+    """The feed of one account; see brokers.spec.FeedFactory. `transport` names Kite's own client; there is one way only here."""
     root = endpoints.stream.rstrip("/")
     patience = Patience(silence=max(stale_after_s, _SHORTEST_SILENCE))
 
     def market(place: int, put: Put) -> Stream:
         name = f"{account}/feed"
         way = SocketIoTransport(clock, name, QuoteDialect(root, lookup, session.circuits), session.stream_auth)
-        return Stream(account, session, clock, put, in_hours, way, capacity=capacity, patience=patience, name=name)
+        return Stream(account, session, clock, put, in_hours, way, capacity=SPEC.instruments_per_stream, patience=patience, name=name)
 
     def order_socket(name: str) -> SocketIoTransport:
         dialect = OrderDialect(ORDER_HOSTS.get(root, root), lambda: cast(CodeLookup, lookup()))
@@ -43,4 +44,4 @@ def make(
 
     quiet = Patience(silence=_WHOLE_DAY)
     orders = order_stream(account, session, clock, put, in_hours, order_socket, quiet)
-    return FeedPair(Shards(market, put, capacity=capacity, most=1), orders)
+    return FeedPair(Shards(market, put, capacity=SPEC.instruments_per_stream, most=1), orders)

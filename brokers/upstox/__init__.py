@@ -1,13 +1,10 @@
 """Upstox (API v2/v3): the SPEC, which loads client, codec and session only when one of them is made."""
 
-from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import brokers.upstox.mapping as mapping
-from brokers.spec import Announce, Audit, Endpoints, FeedTransport, InstrumentRows, Lookup, Put, Session, Spec
-from core.ports import Broker, Clock, CredentialStore, DataSession, Feed
-from utils.pacing import Budget, Limit
+from brokers.spec import Endpoints, Spec, later
+from utils.pacing import Limit
 
 _ORDER_CALLS = frozenset({"place", "modify", "cancel"})
 _READS = frozenset({"quote", "historical", "other"})
@@ -22,61 +19,6 @@ LIMITS = (
     Limit("reads/min", _READS, 450, 60.0),  # of 500
     Limit("reads/30min", _READS, 1900, 1800.0),  # of 2000
 )
-
-
-def _session(
-    account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
-) -> Session:
-    from brokers.upstox.session import UpstoxSession
-
-    return UpstoxSession(account, credentials, clock, token_file, endpoints, announce)
-
-
-def _data(session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> DataSession:
-    from brokers.upstox.client import UpstoxData
-
-    return UpstoxData(session, clock, budget, audit, endpoints, lookup)
-
-
-def _broker(session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> Broker:
-    from brokers.upstox.client import UpstoxBroker
-
-    return UpstoxBroker(session, clock, budget, audit, endpoints, lookup)
-
-
-def _feed(
-    account: str,
-    session: Session,
-    clock: Clock,
-    put: Put,
-    endpoints: Endpoints,
-    lookup: Lookup,
-    transport: FeedTransport,
-    in_hours: Callable[[], bool],
-    *,
-    stale_after_s: float = 5.0,
-) -> Feed:
-    """`transport` names Kite's own client; there is one way only here."""
-    from brokers.upstox import feed
-
-    return feed.make(
-        account,
-        session,
-        clock,
-        put,
-        endpoints,
-        lookup,
-        in_hours,
-        capacity=SPEC.instruments_per_stream,
-        streams=SPEC.streams,
-        stale_after_s=stale_after_s,
-    )
-
-
-def _rows(dump: bytes) -> InstrumentRows:
-    from brokers.upstox.dump import parse_instruments
-
-    return parse_instruments(dump)
 
 
 def _with_state(login_url: str, state: str) -> str:
@@ -96,13 +38,13 @@ SPEC = Spec(
     streams=2,  # connections of one user (Plus: 5)
     modifications_per_order=25,  # nothing is documented; the exchange's own habit, and what our other brokers allow
     historical_caps=mapping.HISTORICAL_CAPS,
-    make_session=_session,
-    make_data=_data,
-    make_broker=_broker,
-    make_feed=_feed,
+    make_session=later("brokers.upstox.session", "UpstoxSession"),
+    make_data=later("brokers.upstox.client", "UpstoxData"),
+    make_broker=later("brokers.upstox.client", "UpstoxBroker"),
+    make_feed=later("brokers.upstox.feed", "make"),
     product=mapping.product,
     horizon_of=mapping.horizon_of,
-    parse_instruments=_rows,
+    parse_instruments=later("brokers.upstox.dump", "parse_instruments"),
     exchange_number=mapping.exchange_number,
     objection=mapping.objection,
     with_state=_with_state,

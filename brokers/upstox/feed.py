@@ -7,9 +7,10 @@ import urllib3
 import brokers.upstox.mapping as mapping
 from brokers.feed_pair import FeedPair, order_stream
 from brokers.shards import Shards
-from brokers.spec import Endpoints, Lookup, Put, Session
+from brokers.spec import Endpoints, FeedTransport, Lookup, Put, Session
 from brokers.stream import Closed, Patience, Refused, SocketTransport, Stream
 from brokers.transport import PooledSession, ServerFault
+from brokers.upstox import SPEC
 from brokers.upstox.wire import MarketDialect, PortfolioDialect
 from core.ports import Clock
 
@@ -49,23 +50,22 @@ def make(
     put: Put,
     endpoints: Endpoints,
     lookup: Lookup,
+    transport: FeedTransport,
     in_hours: Callable[[], bool],
     *,
-    capacity: int,
-    streams: int,
-    stale_after_s: float,
+    stale_after_s: float = 5.0,
 ) -> FeedPair:
-    """The feed of one account; see brokers.spec.FeedFactory."""
+    """The feed of one account; see brokers.spec.FeedFactory. `transport` names Kite's own client; there is one way only here."""
     patience = Patience(silence=max(stale_after_s, _SHORTEST_SILENCE))
 
     def market(place: int, put: Put) -> Stream:
         name = f"{account}/feed" if place == 0 else f"{account}/feed-{place + 1}"
         way = SocketTransport(clock, name, MarketDialect(Authorizer(clock, endpoints.rest), lookup))
-        return Stream(account, session, clock, put, in_hours, way, capacity=capacity, patience=patience, name=name)
+        return Stream(account, session, clock, put, in_hours, way, capacity=SPEC.instruments_per_stream, patience=patience, name=name)
 
     def order_socket(name: str) -> SocketTransport:
         return SocketTransport(clock, name, PortfolioDialect(Authorizer(clock, endpoints.rest), lookup))
 
     quiet = Patience(silence=_WHOLE_DAY)
     orders = order_stream(account, session, clock, put, in_hours, order_socket, quiet)
-    return FeedPair(Shards(market, put, capacity=capacity, most=streams), orders)
+    return FeedPair(Shards(market, put, capacity=SPEC.instruments_per_stream, most=SPEC.streams), orders)

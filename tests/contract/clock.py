@@ -19,6 +19,8 @@ class HandClock:
         self._driver = threading.get_ident()
         self._woken = threading.Condition()
         self._calls = 0
+        self._waits: dict[int, float | None] = {}  # edge thread -> until when it waits
+        self._awake: set[int] = set()  # edge threads whose wait is over and that have not come to rest again
 
     def now(self) -> datetime:
         return self._now
@@ -32,6 +34,7 @@ class HandClock:
         self._move(seconds)
         with self._woken:
             self._now += timedelta(seconds=seconds)
+            self._awake |= {thread for thread, until in self._waits.items() if until is not None and until <= self.monotonic()}
             self._woken.notify_all()
 
     def wait_for(self, ready: Callable[[], bool], until: float | None = None) -> bool:
@@ -40,9 +43,14 @@ class HandClock:
             if not ready() and until > self.monotonic():
                 self.advance(until - self.monotonic())
             return ready()
+        me = threading.get_ident()
         with self._woken:
+            self._waits[me] = until
+            self._awake.discard(me)
             while not ready() and (until is None or self.monotonic() < until):
                 self._woken.wait(1.0)
+            del self._waits[me]
+            self._awake.add(me)
             return ready()
 
     def notify(self) -> None:
@@ -50,14 +58,17 @@ class HandClock:
             self._woken.notify_all()
 
     def quiet(self, seconds: float = 2.0) -> None:
-        """Give the edge threads real time to finish the calls they are in."""
-        end = time.monotonic() + seconds
-        while self._calls and time.monotonic() < end:
+        """Give the edge threads real time to finish the calls they are in, and those that have just been woken to come to one."""
+        began = time.monotonic()
+        while (self._calls and time.monotonic() < began + seconds) or (self._awake and time.monotonic() < began + seconds / 8):
             time.sleep(0.001)
 
     @contextmanager
     def thread(self, name: str) -> Iterator[None]:
-        yield
+        try:
+            yield
+        finally:
+            self._awake.discard(threading.get_ident())
 
     @contextmanager
     def call(self, lane: str) -> Iterator[Mapping[str, str]]:
@@ -69,6 +80,7 @@ class HandClock:
 
     @contextmanager
     def listening(self, connection: str) -> Iterator[None]:
+        self._awake.discard(threading.get_ident())
         yield
 
     def sent(self, connection: str) -> None:

@@ -101,14 +101,14 @@ class Stage:
         """Leave nothing of one card to the next: no fault, no feed, no live order, no spent budget, a living session."""
         for feed in self._feeds:
             feed.stop()
-        for feed in self._feeds:
+        feeds, self._feeds = self._feeds, []
+        for feed in feeds:
             for _ in range(70):  # a thread that waits for its place in the limits ends when that has come
                 if feed.join(0.5):
                     break
                 self.pass_(1.0)
             else:
                 raise AssertionError("a feed's threads outlive it")
-        self._feeds.clear()
         self.served.run(self.served.simulator.faults.entries.clear)
         self.served.run(self.served.exchange.release_partials)
         self.served.run(self.served.exchange.halt, False)
