@@ -23,6 +23,10 @@ from api.dashboard.session import Notes, own_origin, person, routes
 from api.dashboard.visit import Api, Boards, Visit
 from api.ports import Parts
 
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#2c6e7f"/>'
+    '<path d="M7 21l6-7 5 4 7-9" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round" stroke-linejoin="round"/></svg>'
+)
 _STYLE = Path(__file__).parent / "style.css"
 _OURS = {"", "sign-in", "_nicegui", "_nicegui_ws", "favicon.ico", "style.css", *(page.path.strip("/").partition("/")[0] for page in PAGES)}
 _SCRIPT = re.compile(rb"<script(?=[\s>])")
@@ -52,6 +56,7 @@ def mount(app: FastAPI, parts: Parts) -> None:
     ui.run_with(
         app,
         title="Niyam",
+        favicon=_ICON,
         dark=None,
         tailwind=False,
         gzip_middleware_factory=None,

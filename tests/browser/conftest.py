@@ -18,6 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            if item.get_closest_marker("walk") and not os.environ.get("NIYAM_TEST_BROWSER"):
+                item.add_marker(pytest.mark.skip(reason="a long walk, which `make test-browser` takes"))
             if not CHROMIUM and not os.environ.get("NIYAM_TEST_BROWSER"):
                 item.add_marker(pytest.mark.skip(reason=WITHOUT))
 

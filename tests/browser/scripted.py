@@ -1,4 +1,4 @@
-"""A web process over a scripted daemon, for what no simulator shows: `python -m tests.browser.scripted PORT FOLDER DOCUMENTS_JSON`."""
+"""A web process over a scripted daemon, for what no simulator shows: `python -m tests.browser.scripted PORT FOLDER`."""
 
 import json
 import sys
@@ -24,40 +24,54 @@ USUAL: Mapping[str, Any] = {
 
 
 class Desk(ScriptedDesk):
-    """Read-outs as they were given; none of what was not."""
+    """Read-outs as the file has them at each look; none of what it has not."""
 
-    def __init__(self, documents: Mapping[str, Any]) -> None:
+    def __init__(self, file: Path) -> None:
         super().__init__()
-        self._documents = documents
+        self._file = file
 
     def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        return self._documents.get(name, {"round_trips": []} if name == "report" else [])
+        documents = json.loads(self._file.read_text(encoding="utf-8"))
+        return documents.get(name, {"round_trips": []} if name == "report" else [])
+
+
+class Script:
+    """The process and what its daemon says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = f"http://127.0.0.1:{free_port()}"
+        self._file = folder / "documents.json"
+        self.tell()
+
+    def tell(self, **documents: Any) -> None:
+        """`status` is what differs from the usual one."""
+        written = self._file.with_suffix(".new")
+        written.write_text(json.dumps({**documents, "status": {**USUAL, **documents.get("status", {})}}), encoding="utf-8")
+        written.replace(self._file)
 
 
 @contextmanager
-def scripted(folder: Path, **documents: Any) -> Iterator[str]:
-    """Such a process; its address. `status` is what differs from the usual one."""
-    address = f"http://127.0.0.1:{free_port()}"
-    told = json.dumps({**documents, "status": {**USUAL, **documents.get("status", {})}})
-    command = [sys.executable, "-m", "tests.browser.scripted", address.rpartition(":")[2], str(folder), told]
+def scripted(folder: Path) -> Iterator[Script]:
+    script = Script(folder)
+    command = [sys.executable, "-m", "tests.browser.scripted", script.address.rpartition(":")[2], str(folder)]
     with Popen(command, cwd=ROOT, stdin=DEVNULL) as process:
         try:
-            until(lambda: answers(address) or process.poll() is not None, "the scripted web process")
-            yield address
+            until(lambda: answers(script.address) or process.poll() is not None, "the scripted web process")
+            yield script
         finally:
             process.terminate()
 
 
-def _serve(port: int, folder: Path, documents: Mapping[str, Any]) -> None:
+def _serve(port: int, folder: Path) -> None:
     import uvicorn
 
     from api.dashboard.mount import mount
 
-    parts = replace(House(folder).parts, desk=Desk(documents))
+    parts = replace(House(folder).parts, desk=Desk(folder / "documents.json"))
     app = create(parts)
     mount(app, parts)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+    _serve(int(sys.argv[1]), Path(sys.argv[2]))

@@ -56,6 +56,18 @@ class Person:
         self.press("Create the account")
         self.see("kind").wait_for()
 
+    def enter(self) -> None:
+        """Be on the cockpit, as the owner: registered now, or before."""
+        self.go("/")
+        self.see("username").wait_for()
+        if self.see("again").count():
+            self.register()
+        else:
+            self.sign_in()
+            self.see("kind").wait_for()
+        self.go("/")
+        self.see("phase").wait_for()
+
     def sign_in(self, username: str = "me@example.in", password: str = PASSWORD) -> None:
         self.go("/sign-in")
         self.fill(username=username, password=password)

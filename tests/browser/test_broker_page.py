@@ -27,6 +27,7 @@ def venue(tmp_path: Path) -> Iterator[tuple[Any, Stage, str]]:
         yield about, stage, address
 
 
+@pytest.mark.walk
 def test_apps_are_connected_switched_and_removed(browser: Browser, venue: tuple[Any, Stage, str]) -> None:
     about, _, address = venue
     known = about["credentials"]

@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, expect
 from tests.browser.stage import PASSWORD, PHONE, Person, serving
 from tests.e2e.stage import Stage
 
+pytestmark = pytest.mark.xdist_group("door")  # one web process for those that only ask
+
 
 def test_the_first_owner_registers_signs_out_and_in_again(browser: Browser, stage: Stage) -> None:
     with serving(stage) as address:
@@ -36,26 +38,24 @@ def test_the_first_owner_registers_signs_out_and_in_again(browser: Browser, stag
         assert person.complaints == []
 
 
-def test_a_page_fits_a_phone_and_follows_its_theme(browser: Browser, stage: Stage) -> None:
-    with serving(stage) as address:
-        person = Person(browser, address, PHONE, dark=True)
-        person.register()
-        person.page.wait_for_function("document.body.classList.contains('body--dark')")
-        assert person.wide() <= 0
-        person.page.get_by_label("Menu").click()
-        expect(person.page.get_by_text("Brokers")).to_be_visible()
-        assert person.complaints == []
+def test_a_page_fits_a_phone_and_follows_its_theme(browser: Browser, stage_address: str) -> None:
+    person = Person(browser, stage_address, PHONE, dark=True)
+    person.register()
+    person.page.wait_for_function("document.body.classList.contains('body--dark')")
+    assert person.wide() <= 0
+    person.page.get_by_label("Menu").click()
+    expect(person.page.get_by_text("Brokers")).to_be_visible()
+    assert person.complaints == []
 
 
-def test_a_script_without_the_pages_number_does_not_run(browser: Browser, stage: Stage) -> None:
-    with serving(stage) as address:
-        person = Person(browser, address)
-        person.go("/sign-in")
-        person.see("username").wait_for()
-        person.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x: onerror=\"window.planted = 1\">')")
-        person.page.wait_for_timeout(300)
-        assert person.page.evaluate("window.planted === undefined")
-        assert any("Content Security Policy" in said for said in person.complaints)
+def test_a_script_without_the_pages_number_does_not_run(browser: Browser, stage_address: str) -> None:
+    person = Person(browser, stage_address)
+    person.go("/sign-in")
+    person.see("username").wait_for()
+    person.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x: onerror=\"window.planted = 1\">')")
+    person.page.wait_for_timeout(300)
+    assert person.page.evaluate("window.planted === undefined")
+    assert any("Content Security Policy" in said for said in person.complaints)
 
 
 @pytest.mark.parametrize("path", ["/session/in", "/session/register", "/session/out", "/_nicegui_ws/socket.io/?EIO=4&transport=polling"])

@@ -20,6 +20,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield made
 
 
+@pytest.mark.walk
 def test_a_killed_web_process_comes_back_with_its_pages_and_the_engine_goes_on(browser: Browser, stage: Stage) -> None:
     port = free_port()
     stage.configure("settings.yaml", "  port: 8000", f"  port: {port}")
@@ -45,6 +46,7 @@ def test_a_killed_web_process_comes_back_with_its_pages_and_the_engine_goes_on(b
     assert after["market"]["now"] > before["market"]["now"]
 
 
+@pytest.mark.walk
 def test_what_a_dead_or_hanging_daemon_said_looks_old(browser: Browser, stage: Stage) -> None:
     stage.simulate(start="10:00", speed="10")
     daemon = stage.run()

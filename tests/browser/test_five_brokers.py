@@ -1,6 +1,5 @@
 """A person's whole way in a real browser, at each broker's simulator: register, wizard, login, figures, an order, its fill, kill, flat."""
 
-import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -54,10 +53,9 @@ def set_up(person: Person, stage: Stage, broker: str) -> None:
     person.see("activated").wait_for()
 
 
-OTHERS = pytest.mark.skipif("NIYAM_TEST_BROWSER" not in os.environ, reason="the suite walks one broker; `make test-browser` all five")
-
-
-@pytest.mark.parametrize("broker", ["zerodha", *(pytest.param(name, marks=OTHERS) for name in ("upstox", "icici", "angelone", "groww"))])
+@pytest.mark.parametrize(
+    "broker", ["zerodha", *(pytest.param(name, marks=pytest.mark.walk) for name in ("upstox", "icici", "angelone", "groww"))]
+)
 def test_from_the_first_registration_to_flat(browser: Browser, stage: Stage, broker: str) -> None:
     port = free_port()
     stage.configure("settings.yaml", "  port: 8000", f"  port: {port}")

@@ -1,13 +1,15 @@
 """What a glance must tell: practice, paper and live by colour and word, trouble in the state, and text of others that stays text."""
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.scripted import AT, scripted
+from tests.browser.scripted import AT, Script, scripted
 from tests.browser.stage import PHONE, Person
 
+pytestmark = pytest.mark.xdist_group("looks")  # one scripted process
 COLOUR = "getComputedStyle(document.querySelector('.banner')).backgroundColor"
 PLANTED = "<img src=x: onerror='window.planted = 1'><b>bold</b> {{ 7 * 7 }}"
 TROUBLE: dict[str, Any] = {
@@ -25,30 +27,35 @@ ORDER: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_practice_paper_and_live_differ_at_a_glance(browser: Browser, tmp_path: Path) -> None:
-    seen = {}
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Script]:
+    with scripted(tmp_path_factory.mktemp("scripted")) as made:
+        yield made
+
+
+def test_practice_paper_and_live_differ_at_a_glance(browser: Browser, script: Script) -> None:
+    person, seen = Person(browser, script.address, PHONE), {}
+    person.enter()
     for kind, word in (("practice", "PRACTICE"), ("paper", "PAPER"), ("live", "LIVE")):
-        with scripted(tmp_path / kind, status={"kind": kind}) as address:
-            person = Person(browser, address, PHONE)
-            person.register()
-            expect(person.see("kind")).to_have_text(word)
-            seen[kind] = person.page.evaluate(COLOUR)
-            assert person.wide() <= 0
+        script.tell(status={"kind": kind})
+        expect(person.see("kind")).to_have_text(word)
+        expect(person.page.locator(f".banner.{kind}")).to_be_visible()
+        seen[kind] = person.page.evaluate(COLOUR)
+        assert person.wide() <= 0
     assert len(set(seen.values())) == 3, seen
 
 
-def test_trouble_shows_and_what_others_wrote_stays_text(browser: Browser, tmp_path: Path) -> None:
-    with scripted(tmp_path, status=TROUBLE, orders=[ORDER]) as address:
-        person = Person(browser, address)
-        person.register()
-        person.go("/")
-        expect(person.see("trading-state")).to_have_text("HALTED")
-        expect(person.see("session")).to_have_text("LOGIN_REQUIRED")
-        expect(person.see("feed")).to_have_text("disconnected")
-        for name in ("alerts", "refusals", "orders"):
-            expect(person.see(name)).to_contain_text(PLANTED)
-        assert person.page.locator("b", has_text="bold").count() == 0
-        assert person.page.evaluate("window.planted === undefined")
-        person.see("resume").click()
-        expect(person.page.get_by_role("dialog")).to_contain_text("Trading was halted")
-        assert person.complaints == []
+def test_trouble_shows_and_what_others_wrote_stays_text(browser: Browser, script: Script) -> None:
+    script.tell(status=TROUBLE, orders=[ORDER])
+    person = Person(browser, script.address)
+    person.enter()
+    expect(person.see("trading-state")).to_have_text("HALTED")
+    expect(person.see("session")).to_have_text("LOGIN_REQUIRED")
+    expect(person.see("feed")).to_have_text("disconnected")
+    for name in ("alerts", "refusals", "orders"):
+        expect(person.see(name)).to_contain_text(PLANTED)
+    assert person.page.locator("b", has_text="bold").count() == 0
+    assert person.page.evaluate("window.planted === undefined")
+    person.see("resume").click()
+    expect(person.page.get_by_role("dialog")).to_contain_text("Trading was halted")
+    assert person.complaints == []
