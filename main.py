@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 
 TYPE_CHECKING = False  # typing's own, without importing typing
@@ -40,6 +41,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not write our memory, and the secrets in it, to a file
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser(next((word for word in given if not word.startswith("-")), ""))
     options = parser.parse_args(given)

@@ -80,8 +80,9 @@ class Crowd:
     async def _enter(self, http: aiohttp.ClientSession) -> None:
         cookie = {"Cookie": self._cookie}
         async with http.get(f"{self._address}/", headers=cookie) as reply:
-            found = _QUERY.search(await reply.text())
-        assert found is not None, "the page has no socket"
+            text = await reply.text()
+        found = _QUERY.search(text)
+        assert found is not None, f"a page came without a socket: {reply.status} at {reply.url}, {text[:300]}"
         query = {**ast.literal_eval(found[1]), "document_id": str(uuid.uuid4()), "tab_id": str(uuid.uuid4())}
         words = "&".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in query.items())
         client = socketio.AsyncClient(reconnection=False)
