@@ -213,6 +213,7 @@ class Spec:
     `exchange_number` finds the exchange's own number of an instrument in this broker's token, "" where the token has none.
     `tape_columns` turns many frames into a recording's columns (None: this broker's stream cannot be recorded).
     `instruments_per_stream` is what one connection of the feed takes, `streams` how many connections one login may have.
+    `guards_nights`: its client keeps triggers over days (core.ports.GuardBroker), so that stops may stand over a night.
     `holds_at_wire`: its order calls go through brokers.transport.PooledSession alone, so that they may be prepared while their intent is
     written (utils/departure.py).
     """
@@ -241,6 +242,7 @@ class Spec:
     pace: ReadPace = ReadPace()
     plan: str | None = None
     holds_at_wire: bool = False
+    guards_nights: bool = False
     with_state: Callable[[str, str], str] = no_state
     exchange_number: Callable[[Token], str] = no_number
     login: LoginKind = "redirect"

@@ -104,6 +104,23 @@ class Holding(msgspec.Struct, frozen=True):
     close_price: float = 0.0
 
 
+class Guard(msgspec.Struct, frozen=True):
+    """A trigger that the broker keeps over days (Zerodha's GTT): when the last price reaches `trigger_price` it sends a LIMIT order at
+    `limit_price`. `active` False: it `fired` (`order_id` is its order's, empty if that failed) or ended; `label` is the broker's word."""
+
+    id: str
+    instrument: Instrument
+    product: str
+    side: Side
+    quantity: int
+    trigger_price: float
+    limit_price: float
+    active: bool = True
+    fired: bool = False
+    order_id: str = ""
+    label: str = ""
+
+
 class Funds(msgspec.Struct, frozen=True):
     """Rupees as the broker reports them: what may be used now, and what is used."""
 
@@ -115,7 +132,8 @@ class Books(msgspec.Struct, frozen=True):
     """One complete read of orders, trades and positions from a session proven alive in the same cycle; or its failure.
 
     `asked_at` is when the first call left: nothing newer than it can be missing from evidence. `error` empty means complete;
-    otherwise it is the class name of the BrokerError and the tuples mean nothing at all. `positions` is None where they were not read.
+    otherwise it is the class name of the BrokerError and the tuples mean nothing at all. `positions` and `guards` are None where they
+    were not read.
     """
 
     at: datetime
@@ -126,6 +144,7 @@ class Books(msgspec.Struct, frozen=True):
     funds: Funds | None = None
     error: str = ""
     reason: str = ""
+    guards: tuple[Guard, ...] | None = None
 
 
 class History(msgspec.Struct, frozen=True):

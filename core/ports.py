@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Any, Protocol, runtime_checkable
 
-from core.events import BrokerPosition, Event, FeedStatus, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, Event, FeedStatus, Funds, Guard, Holding, OrderUpdate, Trade
 from core.types import Bar, Fill, Instrument, Order, Position, Snapshot, Tick
 
 
@@ -135,6 +135,20 @@ class ChargeSource(Protocol):
 
     def order_charges(self, orders: Sequence[Order]) -> dict[str, float]:
         """Our order id -> rupees of all charges, for what each of these orders has filled today. Raises BrokerError."""
+        ...
+
+
+@runtime_checkable
+class GuardBroker(Protocol):
+    """A Broker that keeps triggers over days. Errors are those of order calls; `guards` is a read."""
+
+    def place_guard(self, guard: Guard, last_price: float) -> str:
+        """Set it, return the broker's id of it."""
+        ...
+
+    def cancel_guard(self, guard: Guard) -> None: ...
+    def guards(self) -> tuple[Guard, ...]:
+        """All of the account's that stand, and those that fired or ended lately."""
         ...
 
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
-from core.events import Action, Books, Event, Funds, Outcome, Reply
-from core.ports import Broker, Clock
+from core.events import Action, Books, Event, Funds, Guard, Outcome, Reply
+from core.ports import Broker, Clock, GuardBroker
 from core.types import Fill, Order, Position, Purpose
 from utils.departure import Departure, NeverSent, awaited
 
@@ -114,6 +114,7 @@ class BrokerWorker:
         self._broker = broker
         self._holds_at_wire = holds_at_wire
         self._prepared: dict[str, Departure] = {}
+        self._guarded = False
         self._clock = clock
         self._put = put
         self.orders = Worker(f"{account}/orders", clock, wake)
@@ -156,6 +157,24 @@ class BrokerWorker:
     def cancel(self, order: Order) -> None:
         self.orders.submit(CANCELS, lambda: self._call(Action.CANCEL, order, lambda: self._broker.cancel(order)))
 
+    def watch_guards(self, watch: bool) -> None:
+        """See night_guard.GuardDesk."""
+        self._guarded = watch
+
+    def place_guard(self, name: str, guard: Guard, last_price: float) -> None:
+        self._guard(Action.PLACE, name, lambda broker: broker.place_guard(guard, last_price))
+
+    def cancel_guard(self, name: str, guard: Guard) -> None:
+        self._guard(Action.CANCEL, name, lambda broker: broker.cancel_guard(guard))
+
+    def _guard(self, action: Action, name: str, run: Callable[[GuardBroker], str | None]) -> None:
+        broker = self._broker
+        assert isinstance(broker, GuardBroker)
+        asked: GuardBroker = broker
+        self.orders.submit(
+            EXITS, lambda: self._put([self._outcome(action, name, None, lambda: run(asked))], threading.current_thread().name)
+        )
+
     def read_books(self, *, positions: bool, urgent: bool = False) -> None:
         """Ask for one complete read; a read that is already waiting or running serves (`urgent` asks for one that starts from now)."""
         if self._reading is not None and not self._reading.done and not urgent:
@@ -194,7 +213,10 @@ class BrokerWorker:
         self._put([self._reply(action, order, run)], threading.current_thread().name)
 
     def _reply(self, action: Action, order: Order, run: Callable[[], str | None]) -> Reply:
-        outcome, broker_order_id, reason, code, name = Outcome.ACK, order.broker_order_id, "", "", ""
+        return self._outcome(action, order.id, order.broker_order_id, run)
+
+    def _outcome(self, action: Action, order_id: str, broker_order_id: str | None, run: Callable[[], str | None]) -> Reply:
+        outcome, reason, code, name = Outcome.ACK, "", "", ""
         try:
             answer = run()
             broker_order_id = answer or broker_order_id
@@ -204,7 +226,7 @@ class BrokerWorker:
             code = error.code if isinstance(error, BrokerError) else ""
             outcome, reason, name = Outcome.UNKNOWN, str(error) or type(error).__name__, type(error).__name__
         at = self._clock.now()
-        return Reply(at, action, order.id, outcome, broker_order_id, name, reason, code)
+        return Reply(at, action, order_id, outcome, broker_order_id, name, reason, code)
 
     def _read(self, positions: bool, urgent: bool) -> None:
         asked_at, moment = self._clock.now(), self._clock.monotonic()
@@ -216,7 +238,8 @@ class BrokerWorker:
             held = self._broker.positions() if wanted else None
             funds = self._funds() if money else None
             self._had = [moment if wanted else self._had[0], moment if funds is not None else self._had[1]]
-            books = Books(self._clock.now(), asked_at, orders, trades, held, funds)
+            guards = self._broker.guards() if self._guarded and wanted and isinstance(self._broker, GuardBroker) else None
+            books = Books(self._clock.now(), asked_at, orders, trades, held, funds, guards=guards)
         except Exception as error:  # whatever it tripped over, this read proves nothing; the engine counts it and alerts
             books = Books(self._clock.now(), asked_at, error=type(error).__name__, reason=str(error) or type(error).__name__)
         self._put([books], threading.current_thread().name)

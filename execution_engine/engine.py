@@ -35,6 +35,7 @@ from execution_engine.expiry import DeliverySettings, Expiry
 from execution_engine.feed_watch import FeedWatch
 from execution_engine.hearing import Hearing
 from execution_engine.ledger_watch import LedgerWatch
+from execution_engine.night_guard import GuardDesk, NightGuard
 from execution_engine.order_manager import Alert, OrderDesk
 from execution_engine.outcomes import Outcomes
 from execution_engine.portfolio import EXTERNAL, Portfolio
@@ -80,6 +81,7 @@ class Engine:
         rolls: RollSettings | None = None,
         delivery: DeliverySettings | None = None,
         protect: Protect | None = None,
+        guards: GuardDesk | None = None,
         emergency: Emergency | None = None,
     ) -> None:
         self.account = account
@@ -167,7 +169,21 @@ class Engine:
         )
         parts = (clock, desk, portfolio, self.targets, world, gate, executor, alert)
         self.protection = Protection(protect, *parts, self.reconciliation.shortfall, self._submit, self.flatten)
+        self.night = NightGuard(
+            guards,
+            sets=protect is not None,
+            clock=clock,
+            store=store,
+            portfolio=portfolio,
+            targets=self.targets,
+            world=world,
+            alert=alert,
+            terms=self.protection.terms,
+            stops_alive=lambda target: bool(self.protection.stops(target)),
+        )
+        self.protection.night = self.night.stands
         self.outcomes = Outcomes(
+            night=self.night,
             clock=clock,
             timers=self.timers,
             executor=executor,
@@ -221,6 +237,7 @@ class Engine:
         self.timers.wait("second", now, SECOND)
         self.timers.set("books", now)
         self.outcomes.open_day()
+        self.night.open_day()
         self.price_ladder.watch()  # what rested when an earlier process ended climbs on
         self.store.put("engine", "day", day.isoformat())
         self.store.journal(now, "day_opened", {"day": day.isoformat(), "names": {n: i.key for n, i in names.items()}, "resumed": resumed})
@@ -553,6 +570,7 @@ class Engine:
             self.portfolio.sample(now)
         self.feed_watch.each_second(now)
         self.ledger_watch.each_second(now)
+        self.night.look(now)
         return self.protection.look(now) or breached
 
     def _look(self, kind: str, now: datetime) -> None:

@@ -15,6 +15,7 @@ from core.types import Instrument, Order, OrderRequest, OrderState, Purpose, Ses
 from execution_engine.buy_sell_logic import Target
 from execution_engine.exits import Exits
 from execution_engine.hearing import Hearing
+from execution_engine.night_guard import PREFIX, NightGuard
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import Portfolio
@@ -54,8 +55,10 @@ class Outcomes:
         rolls: Rolls,
         protection: Protection,
         reconciliation: Reconciliation,
+        night: NightGuard,
         engine: Acts,
     ) -> None:
+        self._night = night
         self._clock = clock
         self._timers = timers
         self._executor = executor
@@ -81,6 +84,9 @@ class Outcomes:
     # --- evidence -------------------------------------------------------------------------------------------------------------------
 
     def on_reply(self, reply: Reply) -> None:
+        if reply.order_id.startswith(PREFIX):
+            self._night.on_reply(reply)
+            return
         self._on_change(self._desk.on_reply(reply))
 
     def on_update(self, update: OrderUpdate) -> None:
@@ -92,6 +98,7 @@ class Outcomes:
     def on_books(self, books: Books) -> None:
         for change in self._reconciliation.take(books):
             self._on_change(change)
+        self._night.on_books(books)
         unreadable = bool(books.error) and self._reconciliation.readable
         if self._after_books and not unreadable and self._world.session is not SessionState.LOGIN_REQUIRED:
             waiting, self._after_books = sorted(self._after_books), set()

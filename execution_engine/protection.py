@@ -84,6 +84,7 @@ class Protection:
         self._shortfall = shortfall
         self._submit = submit
         self._flatten = flatten
+        self.night: Callable[[Target], bool] = lambda target: False  # whether a stop of the night still stands
         self._kept: dict[Key, _Kept] = {}
         self._asked_at: datetime | None = None  # when the books were last asked for, because nobody answered
         self._asked: dict[str, datetime] = {}  # stop -> since when an exit waits for it
@@ -138,6 +139,8 @@ class Protection:
     def make_way(self, target: Target, closing: int) -> bool:
         """Whether an exit of `closing` units may leave now: no stop could fill beside it. Else the way is being made."""
         stops, now = self.stops(target), self._clock.now()
+        if self.night(target):
+            return False  # it is taken back as soon as the market is open
         if not stops:
             return True
         room = max(0, self._room(target, self._portfolio.position(target.strategy, target.instrument)) - closing)
@@ -216,9 +219,9 @@ class Protection:
         last = self._world.last_price(instrument)
         if last is None or not self._world.calendar.is_open(instrument, now):
             return
-        if protection_hit(target, self._portfolio.position(target.strategy, instrument), last):
-            return  # the engine's own exit is on its way
-        trigger, limit = self._terms(target, side)
+        if protection_hit(target, self._portfolio.position(target.strategy, instrument), last) or self.night(target):
+            return  # the engine's own exit is on its way, or the stop of the night still stands
+        trigger, limit = self.terms(target, side)
         kept = self._kept.setdefault((target.strategy, instrument.key), _Kept(now))
         if kept.failed is not None and kept.failed != (trigger, room):
             kept.tries, kept.failed = 0, None
@@ -240,7 +243,7 @@ class Protection:
         if acted and kept.next_at <= now:
             kept.next_at = now + MOVE_EVERY
 
-    def _terms(self, target: Target, side: Side) -> tuple[float, float]:
+    def terms(self, target: Target, side: Side) -> tuple[float, float]:
         """Trigger and limit on the tick; the limit within the day's circuit limits where the trigger is."""
         assert target.stop is not None
         instrument, settings = target.instrument, self.settings or Protect()

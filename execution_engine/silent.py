@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from core.events import Event
+from core.events import Event, Guard
 from core.types import Fill, Order, Position
 
 
@@ -26,6 +26,15 @@ class SilentExecutor:
         return None
 
     def read_books(self, *, positions: bool, urgent: bool = False) -> None:
+        return None
+
+    def watch_guards(self, watch: bool) -> None:
+        return None
+
+    def place_guard(self, name: str, guard: Guard, last_price: float) -> None:
+        return None
+
+    def cancel_guard(self, name: str, guard: Guard) -> None:
         return None
 
     def on_market(self, event: Event) -> bool:

@@ -20,7 +20,7 @@ from core.market import Calendar
 from core.ports import Clock, CredentialStore
 from core.types import IST, PRACTICE_KINDS, Account, Horizon, Instrument, Kind, SessionState
 from runtime import state_folder
-from runtime.protection import at_broker, unprotected
+from runtime.protection import NO_GUARDS, at_broker, unprotected
 from runtime.state_folder import RunFolder
 from utils.config_loader import Config, environment, load
 from utils.config_loader import config as secrets
@@ -395,6 +395,20 @@ def _prices(subject: Subject) -> Iterator[Finding]:
             yield Finding("prices", "ok", f"{name} is {instrument.key} in both lists")
 
 
+def _overnight(subject: Subject) -> Iterator[Finding]:
+    """What stands over the night for strategies that carry."""
+    from brokers import registry
+
+    ours = {name: one for name, one in subject.config.strategies.items() if one.enabled and one.account in (None, subject.account.name)}
+    carrying = ", ".join(sorted(name for name, one in ours.items() if one.horizon == "carry"))
+    spec = registry.get(subject.account.broker)
+    if carrying and spec.guards_nights:
+        yield Finding("overnight", "ok", f"what {carrying} carries has a trigger at {spec.title} from the close until the next open")
+    elif carrying:
+        remedy = "give it the horizon intraday, or watch the open; Zerodha is the broker whose triggers (GTT) are used"
+        yield Finding("overnight", "note", f"what {carrying} carries has no stop overnight: {NO_GUARDS.format(spec.title)}", remedy)
+
+
 def _protection(subject: Subject) -> Iterator[Finding]:
     """What `run` refuses to start a live account for."""
     missing = unprotected(subject.config, subject.account)
@@ -406,6 +420,7 @@ def _protection(subject: Subject) -> Iterator[Finding]:
             yield Finding("protection", "note", "the engine holds the stops; they go when it dies", remedy)
         else:
             yield Finding("protection", "ok", "each position has its stop at the broker")
+            yield from _overnight(subject)
 
 
 def _database(subject: Subject) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ from core.types import Account, AccountKind
 from execution_engine.protection import Protect
 from utils.config_loader import Config
 
+NO_GUARDS = "{} is not asked for triggers that outlive the day, and its stops end with it"
+
 
 def at_broker(config: Config, account: Account) -> Protect | None:
     """How this account's stops stand at the broker; None: the engine holds them."""

@@ -47,7 +47,7 @@ from runtime.alerts import Alerts
 from runtime.charts import Charts
 from runtime.data_desk import DataDesk, Door
 from runtime.inbox import Inbox, Pump
-from runtime.protection import at_broker
+from runtime.protection import NO_GUARDS, at_broker
 from runtime.recording import RecorderSlot
 from runtime.state_folder import RunFolder
 from storage.audit import AuditSegment, requests_of
@@ -429,8 +429,11 @@ def make_engine(
         commands=commands,
         on_history=filler.answered,
         protect=at_broker(config, account),
+        guards=executor if spec.guards_nights and isinstance(executor, BrokerWorker | SilentExecutor) else None,
         emergency=emergency,
     )
+    if isinstance(executor, BrokerWorker) and not spec.guards_nights:
+        engine.night.lacking = NO_GUARDS.format(spec.title)
     return Made(engine, bars, tick_filter)
 
 

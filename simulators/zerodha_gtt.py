@@ -75,6 +75,8 @@ class Gtt:
 
     def delete(self, user: str, trigger_id: str, now: datetime) -> dict[str, Any]:
         trigger = self._own(user, trigger_id)
+        if trigger.status != "active":
+            raise bad_input("Only an active trigger can be deleted.")
         trigger.status, trigger.updated = "deleted", now
         return {"trigger_id": trigger.id}
 

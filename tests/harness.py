@@ -32,6 +32,7 @@ from data_ingestion.tick_filter import TickFilter
 from execution_engine.buy_sell_logic import Size, Target
 from execution_engine.control import Control
 from execution_engine.engine import Engine
+from execution_engine.night_guard import GuardDesk
 from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
 from execution_engine.price_ladder import Ladder
@@ -95,6 +96,7 @@ class Harness:
         resumed: bool = False,
         stopped: str = "",
         protect: Protect | None = None,
+        guards: GuardDesk | None = None,
         make_executor: Callable[[ManualClock], Any] | None = None,
         emergency: Emergency | None = None,
     ) -> None:
@@ -129,6 +131,7 @@ class Harness:
             horizon_of=lambda product: Horizon.INTRADAY if product == "MIS" else Horizon.CARRY,
             commands=lambda engine, command: self.control.handle(engine, command),
             protect=protect,
+            guards=guards,
             emergency=emergency,
         )
         self.strategy = (made or Told)(StrategySpec("told", Told.params_type(), ("IT",), 5, horizon), "IT")

@@ -46,5 +46,6 @@ SPEC = Spec(
     exchange_number=mapping.exchange_number,
     objection=mapping.objection,
     holds_at_wire=True,
+    guards_nights=True,
     with_state=_with_state,
 )

@@ -22,7 +22,7 @@ from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response
 from brokers.zerodha.session import ZerodhaSession
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Guard, Holding, OrderUpdate, Trade
 from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -215,6 +215,26 @@ class ZerodhaBroker(ZerodhaData):
             return mapping.funds(answer)
         except DataError as error:
             raise Transient(str(error)) from error
+
+    def place_guard(self, guard: Guard, last_price: float) -> str:
+        """See core.ports.GuardBroker: a single GTT."""
+        terms = mapping.guard_parameters(guard, last_price)
+        self._budget.acquire(Lane.EXIT, "other")
+        answer = self._call("other", lambda kite: kite.place_gtt(**terms), ORDER_SECONDS, is_order=True)
+        number = answer.get("trigger_id") if isinstance(answer, dict) else None
+        if not number:
+            raise Unknown(f"Zerodha's reply to a GTT carries no trigger id ({answer!r:.80}); look for it in the list of GTTs")
+        return str(number)
+
+    def cancel_guard(self, guard: Guard) -> None:
+        self._budget.acquire(Lane.CANCEL, "other")
+        self._call("other", lambda kite: kite.delete_gtt(trigger_id=guard.id), ORDER_SECONDS, is_order=True)
+
+    def guards(self) -> tuple[Guard, ...]:
+        """Single GTTs with one order; those of two legs are none of ours."""
+        rows, lookup = self._rows("GTTs", lambda kite: kite.get_gtts()), self._lookup()
+        single = [row for row in rows if not isinstance(row, dict) or row.get("type") == "single"]
+        return tuple(complete(lambda row: mapping.guard(row, lookup), single))
 
     def order_charges(self, orders: Sequence[Order]) -> dict[str, float]:
         """See core.ports.ChargeSource: Kite's virtual contract note, whose rows come in the order they were asked for."""

@@ -10,9 +10,9 @@ from typing import Any
 import brokers.book_rows as book_rows
 from brokers.spec import InstrumentRow
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, Funds, Guard, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
-from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
+from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
 
 STATES: Mapping[str, OrderState] = {
     "PUT ORDER REQ RECEIVED": OrderState.PENDING_NEW,
@@ -128,6 +128,46 @@ def funds(margins: Mapping[str, Any]) -> Funds:
         return Funds(available=float(equity["net"]), used=float(equity["utilised"]["debits"]))
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"Kite's margins miss the equity segment's net or debits ({type(error).__name__}: {error})") from error
+
+
+def guard_parameters(guard: Guard, last_price: float) -> dict[str, Any]:
+    """Keyword arguments of place_gtt for a single trigger with one LIMIT order."""
+    order = {
+        "transaction_type": guard.side.value,
+        "quantity": guard.quantity,
+        "order_type": "LIMIT",
+        "product": guard.product,
+        "price": round(guard.limit_price, 4),
+    }
+    return {
+        "trigger_type": "single",
+        "exchange": guard.instrument.exchange,
+        "tradingsymbol": guard.instrument.symbol,
+        "trigger_values": [round(guard.trigger_price, 4)],
+        "last_price": round(last_price, 4),
+        "orders": [order],
+    }
+
+
+def guard(row: Mapping[str, Any], lookup: InstrumentLookup) -> Guard:
+    """A row of the list of GTTs, of one trigger; raises DataError where a field is missing."""
+    with book_rows.reading("Kite", "a GTT", row):
+        (order,), (trigger,) = row["orders"], row["condition"]["trigger_values"]
+        result = (order.get("result") or {}).get("order_result") or {}
+        status = str(row["status"])
+        return Guard(
+            id=str(row["id"]),
+            instrument=instrument_of(row["condition"], lookup),
+            product=str(order["product"]),
+            side=Side(order["transaction_type"]),
+            quantity=book_rows.units(order["quantity"]),
+            trigger_price=book_rows.finite(trigger),
+            limit_price=book_rows.finite(order["price"]),
+            active=status == "active",
+            fired=status == "triggered",
+            order_id=str(result.get("order_id") or ""),
+            label=f"{status}: {result['rejection_reason']}" if result.get("rejection_reason") else status,
+        )
 
 
 def charge_parameters(order: Order) -> dict[str, Any]:

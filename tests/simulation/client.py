@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from brokers.spec import Announce, Put
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Event, FeedStatus, Funds, OrderUpdate, SessionStatus, Trade
+from core.events import BrokerPosition, Event, FeedStatus, Funds, Guard, OrderUpdate, SessionStatus, Trade
 from core.ports import TokenSource
 from core.types import IST, Bar, Instrument, Order, SessionState, Tick
 from tests.simulation.faults import Plan
@@ -168,6 +168,22 @@ class SimBroker:
         if when == 0:
             raise Killed
         return self._call(kind, token, do, fate_of_order(kind, self._plan, self._clock, self._chance, self._broker), ORDER_S, Unknown, when)
+
+    # --- triggers over the night ------------------------------------------------------------------------------------------------------
+
+    def place_guard(self, guard: Guard, last_price: float) -> str:
+        return self._guard(lambda: self._venue.set_guard(guard))
+
+    def cancel_guard(self, guard: Guard) -> None:
+        self._guard(lambda: self._venue.delete_guard(guard.id))
+
+    def guards(self) -> tuple[Guard, ...]:
+        return self._read("guards", lambda: tuple(self._venue.guards.values()))
+
+    def _guard(self, do: Callable[[], str]) -> str:
+        self._budget.acquire(Lane.EXIT, "other")
+        fate = fate_of_read(self._plan, self._clock, self._chance)
+        return self._call("other", self._session.token(), do, fate, ORDER_S, Unknown)
 
     # --- reads ------------------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from core.errors import BrokerError, Rejected, SessionExpired
-from core.events import BrokerPosition, Event, Funds, OrderUpdate, Trade
+from core.events import BrokerPosition, Event, Funds, Guard, OrderUpdate, Trade
 from core.types import Instrument, Order, OrderState, OrderType, Purpose, Side, Tick
 from simulators.exchange import Exchange
 from simulators.facts import Facts
@@ -76,6 +76,7 @@ class Venue:
         self.dead: set[str] = set()
         self.ticked: dict[str, datetime] = {}  # when the last good tick of each key was handed to the daemon, true time
         self.stirred = clock_.true  # when something last happened to an order here
+        self.guards: dict[str, Guard] = {}
         self._armed: datetime | None = None
         self._rows: dict[tuple[str, int], OrderUpdate] = {}
         self._trades: list[Trade] = []
@@ -279,6 +280,16 @@ class Venue:
             raise Rejected(str(error), code=str(error.why)) from None
         self.advance()
         return changed.id
+
+    def set_guard(self, guard: Guard) -> str:
+        """A trigger that stands over the night; the day ends before one could fire."""
+        number = f"T{len(self.guards) + 1}"
+        self.guards[number] = msgspec.structs.replace(guard, id=number, label="active")
+        return number
+
+    def delete_guard(self, number: str) -> str:
+        self.guards[number] = msgspec.structs.replace(self.guards[number], active=False, label="deleted")
+        return number
 
     # --- what it tells by itself --------------------------------------------------------------------------------------------------------
 

@@ -328,6 +328,7 @@ class Watch:
         if engine.protection.settings is None:
             return
         self._stops = {number: booked for number, booked in self._stops.items() if booked.live}
+        self._triggers()
         stands: Counter[tuple[str, str]] = Counter()
         for booked in self._stops.values():
             stands[self._submitted[booked.tag or ""].strategy, booked.listing.key] += booked.pending
@@ -346,6 +347,16 @@ class Watch:
         for key, since in self._uncovered.items():
             if (now - since).total_seconds() > STOPS_S:
                 self.violation("STOPS", f"{key} since {since:%H:%M:%S}: {wrong[key]}")
+
+    def _triggers(self) -> None:
+        """STOPS over the night: one trigger at most, for no more than is held (one strategy carries on these days)."""
+        standing = [guard for guard in self._venue.guards.values() if guard.active]
+        if len(standing) > 1:
+            self.violation("STOPS", f"{len(standing)} triggers stand")
+        for guard in standing:
+            held = sum(one for (_, key), one in self._ours.items() if key == guard.instrument.key)
+            if held * guard.side.sign >= 0 or guard.quantity > abs(held):
+                self.violation("STOPS", f"{held} {guard.instrument.key} held, a trigger for {guard.side} {guard.quantity}")
 
     def _excused(self, house: House, target: Target) -> bool:
         """Whether nobody can be expected to have this key's stops in step now."""

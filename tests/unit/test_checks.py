@@ -156,6 +156,18 @@ def test_live_has_its_stops_at_the_broker(config: Path, by: str) -> None:
     assert "protection" not in look(config, "paper")
 
 
+@pytest.mark.parametrize(("broker", "status"), [("zerodha", "ok"), ("groww", "note")])
+def test_it_says_whether_what_is_carried_has_a_stop_overnight(config: Path, broker: str, status: str) -> None:
+    assert "overnight" not in look(config, "live"), "nothing is carried"
+    strategy, settings = config / "strategies" / "nifty_trend.yaml", config / "settings.yaml"
+    strategy.write_text(strategy.read_text().replace("horizon: intraday", "horizon: carry"))
+    head, _, rest = settings.read_text().partition("\n  live:")
+    settings.write_text(f"{head}\n  live:{rest.replace('broker: zerodha', f'broker: {broker}', 1)}")
+    protect(config, "{by: broker, distance_pct: 1.0}")
+    (found,) = look(config, "live")["overnight"]
+    assert (found["status"], "nifty_trend" in found["text"]) == (status, True)
+
+
 def test_live_refuses_a_strategy_that_may_hold_a_position_without_a_stop(config: Path) -> None:
     protect(config, "{by: engine, distance_pct: null}")
     found = look(config, "live")["protection"]
