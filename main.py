@@ -142,7 +142,12 @@ def _check_flags(check: argparse.ArgumentParser) -> None:
     _json_flag(check)
 
 
+def _account_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", metavar="A", help="this account instead of all that the daemon trades side by side")
+
+
 def _readout_flags(readout: argparse.ArgumentParser) -> None:
+    _account_flag(readout)
     readout.add_argument("--day", metavar="YYYY-MM-DD", type=_date, help="this day instead of the latest")
     readout.add_argument("--from", metavar="D", dest="start_day", type=_date, help="from this day on")
     readout.add_argument("--to", metavar="D", dest="end_day", type=_date, help="up to and with this day")
@@ -150,6 +155,7 @@ def _readout_flags(readout: argparse.ArgumentParser) -> None:
 
 
 def _order_flags(command: argparse.ArgumentParser) -> None:
+    _account_flag(command)
     name = command.prog.rpartition(" ")[2]
     if name == "kill":
         command.add_argument("--whole-account", metavar="ID", help="also what our ledger does not own; type the account's id")
@@ -171,7 +177,12 @@ def _run_flags(run: argparse.ArgumentParser) -> None:
         "Ctrl-C stops it in order; a second `run` after a crash goes on where it died."
     )
     run.add_argument("--broker", metavar="B", help="broker of the practice accounts (default: zerodha)")
-    run.add_argument("--account", metavar="A", help="account of settings.yaml: practice, practice-live, or your own paper or live one")
+    run.add_argument(
+        "--account",
+        metavar="A",
+        action="append",
+        help="account of settings.yaml: practice, practice-live, or your own paper or live one; given several times: side by side",
+    )
     run.add_argument("--days", metavar="N", type=_count, help="end by itself after N closed sessions and print the day's report")
     run.add_argument("--date", metavar="D", type=_date, help="first simulated day (default: 2026-11-20, or the data's first full session)")
     run.add_argument("--start", metavar="HH:MM", type=_time, help="first simulated moment of that day (default: 09:00)")
@@ -371,6 +382,7 @@ def _vault_flags(vault: argparse.ArgumentParser) -> None:
 
 def _replay_flags(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("--day", metavar="YYYY-MM-DD", type=_date, required=True, help="a day that the latest run recorded")
+    replay.add_argument("--account", metavar="A", help="whose day, of several accounts side by side (default: the one in use)")
     _json_flag(replay)
 
 

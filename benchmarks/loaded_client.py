@@ -1,6 +1,6 @@
 """The engine's side of benchmarks/load.py: the house of ours_client.py as the daemon runs it beside a web process.
 
-It publishes a Snapshot every 200 ms and answers on the control socket from threads of its own, as runtime/daemon.py does.
+It publishes a Snapshot every 200 ms and answers on the control socket from threads of its own, as runtime/account_run.py does.
 """
 
 import signal
@@ -24,8 +24,8 @@ from execution_engine import snapshots
 from execution_engine.buy_sell_logic import Size
 from execution_engine.runs import Run
 from runtime import readout, state_folder
+from runtime.account_run import PUBLISH_S
 from runtime.control_socket import ControlSocket
-from runtime.daemon import PUBLISH_S
 from storage.store import open_reader
 from strategies.base import StrategySpec
 from utils.control import Answer

@@ -7,19 +7,19 @@ that it lists with another lot is refused too, for one of the two lists is then 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from core.errors import DataError
-from core.ports import CircuitSource, DataSession, Token
+from core.ports import CircuitSource, DataSession
 from core.types import Bar, Instrument
 from data_ingestion.instruments import InstrumentSnapshot
 
 
 class Join:
-    """The instruments of the orders' broker by the tokens of the data's: a CodeLookup for the data's feed. Safe from any thread."""
+    """Both lists of one day, contract by contract. Safe from any thread."""
 
     def __init__(self, orders: InstrumentSnapshot, data: InstrumentSnapshot, title: str) -> None:
         """`title` names the data's broker in what is said of an instrument that it lacks."""
@@ -28,15 +28,6 @@ class Join:
         self._title = title
         self._theirs: dict[str, Instrument | None] = {}  # key of the orders' list -> as the data's broker lists it
         self._ours: dict[str, Instrument | None] = {}  # key of the data's list -> as the orders' broker lists it
-
-    @property
-    def day(self) -> date:
-        return self._data.day
-
-    @property
-    def path(self) -> Any:
-        """The file of the data's list: what a recording of its frames is read with."""
-        return self._data.path
 
     def theirs(self, instrument: Instrument) -> Instrument:
         """What the data's broker calls it; raises DataError saying why there are no prices of it."""
@@ -57,21 +48,6 @@ class Join:
         if instrument.key not in self._ours:
             self._ours[instrument.key] = self._orders.same(instrument)
         return self._ours[instrument.key]
-
-    def by_key(self, key: str) -> Instrument | None:
-        found = self._data.by_key(key)
-        return None if found is None else self.ours(found)
-
-    def by_token(self, token: Token) -> Instrument | None:
-        found = self._data.by_token(token)
-        return None if found is None else self.ours(found)
-
-    def by_token_start(self, beginning: str) -> Instrument | None:
-        found = self._data.by_token_start(beginning)
-        return None if found is None else self.ours(found)
-
-    def token(self, instrument: Instrument) -> Token:
-        return self._data.token(self.theirs(instrument))
 
 
 class JoinedData:

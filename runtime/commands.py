@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
             config=Path(options.config),
             state=_state(options),
             broker=options.broker,
-            account=options.account,
+            account=options.account[0] if options.account else None,
+            beside=tuple(options.account[1:]) if options.account else (),
             days=options.days,
             date=options.date,
             start=options.start,
@@ -61,19 +62,51 @@ def check(options: argparse.Namespace) -> int:
 
 
 def readout(options: argparse.Namespace) -> int:
-    """Ask the daemon; when it is down, read its ledger."""
+    """Ask the daemon; when it is down, read its ledger. Of several accounts side by side all are told, unless one is named."""
     asked = {"day": options.day, "from": options.start_day, "to": options.end_day}
     arguments = {name: day.isoformat() for name, day in asked.items() if day is not None}
     if "day" in arguments and len(arguments) > 1:
         raise ConfigError("--day says one day, --from and --to a period; give one or the other")
-    folder = _current(_state(options))
+    documents = {}
+    folders = _folders(options)
+    for folder in folders:
+        try:
+            documents[_name_of(folder)] = _document(options, folder, arguments)
+        except NiyamError as error:
+            if len(folders) == 1:
+                raise
+            sys.stderr.write(f"{_name_of(folder)}: {error}\n")  # the others are told all the same
+    if not documents:
+        return 1
+    if options.json or len(documents) == 1 or options.command == "status":
+        _show(options.command, _together(documents), options.json)
+        return 0
+    for name, data in documents.items():
+        sys.stdout.write(f"account {name}\n")
+        sys.stdout.flush()
+        _show(options.command, data, False)
+    return 0
+
+
+def _document(options: argparse.Namespace, folder: RunFolder, arguments: Mapping[str, Any]) -> Any:
+    """One account's document; raises NiyamError."""
     data = _asked(options, folder, options.command, arguments)
     if options.command == "report" and "days" in data:
         from runtime import beside  # a backtest of each day, here and not in the daemon
 
         data["beside_backtest"] = beside.rows(data["days"], _asked(options, folder, "fills", arguments), folder.recordings)
-    _show(options.command, data, options.json)
-    return 0
+    return data
+
+
+def _together(documents: Mapping[str, Any]) -> Any:
+    """One document of several accounts': their rows one after the other, each with its account; of what is no list that of the account in
+    use, with each account's under `accounts`."""
+    first = next(iter(documents.values()))
+    if len(documents) == 1:
+        return first
+    if isinstance(first, list):
+        return [{"account": name, **row} for name, rows in documents.items() for row in rows]
+    return first if "accounts" in first else {**first, "accounts": list(documents.values())}
 
 
 def _asked(options: argparse.Namespace, folder: RunFolder, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -92,7 +125,7 @@ def replay(options: argparse.Namespace) -> int:
     from runtime import replay_day
     from storage.store import open_reader
 
-    folder = _current(_state(options))
+    folder = _folders(options)[0]
     store = open_reader(_ledger_of(folder, Path(options.config)))
     try:
         return replay_day.command(options, folder, store)
@@ -113,13 +146,45 @@ def order(options: argparse.Namespace) -> int:
         arguments = {"name": options.name}
     if options.command == "retune":
         arguments = {"name": options.name, "values": _fields(options.fields)}
-    folder = _current(_state(options))
-    answer = control.ask(folder.control_socket, options.command, arguments, timeout=OUTCOME)
-    if options.json:
-        _print_json({"ok": answer.ok, "text": answer.text, "data": answer.data})
+    folders = _folders(options)
+    if len(folders) > 1 and arguments.get("whole_account"):  # whose id is typed out is meant
+        folders = [folder for folder in folders if _name_of(folder) == options.whole_account] or folders[:1]
+    if len(folders) > 1 and options.command in ("enable", "disable", "retune"):
+        folders = [folder for folder in folders if _has(folder, options.name)] or folders[:1]
+    answers: dict[str, control.Answer] = {}
+    for folder in folders:
+        try:
+            answers[_name_of(folder)] = control.ask(folder.control_socket, options.command, arguments, timeout=OUTCOME)
+        except control.DaemonDown as error:
+            if len(folders) == 1:
+                raise
+            answers[_name_of(folder)] = control.Answer(ok=False, text=str(error))
+    return _told(answers, options.json)
+
+
+def _told(answers: Mapping[str, control.Answer], as_json: bool) -> int:
+    """Say what came of a command, for each account that had it; 1 where any refused."""
+    done = all(answer.ok for answer in answers.values())
+    if not as_json:
+        for name, one in answers.items():
+            (sys.stdout if one.ok else sys.stderr).write((f"{name}: " if len(answers) > 1 else "") + one.text + "\n")
+        return 0 if done else 1
+    rows = [{"account": name, "ok": one.ok, "text": one.text, "data": one.data} for name, one in answers.items()]
+    if len(rows) == 1:
+        _print_json({"ok": done, "text": rows[0]["text"], "data": rows[0]["data"]})
     else:
-        (sys.stdout if answer.ok else sys.stderr).write(answer.text + "\n")
-    return 0 if answer.ok else 1
+        text = "; ".join(f"{row['account']}: {row['text']}" for row in rows)
+        _print_json({"ok": done, "text": text, "data": None, "accounts": rows})
+    return 0 if done else 1
+
+
+def _has(folder: RunFolder, strategy: str) -> bool:
+    """Whether this account has a strategy of that name."""
+    try:
+        rows = control.ask(folder.control_socket, "strategies", timeout=READ).data or ()
+    except control.DaemonDown:
+        return False
+    return any(row["name"] == strategy for row in rows)
 
 
 def _fields(given: Sequence[str]) -> dict[str, Any]:
@@ -146,8 +211,11 @@ def login(options: argparse.Namespace) -> int:
     if practised is not None:
         name, text = practised
     else:
-        _, account, here = _config_and_account(options, options.broker)
-        name, text = account.name, doing.login(account, _state(options), here, answer=options.redirect_url, totp=options.totp)
+        config, account, here = _config_and_account(options, options.broker)
+        given = (one.account(name) for name, one in config.settings.accounts.items() if name != account.name)
+        same = [one for one in given if not here.simulator and here.its(one) is not None and one.app == account.app]
+        text = doing.login(account, _state(options), here, answer=options.redirect_url, totp=options.totp, siblings=same)
+        name = account.name
     if options.json:
         _print_json({"ok": True, "text": text, "account": name})
     else:
@@ -315,11 +383,19 @@ def _ledger_of(folder: RunFolder, config: Path) -> str:
     return state_folder.ledger_url(folder, kind, load(config).settings.database.url, secrets)
 
 
-def _current(state: Path) -> RunFolder:
-    folder = state_folder.current(state)
-    if folder is None:
+def _folders(options: argparse.Namespace) -> list[RunFolder]:
+    """The run of --account, or those of all accounts that were started together last; the account in use comes first."""
+    state, account = _state(options), getattr(options, "account", None)
+    if account is not None:
+        return [state_folder.of_account(state, account)]
+    folders = state_folder.currents(state)
+    if not folders:
         raise NiyamError(f"nothing has run in the state folder {state} yet; start with `main.py run`, or name another with --state")
-    return folder
+    return folders
+
+
+def _name_of(folder: RunFolder) -> str:
+    return str(folder.about().get("account", folder.id))
 
 
 def _state(options: argparse.Namespace) -> Path:

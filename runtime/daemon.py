@@ -1,97 +1,119 @@
-"""The daemon: one account, one engine thread, day after day. It starts by recovering, ends in order, and dies without losing anything."""
+"""The daemon: the process around its accounts. Each account has its engine on a thread of its own; signals, web process and simulator
+are the process's."""
 
-import math
 import signal
 import sys
 import threading
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from datetime import date, datetime, time, timedelta
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loguru import logger
 from sdnotify import SystemdNotifier
 
 from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
-from core.events import Command
-from core.types import PRACTICE_KINDS, Account, SessionState, Snapshot
-from execution_engine import snapshots
-from execution_engine.broker_worker import DATA
-from execution_engine.call_watch import CallWatch
-from runtime import day as trading_day
-from runtime import notifier, opening, readout, recovery, report, simulator, sources, state_folder
-from runtime.brokerage import Brokerage
-from runtime.circuits import CircuitWatch
-from runtime.control_socket import ControlSocket
-from runtime.errands import Errands
-from runtime.hang_alarm import HangAlarm
-from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
+from core.types import PRACTICE_KINDS, Account, AccountKind
+from runtime import simulator, sources, state_folder
+from runtime.account_run import AccountRun, Entered, load
+from runtime.lines import Lines
 from runtime.options import RunOptions
 from runtime.protection import refuse_unprotected
-from runtime.reload import Reload
-from runtime.roster import Roster
-from runtime.scheduler import Job, Scheduler, daily_jobs
 from runtime.state_folder import Lock, RunFolder
-from runtime.tuning import Tuning
 from runtime.web_child import WebChild
-from runtime.wiring import account_of, build
-from storage.store import SqlReader, open_reader
-from strategies import registry as strategies
-from utils import config_loader
-from utils.config_loader import Config, Secrets
-from utils.control import Answer
+from runtime.wiring import account_of
+from utils.config_loader import Config
 from utils.logging_setup import setup as setup_logging
 
 if TYPE_CHECKING:
     from runtime.screen import Screen
 
-PREPARE_AT = time(8, 45)  # IST: after the brokers' dumps are made (about 08:30), before the pre-open
-LOGIN_LOOK = timedelta(seconds=2)  # how often a missing login is looked for
-AFTER_CLOSE = timedelta(minutes=2)  # for the last rows of the day
-PUBLISH_S = 0.2
-STORE_SNAPSHOT_S = 5.0
-OUTCOME_S = 120.0  # how long a command waits for its outcome
-
 
 def run(options: RunOptions) -> int:
     """The `run` command: exit 0 when it ended by itself or was asked to, 1 when something is wrong."""
-    config = _load(options)
-    account = account_of(config, options.account, options.broker)
-    refuse_unprotected(config, account)
-    practice = account.kind in PRACTICE_KINDS
-    if not practice and (options.data or options.simulator or options.speed or options.date or options.start):
-        raise ConfigError(f"--data, --simulator, --speed, --date and --start are for practice accounts; {account.name!r} is {account.kind}")
-    if practice and config.settings.feed.transport == "kiteticker" and options.speed != 1:
-        raise ConfigError("feed.transport: kiteticker keeps its own time: a practice run with it wants --speed 1 (and promises no digest)")
-    wall = SystemClock()
+    config = load(options)
+    accounts = _chosen(options, config)
+    practice = accounts[0].kind in PRACTICE_KINDS
     with Lock(options.state):
-        folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now(), resume=options.resume)
-        if practice and continues and folder.about().get("day_open") and simulator.find(folder, options) is None:
-            if options.resume:
-                day = folder.about()["day_open"]
-                text = f"run {folder.id} stopped within {day}, and the simulator that held its broker's books is gone: it cannot go on"
-                raise NiyamError(f"{text}; start a fresh run without --resume")
-            folder.finish(wall.now())
-            folder, continues = state_folder.enter(options.state, account.name, account.kind, wall.now())
-        if practice and not continues:
-            simulator.end_others(options.state, folder)
-        _log(config, folder, None)
-        logger.info("Niyam: account {} ({}), state {}, config {}", account.name, account.kind, folder.path, config.hash[:12])
+        entered = [_enter(options, account) for account in accounts]
+        folders = [one.folder for one in entered]
+        state_folder.show(options.state, folders)
+        if practice and not any(one.continues for one in entered):
+            simulator.end_others(options.state, folders)
+        _log(config, folders[0], None)
+        for one in entered:
+            logger.info(
+                "Niyam: account {} ({}), state {}, config {}", one.account.name, one.account.kind, one.folder.path, config.hash[:12]
+            )
         try:
-            daemon = Daemon(options, config, account, folder, continues)
+            daemon = Daemon(options, config, entered)
         except NiyamError:
-            if not continues:  # nothing has begun: the next run starts afresh
-                simulator.end(folder)
-                folder.finish(wall.now())
+            for one in entered:
+                if not one.continues:  # nothing has begun: the next run starts afresh
+                    simulator.end(one.folder)
+                    one.folder.finish(SystemClock().now())
             raise
         if practice:
-            _log(config, folder, daemon.now)
+            _log(config, folders[0], daemon.now)
         return daemon.main()
+
+
+def _chosen(options: RunOptions, config: Config) -> list[Account]:
+    """The accounts of this run, the one in use first; raises ConfigError for what cannot be traded by one process."""
+    settings = config.settings
+    beside = options.beside if options.account is not None else settings.beside
+    names = [options.account or settings.account, *beside]
+    accounts = [account_of(config, name, options.broker) for name in names]
+    for account in accounts:
+        refuse_unprotected(config, account)
+    first = accounts[0]
+    practice = first.kind in PRACTICE_KINDS
+    if not practice and (options.data or options.simulator or options.speed or options.date or options.start):
+        raise ConfigError(f"--data, --simulator, --speed, --date and --start are for practice accounts; {first.name!r} is {first.kind}")
+    if practice and settings.feed.transport == "kiteticker" and options.speed != 1:
+        raise ConfigError("feed.transport: kiteticker keeps its own time: a practice run with it wants --speed 1 (and promises no digest)")
+    if len(accounts) > 1:
+        _judge(accounts, options, config)
+    return accounts
+
+
+def _judge(accounts: Sequence[Account], options: RunOptions, config: Config) -> None:
+    """Whether these accounts can be traded side by side; ConfigError says why not."""
+    names = [account.name for account in accounts]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"an account is named twice: {', '.join(names)}")
+    if options.broker is not None:
+        raise ConfigError("--broker is for a run of one account; of several each is at the broker that settings.yaml names")
+    if len({account.kind in PRACTICE_KINDS for account in accounts}) > 1:
+        kinds = ", ".join(f"{account.name} is {account.kind}" for account in accounts)
+        raise ConfigError(f"simulated and real accounts have no time in common: {kinds}; run them on two state folders")
+    trading = [account for account in accounts if account.kind in (AccountKind.LIVE, AccountKind.PRACTICE_LIVE)]
+    for place, account in enumerate(trading):
+        twin = next((one for one in trading[:place] if (one.broker, one.app) == (account.broker, account.app)), None)
+        if twin is not None:
+            where = "give each its `app`" if account.kind is AccountKind.LIVE else "a simulator has one client"
+            raise ConfigError(f"{twin.name} and {account.name} are one account at {account.broker}: {where}")
+    url = config.settings.database.url
+    if accounts[0].kind not in PRACTICE_KINDS and url != "sqlite" and "{account}" not in url:
+        raise ConfigError(f"database.url: {url} is one ledger for {len(accounts)} accounts; put {{account}} in it, or use sqlite")
+    for account in accounts[1:]:
+        if not any(one.enabled and one.account == account.name for one in config.strategies.values()):
+            raise ConfigError(f"no enabled strategy names the account {account.name!r}: write `account: {account.name}` in its file")
+
+
+def _enter(options: RunOptions, account: Account) -> Entered:
+    """The folder of this account's run: a new one, or that of a run that died and can be gone on with."""
+    now = SystemClock().now
+    folder, continues = state_folder.enter(options.state, account.name, account.kind, now(), resume=options.resume)
+    if account.kind in PRACTICE_KINDS and continues and folder.about().get("day_open") and simulator.find(folder, options) is None:
+        if options.resume:
+            day = folder.about()["day_open"]
+            text = f"run {folder.id} stopped within {day}, and the simulator that held its broker's books is gone: it cannot go on"
+            raise NiyamError(f"{text}; start a fresh run without --resume")
+        folder.finish(now())
+        folder, continues = state_folder.enter(options.state, account.name, account.kind, now())
+    return Entered(account, folder, continues)
 
 
 def _log(config: Config, folder: RunFolder, market_time: Callable[[], datetime] | None) -> None:
@@ -102,410 +124,93 @@ def _log(config: Config, folder: RunFolder, market_time: Callable[[], datetime] 
 
 
 class Daemon:
-    """One run of one account."""
+    """The process of one run. The log, the web process and the terminal's screen are those of the first account, the one in use."""
 
-    def __init__(self, options: RunOptions, config: Config, account: Account, folder: RunFolder, continues: bool) -> None:
-        self._options = options
-        self._config = config
-        self._folder = folder
-        self._continues = continues
-        self._account = account
+    def __init__(self, options: RunOptions, config: Config, entered: Sequence[Entered]) -> None:
         self._stopping = ""
-        self._opened = continues  # whether anything has begun that a next run must go on with
-        self._snapshot: Snapshot | None = None
-        self._published_at = self._stored_at = -math.inf
-        self._unrecorded = ""
-        self._wall = SystemClock()
         self._systemd = SystemdNotifier()
-        self._answers: dict[str, tuple[threading.Event, list[Answer]]] = {}
-        self._notifier = notifier.from_settings(config.settings.alerts, Secrets(), account.name)
-        self._sources = sources.find(options, config, account, folder, self._on_end)
-        self._house, self._control = build(
-            account=account,
-            config=config,
-            run=folder,
-            clock=self._sources.clock,
-            inbox=self._sources.inbox,
-            pump=self._sources.pump,
-            credentials=self._sources.door.credentials,
-            endpoints=self._sources.door.endpoints,
-            data_door=self._sources.data_door,
-            ledger_url=_ledger_url(config, folder, account),
-            notifier=self._notifier,
-            answer=self._on_answer,
-        )
-        self._house.engine.world.data = sources.label(self._sources, options)
-        self._attend()
-        self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
-        calls = self._house.engine.hearing.calls = CallWatch(self._wall.monotonic)
-        calls.blocked = lambda count, why: self._house.recorder.note(opening.BLOCKED, self.now(), {"call": count, "why": why})
-        self._hang_alarm = HangAlarm(calls, self._notifier)
-        self._scheduler = Scheduler(self._housekeeping(), self._notifier)
-        self._socket = ControlSocket(folder.control_socket, lambda: self._snapshot, self._submit, self._read)
-        self._web = WebChild(options.config, options.state, folder.log) if options.api else None
+        found = sources.find(options, config, [(one.account, one.folder) for one in entered], self._on_end)
+        lines = Lines() if len(entered) > 1 else None
+        self._runs = [
+            AccountRun(options, config, one, its, leads=place == 0, lines=lines)
+            for place, (one, its) in enumerate(zip(entered, found, strict=True))
+        ]
+        self._web = WebChild(options.config, options.state, entered[0].folder.log) if options.api else None
         self._screen = self._make_screen() if sys.stdout.isatty() else None
-
-    def _attend(self) -> None:
-        """Make what looks after the house while its days run."""
-        house = self._house
-        self._roster, self._reload = self._changes()
-        self._control.changes = self._reload
-        self._errands = Errands(house.downloads, house.pump.poke)
-        self._probe = SessionProbe(house.engine.world, house.alerts, self._config.settings.feed.first_tick_minutes)
-        self._circuits = CircuitWatch(house.data, house.downloads, house.inbox, house.clock.now, house.tick_filter)
+        for each in self._runs:
+            each.before_report = self._stop_screen
+            each.others = self._others_of(each)
 
     def now(self) -> datetime:
         """The market's time of this run."""
-        return self._house.clock.now()
+        return self._runs[0].now()
 
     def main(self) -> int:
-        """Recover, trade the days, end in order."""
+        """Trade every account until its end; 1 when one of several went down."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
-        self._notifier.start()
-        self._socket.start()
         if self._web is not None:
             self._web.start()
-        self._house.downloads.start()
-        if self._house.broker_worker is not None:
-            self._house.broker_worker.start()
-        ended = False
+        if self._screen is not None:
+            self._screen.start()
         try:
-            self._journal_start()
-            if self._screen is not None:
-                self._screen.start()
-            self._scheduler.start()
-            self._hang_alarm.start()
-            self._systemd.notify("READY=1")
-            ended = self._trade_days()
+            if len(self._runs) == 1:
+                self._runs[0].main()
+            else:
+                self._side_by_side()
         finally:
-            self._close(ended)
-        return 0
+            self._systemd.notify("STOPPING=1")
+            self._stop_screen()
+            if self._web is not None:
+                self._web.stop()
+            if not any(each.resumable for each in self._runs):
+                for each in self._runs:
+                    simulator.end(each.folder)
+        return 1 if any(each.failed for each in self._runs) else 0
 
-    def _changes(self) -> tuple[Roster, Reload]:
-        """Who trades, and who changes that and the market's facts while the day runs."""
-        options, house = self._options, self._house
-        roster = Roster(house, options, self._sources.manifest)
-        alone = {options.strategy.stem: options.strategy} if options.strategy is not None else {}
-        return roster, Reload(
-            self._config,
-            self._account.kind,
-            house.calendar,
-            Tuning(house, roster, alone),
-            lambda instead: _load(options, instead),
-            self._on_answer,
-            lambda day: trading_day.restrict(house, day),
-        )
+    def _side_by_side(self) -> None:
+        """A thread for each account: what befalls one is told, and is no other's."""
 
-    # --- days -------------------------------------------------------------------------------------------------------------------------
+        def trade(each: AccountRun) -> None:
+            with logger.contextualize(account=each.account.name):
+                try:
+                    each.main()
+                except Exception as error:  # the account's own end is typed and told; the process is the other accounts' too
+                    each.fail(error)
 
-    def _trade_days(self) -> bool:
-        """True when the run came to its own end (its days are done, or it was asked to stop)."""
-        house, done = self._house, 0
-        played = self._sources.manifest
-        self._roster.of_the_start()
-        resumed: bool | None = None  # whether an earlier process had opened the first day
-        while not self._stopping:
-            today = self._next_day()
-            if today is None:
-                break
-            if resumed is None:
-                resumed = recovery.from_ledger(house, today)
-            begins = trading_day.begins_at(today, PREPARE_AT)
-            self._rest_until(begins)
-            if self._stopping:
-                break
-            if house.clock.now() < begins:
-                continue  # other market facts were taken up: it may be another day
-            if not self._await_login(today):
-                continue  # the day is over, or the process is asked to stop
-            try:
-                trading_day.open_day(house, today, resumed=resumed, enabled=self._roster.enabled())
-            except trading_day.NothingToTrade as error:
-                if played is None:
-                    raise
-                raise trading_day.NothingToTrade(f"{error}\nthe data has: {_listed(played.symbols)}") from None
-            resumed, self._opened = False, True
-            self._folder.note(day_open=today.isoformat())
-            while not self._stopping and house.clock.now() < (end := trading_day.ends_at(house, today) + AFTER_CLOSE):
-                mind_year(house.engine.world, house.alerts, today)
-                self._rest_until(end)
-            if self._stopping:
-                break
-            trading_day.close_day(house, today)
-            self._folder.note(day_open=None)
-            self._publish(force=True)
-            logger.info("the day is closed: {}", today)
-            done += 1
-            if self._options.days is not None and done >= self._options.days:
-                self._show_report(today)
-                break
-        return True
+        threads = [threading.Thread(target=trade, args=(each,), name=f"engine/{each.account.name}", daemon=True) for each in self._runs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
-    def _await_login(self, today: date) -> bool:
-        """The day's session. Where a person has to log in, wait (told once) for as long as there is anything of today to trade."""
-        house, told = self._house, False
-        bounds = house.calendar.day_bounds(today)
-        while not self._stopping and bounds is not None and house.clock.now() < bounds[1]:
-            missing = trading_day.log_in(house, self._sources.door.login_page)
-            if missing is None:
-                return True
-            if not told:
-                house.alerts("page", "Login required", f"{self._account.name}: nothing is traded before it: {missing.login_url()}")
-                told = True
-            self._rest_until(house.clock.now() + LOGIN_LOOK)
-        if bounds is not None and house.clock.now() >= bounds[1]:
-            house.store.put("engine", "closed_day", today.isoformat())
-            logger.error("nobody logged in on {}: nothing was traded", today)
-        return False
+    def _others_of(self, mine: AccountRun) -> Callable[[], list[dict[str, object]]]:
+        return lambda: [row for each in self._runs if each is not mine and (row := each.row) is not None]
 
-    def _next_day(self) -> date | None:
-        """The day to trade now: today while it is not over, else the next one (within the data, when data is played)."""
-        house, now = self._house, self._house.clock.now()
-        closed = house.store.get("engine", "closed_day")
-        day = now.date()
-        if closed is not None and day <= date.fromisoformat(closed):
-            day = date.fromisoformat(closed) + timedelta(days=1)
-        played = self._sources.manifest
-        if played is not None:
-            left = [one for one in played.days if one >= day]
-            return left[0] if left else None
-        calendar = house.calendar
-        for _ in range(30):
-            bounds = calendar.day_bounds(day)
-            if (calendar.trading_day("EQ", day) or calendar.trading_day("FO", day)) and bounds is not None and now < bounds[1]:
-                return day
-            day += timedelta(days=1)
-        raise ConfigError(f"no trading day within 30 days of {now.date()}; look at config/market/holidays.yaml and overrides.yaml")
-
-    def _rest_until(self, until: datetime) -> None:
-        """Run the engine until `until`, until somebody asks the process to stop, or until other market facts were taken up."""
-        house = self._house
-        engine = house.engine
-        taken = self._reload.taken
-        while not self._stopping and house.clock.now() < until and self._reload.taken == taken:
-            events = house.pump.next(min(until, engine.wake_at()))
-            with house.batch():
-                for event in events:
-                    engine.process(event)
-                engine.run_timers()
-                engine.settle()
-                self._control.check(engine)
-                if engine.timers.due("second") is not None:  # a day is open
-                    self._probe.look(engine.clock.now())
-            self._errands.begin()
-            if engine.timers.due("second") is not None:
-                self._circuits.look(house.watched, house.clock.now())
-            self._publish()
-
-    # --- what the outside sees and says ----------------------------------------------------------------------------------------------
-
-    def _publish(self, *, force: bool = False) -> None:
-        """A new Snapshot at most every 200 ms of wall time; stored every few seconds, so that a crash leaves a recent one."""
-        wall = self._wall.monotonic()
-        if not force and wall - self._published_at < PUBLISH_S:
-            return
-        self._published_at = wall
-        self._snapshot = snapshots.build(self._house.engine, list(self._house.alerts.latest), self._roster.rows(self._house.engine))
-        self._systemd.notify(f"WATCHDOG=1\nSTATUS={self._house.clock.now():%Y-%m-%d %H:%M}, {self._snapshot.status['trading_state']}")
-        if force or wall - self._stored_at >= STORE_SNAPSHOT_S:
-            self._stored_at = wall
-            failure = self._house.recorder.flush() or (self._house.tape.failure if self._house.tape is not None else "")
-            if failure and failure != self._unrecorded:
-                self._house.alerts("warn", "The day is not being recorded", failure)
-            self._unrecorded = failure
-            self._house.store.save_snapshot(self._snapshot)
-            self._house.engine.settle()
-
-    def _submit(self, name: str, arguments: Mapping[str, Any]) -> Answer:
-        """Called on a control thread: hand the command to the engine and wait for its outcome."""
-        if name == "login":
-            return self._log_in()
-        if name == "brokerage":
-            return Brokerage(self._house, self._sources.door.credentials, self._errands, self._ledger_reader).answer(arguments)
-        if name == "reload":
-            arguments = self._reload.read()
-        if name == "retune":
-            arguments = self._reload.edit(arguments)
-        identity = uuid.uuid4().hex
-        arrived, answers = threading.Event(), list[Answer]()
-        self._answers[identity] = (arrived, answers)
-        try:
-            self._house.inbox.put([Command(self._house.clock.now(), identity, name, dict(arguments))], "control")
-            self._house.pump.poke()
-            if not arrived.wait(OUTCOME_S):
-                return Answer(ok=False, text=f"{name}: no outcome within {OUTCOME_S:.0f} s; look at `status` and `journal`")
-            return answers[0]
-        finally:
-            del self._answers[identity]
-
-    def _log_in(self) -> Answer:
-        """Take up a new token: it is in the session's file already, or a simulator approves its own login at once."""
-        logins = {self._account.name: (self._house.session, self._sources.door.login_page)}
-        if (desk := self._house.desk) is not None:
-            logins[f"{self._account.name}'s prices ({desk.spec.name})"] = desk.session, desk.login_page
-        states = {}
-        for name, (session, page) in logins.items():
-            if page is not None and session.state() is SessionState.LOGIN_REQUIRED:
-                session.auto_login(page)
-            states[name] = session.state()  # a change is announced to the engine
-        self._house.pump.poke()
-        text = "; ".join(f"session of {name}: {state}" for name, state in states.items())
-        return Answer(ok=SessionState.LOGIN_REQUIRED not in states.values(), text=text)
-
-    def _on_answer(self, identity: str, ok: bool, text: str, data: Any) -> None:
-        waiting = self._answers.get(identity)
-        self._publish(force=True)
-        if waiting is not None:
-            waiting[1].append(Answer(ok=ok, text=text, data=data))
-            waiting[0].set()
-
-    def _ledger_reader(self) -> SqlReader:
-        return open_reader(_ledger_url(self._config, self._folder, self._account))
-
-    def _read(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Called on a control thread: what the Snapshot does not hold, from a reader of the ledger."""
-        if name == "usage" and arguments.get("day", self._today()) == self._today() and not {"from", "to"} & arguments.keys():
-            return {"account": self._account.name, **self._house.usage(self._house.clock.now().date())}
-        if name == "chart":
-            return self._house.charts.document(arguments)
-        with closing(self._ledger_reader()) as reader:
-            return readout.document(reader, name, {**arguments, "account": self._account.name})
-
-    def _today(self) -> str:
-        return self._house.clock.now().date().isoformat()
+    def _on_end(self, reason: str) -> None:
+        for each in self._runs:
+            each.end(f"the simulated market has no more days ({reason})")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping:
             raise KeyboardInterrupt
         self._stopping = signal.Signals(number).name
-        threading.Thread(target=self._house.pump.poke, daemon=True).start()  # never from inside the handler: it may hold the lock
+        for each in self._runs:
+            each.end(self._stopping)
+        for each in self._runs:
+            threading.Thread(target=each.poke, daemon=True).start()  # never from inside the handler: it may hold the lock
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         logger.info("SIGHUP: reading the files")
-        threading.Thread(target=self._submit, args=("reload", {}), name="reload", daemon=True).start()
-
-    def _housekeeping(self) -> list[Job]:
-        """The day's housekeeping of a paper or live account; a simulated day has none."""
-        house = self._house
-        if self._account.kind in PRACTICE_KINDS:
-            return []
-
-        def refresh() -> None:
-            lists = [(house.instruments, house.listing, house.spec)]
-            if (desk := house.desk) is not None:
-                lists.append((desk.instruments, desk.source, desk.spec))
-            for store, source, spec in lists:
-                now = house.clock.now()
-                job = house.downloads.submit(DATA, partial(store.update, source, spec, now.date(), now))
-                house.clock.wait_for(lambda: job.done, house.clock.monotonic() + 300)  # noqa: B023 - it is waited for here
-                update = job.value()
-                if not update.accepted:
-                    self._notifier.send("warn", "Instrument dump refused", f"{spec.title}: {update.reason}")
-
-        def remind() -> None:
-            for session in (house.session, *([house.desk.session] if house.desk is not None else [])):
-                if session.state() is SessionState.LOGIN_REQUIRED:
-                    self._notifier.send("page", "Login required", f"{self._account.name}: {session.login_url()}")
-
-        def probe_holiday() -> None:
-            now = house.clock.now()
-            snapshot = house.instruments.open(now.date())
-            index = snapshot.by_key(trading_day.KNOWN[0]) if snapshot is not None else None
-            if index is None or house.session.state() is SessionState.LOGIN_REQUIRED:
-                return
-            job = house.downloads.submit(DATA, lambda: trades_on_a_holiday(house.listing, house.calendar, index, now))
-            house.clock.wait_for(lambda: job.done, house.clock.monotonic() + 300)
-            if text := job.value():
-                self._notifier.send("page", "A session on a holiday", text)
-
-        keep = self._config.settings.log.keep_days
-        folders = [(self._folder.log, keep), (self._folder.recordings, keep), (self._folder.instruments, keep)]
-        return daily_jobs(refresh_instruments=refresh, remind_login=remind, probe_holiday=probe_holiday, folders=folders, clock=house.clock)
-
-    def _show_report(self, day: date) -> None:
-        from runtime import tables  # rich: nothing that trading waits for
-
-        self._stop_screen()
-        document = report.build(self._house.store, account=self._account.name, day=day)
-        tables.show("report", document)
-
-    # --- start and end -----------------------------------------------------------------------------------------------------------------
-
-    def _journal_start(self) -> None:
-        house = self._house
-        facts = {"account": self._account.name, "kind": str(self._account.kind), "config": self._config.hash,
-                 "build": config_loader.running_build(), "continues": self._continues}  # fmt: skip
-        house.store.journal(house.clock.now(), "started", facts)
-        house.store.commit()
-        logger.info("build {}, config {}", str(facts["build"])[:12], self._config.hash[:12])
-
-    def _close(self, ended: bool) -> None:
-        house = self._house
-        self._systemd.notify("STOPPING=1")
-        self._scheduler.stop()
-        self._hang_alarm.stop()
-        self._stop_screen()
-        if self._web is not None:
-            self._web.stop()
-        self._socket.stop()
-        if house.feed is not None:
-            house.feed.stop()
-        trading_day.end_tape(house, moving=False)
-        house.downloads.stop()
-        if house.broker_worker is not None:
-            house.broker_worker.stop()
-        if ended:
-            today = house.clock.now().date()
-            house.store.put("usage", today.isoformat(), house.usage(today))
-            house.store.journal(house.clock.now(), "stopped", {"why": self._stopping or "the run is over", "flat": house.engine.flat})
-            self._publish(force=True)
-            if self._stopping:
-                held = "flat" if house.engine.flat else "NOT flat"
-                logger.info("stopped by {} at {:%Y-%m-%d %H:%M:%S}, {}", self._stopping, house.clock.now(), held)
-            if not house.engine.flat and self._account.kind not in PRACTICE_KINDS:
-                text = "the daemon stops with open positions or live orders; start it again, or close them at the broker's terminal"
-                self._notifier.send("page", "Stopped while not flat", text)
-        if ended or not self._opened:
-            self._folder.finish(self._wall.now())
-        house.recorder.swap(None)
-        try:
-            house.store.close()
-        finally:  # a ledger that refuses its last commit is told, and the rest ends in order all the same
-            house.emergency.close()
-            house.audit.close()
-            self._notifier.stop()
-            house.pump.close()
-            if ended or not self._opened:
-                simulator.end(self._folder)
+        for each in self._runs:
+            threading.Thread(target=each.reread, name="reload", daemon=True).start()
 
     def _make_screen(self) -> "Screen":
         from runtime.screen import Screen  # rich, where there is a terminal alone
 
-        return Screen(lambda: self._snapshot)
+        return Screen(lambda: self._runs[0].snapshot)
 
     def _stop_screen(self) -> None:
         if self._screen is not None:
             self._screen.stop()
-
-    def _on_end(self, reason: str) -> None:
-        self._stopping = self._stopping or f"the simulated market has no more days ({reason})"
-
-
-def _listed(symbols: Sequence[str], most: int = 20) -> str:
-    more = f" and {len(symbols) - most} more" if len(symbols) > most else ""
-    return ", ".join(symbols[:most]) + more
-
-
-def _load(options: RunOptions, instead: Mapping[Path, str] | None = None) -> Config:
-    """The configuration this run is started with, and what it takes up later."""
-    return config_loader.load(options.config, strategy=options.strategy, check_strategy=_check_strategy, instead=instead)
-
-
-def _check_strategy(name: str, params: Mapping[str, Any]) -> object:
-    return strategies.params_of(name).parse(params)
-
-
-def _ledger_url(config: Config, folder: RunFolder, account: Account) -> str:
-    return state_folder.ledger_url(folder, account.kind, config.settings.database.url, Secrets())

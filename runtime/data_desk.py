@@ -13,6 +13,7 @@ from core.ports import Clock, CredentialStore, DataSession, Feed, Notifier
 from core.types import Account, Instrument, SessionState
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.joined import Join, joined
+from runtime.lines import Line
 from utils.pacing import Budget
 
 
@@ -79,6 +80,7 @@ def make(
     notifier: Notifier,
     transport: FeedTransport,
     stale_after_s: float,
+    line: Line,
 ) -> DataDesk:
     """The data side of `account`, which names a `data_broker`; nothing is connected yet. Its threads and lanes are ACCOUNT/data/…"""
     assert account.data_broker is not None
@@ -92,11 +94,14 @@ def make(
             text = f"{account.name}: its prices come from {spec.title}: {event.reason}; {event.login_url}"
             notifier.send("page", "Login required for prices", text)
 
-    session = spec.make_session(name, door.credentials, clock, token_file, endpoints, announce)
-    budget = Budget(clock, spec.limits)
+    session = line.session(lambda told: spec.make_session(name, door.credentials, clock, token_file, endpoints, told), announce)
+    budget = line.budget(lambda: Budget(clock, spec.limits))
 
     def make_feed(in_hours: Callable[[], bool]) -> Feed:
-        return spec.make_feed(name, session, clock, put, endpoints, desk.join, transport, in_hours, stale_after_s=stale_after_s)
+        def make(put: Put) -> Feed:
+            return spec.make_feed(name, session, clock, put, endpoints, desk.own, transport, in_hours, stale_after_s=stale_after_s)
+
+        return line.feed.seat(put, make, trades=False, translation=desk.join)
 
     desk = DataDesk(
         spec=spec,

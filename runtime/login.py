@@ -3,6 +3,7 @@
 import getpass
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -19,10 +20,11 @@ REDIRECT_PORT = 5000
 PATIENCE = 300.0  # seconds a person has for password and second factor
 
 
-def login(account: Account, state: Path, here: Venue, *, answer: str | None, totp: bool) -> str:
+def login(account: Account, state: Path, here: Venue, *, answer: str | None, totp: bool, siblings: Sequence[Account] = ()) -> str:
     """Log the account in and say until when; raises ConfigError or BrokerError. A running daemon is told at once.
 
-    A simulator approves by itself. `totp`: without a person, by a stored secret, where the broker's API has such a login.
+    A simulator approves by itself. `totp`: without a person, by a stored secret, where the broker's API has such a login. `siblings` are
+    other accounts of the same app, whose login this is as well: an app has one at a time.
     """
     spec = here.spec
     if totp and spec.login != "code":
@@ -35,7 +37,10 @@ def login(account: Account, state: Path, here: Venue, *, answer: str | None, tot
         _by_code(cast(CodeSession, session), spec.title, unattended=totp)
     else:
         session.accept(answer if answer is not None else _caught(session.login_url()))
-    _tell_daemon(folder, account)
+    for sibling in siblings:
+        _copy_login(folder, here.folder(state, sibling), spec.name)
+    for one in (account, *siblings):
+        _tell_daemon(here.folder(state, one), one)
     expires = session.expires_at()
     where = f"the simulator of {spec.title}" if here.simulator else spec.title
     return f"{account.name} is logged in at {where}" + (f" until {expires:%Y-%m-%d %H:%M}" if expires else "")
@@ -44,19 +49,23 @@ def login(account: Account, state: Path, here: Venue, *, answer: str | None, tot
 def practice(state: Path, account: str | None) -> tuple[str, str] | None:
     """Log a running practice daemon in at its simulator, which approves by itself: its account and what came of it.
 
-    None when no such daemon runs (for that account).
+    None when no such daemon runs (for that account). Of several accounts side by side every one is logged in.
     """
-    folder = state_folder.current(state)
-    about = folder.about() if folder is not None else {}
-    if folder is None or about.get("kind") not in PRACTICE_KINDS or account not in (None, about["account"]):
+    told: dict[str, str] = {}
+    for folder in state_folder.currents(state):
+        about = folder.about()
+        if about.get("kind") not in PRACTICE_KINDS or account not in (None, about["account"]):
+            continue
+        try:
+            answer = control.ask(folder.control_socket, "login", timeout=30.0)
+        except control.DaemonDown:
+            continue
+        if not answer.ok:
+            raise NiyamError(answer.text)
+        told[about["account"]] = answer.text
+    if not told:
         return None
-    try:
-        answer = control.ask(folder.control_socket, "login", timeout=30.0)
-    except control.DaemonDown:
-        return None
-    if not answer.ok:
-        raise NiyamError(answer.text)
-    return about["account"], f"{answer.text} (practice: the simulator approves by itself)"
+    return next(iter(told)), f"{'; '.join(told.values())} (practice: the simulator approves by itself)"
 
 
 def _by_code(session: CodeSession, title: str, *, unattended: bool) -> None:
@@ -96,6 +105,13 @@ def _caught(url: str) -> str:
     if found is None:
         raise NiyamError(f"nobody logged in within {PATIENCE:.0f} s; try again, or paste the address you ended on with --redirect-url")
     return found
+
+
+def _copy_login(own: state_folder.RunFolder, other: state_folder.RunFolder, broker: str) -> None:
+    """One app, one login: the other account's daemon finds it in its own folder."""
+    target = other.token_file(broker)
+    target.touch(mode=0o600)
+    target.write_bytes(own.token_file(broker).read_bytes())
 
 
 def _tell_daemon(folder: state_folder.RunFolder, account: Account) -> None:

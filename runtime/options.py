@@ -20,6 +20,7 @@ class RunOptions:
     state: Path
     broker: str | None = None
     account: str | None = None
+    beside: tuple[str, ...] = ()  # further accounts, side by side with `account`
     days: int | None = None
     date: Day | None = None
     start: TimeOfDay | None = None

@@ -40,8 +40,10 @@ class Plan(msgspec.Struct):
 class Roster:
     """Owned by the engine thread; `rows` is what read-outs show."""
 
-    def __init__(self, house: "House", options: "RunOptions", manifest: "Manifest | None") -> None:
+    def __init__(self, house: "House", options: "RunOptions", manifest: "Manifest | None", *, leads: bool = True) -> None:
+        """`leads`: strategies that name no account are this one's."""
         self._house = house
+        self._leads = leads
         self._options = options
         self._manifest = manifest
         self._told: set[str] = set()
@@ -78,7 +80,7 @@ class Roster:
 
     def ours(self, settings: StrategySettings) -> bool:
         """Whether it belongs to the account of this run."""
-        return settings.account in (None, self._house.account.name)
+        return settings.account == self._house.account.name or (settings.account is None and self._leads)
 
     def of_the_start(self) -> dict[str, StrategySettings]:
         """The same at the start of a run; raises ConfigError where no file is enabled, or none fits the data."""

@@ -92,10 +92,11 @@ def end(run: RunFolder) -> None:
     run.save_simulator(None)
 
 
-def end_others(state: Path, run: RunFolder) -> None:
+def end_others(state: Path, runs: Sequence[RunFolder]) -> None:
     """End the simulators that earlier runs on this state left behind (they were killed, and nobody went on with them)."""
+    own = {run.path for run in runs}
     for left in (state / "runs").glob("*/simulator.json"):
-        if left.parent != run.path:
+        if left.parent not in own:
             end(RunFolder(left.parent))
 
 

@@ -1,6 +1,6 @@
 """Where a run's time, wire and credentials come from: the wall and the broker, or a simulator that owns time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -14,7 +14,7 @@ from core.types import PRACTICE_KINDS, Account
 from data_ingestion.replay import Manifest, prepare
 from runtime import simulator
 from runtime.data_desk import Door
-from runtime.grants import GrantChannel, GrantedPump
+from runtime.grants import GrantChannel, granted_pumps
 from runtime.inbox import Inbox, Pump, SystemPump
 from runtime.options import RunOptions
 from runtime.state_folder import RunFolder
@@ -44,33 +44,45 @@ def label(sources: Sources, options: RunOptions) -> str:
     return "synthetic market: the prices are invented"
 
 
-def find(options: RunOptions, config: Config, account: Account, folder: RunFolder, on_end: Callable[[str], None]) -> Sources:
-    """The sources of this account: for the practice kinds a simulator is found again or started, and time is attached to it."""
-    inbox = Inbox()
+def find(
+    options: RunOptions, config: Config, accounts: Sequence[tuple[Account, RunFolder]], on_end: Callable[[str], None]
+) -> list[Sources]:
+    """The sources of these accounts, all of the practice kinds or none: for those one simulator for all is found again or started, and time
+    is attached to it."""
+    inboxes = [Inbox() for _ in accounts]
+    account, folder = accounts[0]
     if account.kind not in PRACTICE_KINDS:
         clock = SystemClock()
-        return Sources(clock, inbox, SystemPump(inbox, clock), Door(Secrets(app=account.app)))
-    brokers = (account.lists, *([str(account.data_broker)] if account.prices_elsewhere else []))
+        return [
+            Sources(clock, inbox, SystemPump(inbox, clock), Door(Secrets(app=one.app)))
+            for (one, _), inbox in zip(accounts, inboxes, strict=True)
+        ]
+    brokers = tuple(dict.fromkeys(name for one, _ in accounts for name in _brokers(one)))
     manifest = _prepared(options, config, account, folder) if options.data is not None else None
-    facts = simulator.find(folder, options)
+    facts = next((known for _, one in accounts if (known := simulator.find(one, options)) is not None), None)
     if facts is not None and options.simulator is None:
         logger.info("going on with a run that did not end, at its own simulator: day, data, seed and speed are those it was started with")
     if facts is None:
-        for broker in brokers:
-            folder.token_file(broker).unlink(missing_ok=True)  # a new simulator knows no earlier one's login
+        for one in [one for _, one in accounts]:
+            for broker in brokers:
+                one.token_file(broker).unlink(missing_ok=True)  # a new simulator knows no earlier one's login
         day = manifest.start if manifest is not None else _trading_day(options.date or simulator.DEFAULT_DAY, config, account)
         at = options.start or simulator.DEFAULT_START
         facts = simulator.start(folder, options, brokers, day=day, at=at, data=manifest.folder if manifest is not None else None)
+        for _, other in accounts[1:]:
+            other.save_simulator(folder.simulator())
+    doors = {name: _door(name, facts) for name in brokers}
     granted = GrantedClock()
-    return Sources(
-        granted,
-        inbox,
-        GrantedPump(inbox, granted, GrantChannel(str(facts["grants"]), account.name), on_end),
-        _door(account.lists, facts),
-        _door(str(account.data_broker), facts) if account.prices_elsewhere else None,
-        manifest,
-        facts,
-    )
+    pumps = granted_pumps(inboxes, granted, GrantChannel(str(facts["grants"]), account.name), on_end)
+    return [
+        Sources(granted, inbox, pump, doors[one.lists], doors[_brokers(one)[-1]] if one.prices_elsewhere else None, manifest, facts)
+        for (one, _), inbox, pump in zip(accounts, inboxes, pumps, strict=True)
+    ]
+
+
+def _brokers(account: Account) -> tuple[str, ...]:
+    """Whom it speaks to: the broker of its orders, and that of its prices where it is another."""
+    return (account.lists, str(account.data_broker)) if account.prices_elsewhere else (account.lists,)
 
 
 def _door(broker: str, facts: Mapping[str, Any]) -> Door:

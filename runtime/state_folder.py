@@ -1,7 +1,7 @@
 """The state folder: where each run keeps what must outlive the process, which run is current, and the lock that admits one daemon.
 
 STATE/lock                    held (flock) by the one daemon of this state folder
-STATE/current                 text: the run that read-outs show, relative to STATE
+STATE/current                 text: the run that read-outs show, relative to STATE; of several accounts side by side a line each
 STATE/runs/ID/                one practice run each
 STATE/accounts/NAME/          a paper or live account, for ever
 STATE/simulated/ACCOUNT-PORT/ scripts that trade at one free-running simulator (NIYAM_SIMULATOR)
@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -135,12 +135,37 @@ class Lock:
 
 
 def current(state: Path) -> RunFolder | None:
-    """The run that read-outs show: the one started last. None when nothing ever ran here."""
+    """The run that read-outs show: the one started last, of several accounts the one in use. None when nothing ever ran here."""
+    return next(iter(currents(state)), None)
+
+
+def currents(state: Path) -> list[RunFolder]:
+    """The runs started last, one for each account of the process, the account in use first."""
     pointer = state / "current"
     if not pointer.exists():
-        return None
-    folder = state / pointer.read_text(encoding="utf-8").strip()
-    return RunFolder(folder) if folder.is_dir() else None
+        return []
+    folders = [state / line for line in pointer.read_text(encoding="utf-8").split("\n") if line]
+    return [RunFolder(folder) for folder in folders if folder.is_dir()]
+
+
+def show(state: Path, folders: Sequence[RunFolder]) -> None:
+    """Make these the runs that read-outs show, the first as that of the account in use."""
+    _write_text(state / "current", "".join(f"{os.path.relpath(one.path, state)}\n" for one in folders))
+
+
+def of_account(state: Path, account: str) -> RunFolder:
+    """The latest run of this account; NiyamError names those there are."""
+    running = [one for one in currents(state) if one.about().get("account") == account]
+    own = state / "accounts" / account
+    if running:
+        return running[0]
+    if (own / "run.json").exists():
+        return RunFolder(own)
+    last = _last_run(state, account)
+    if last is None:
+        known = sorted({str(one.about().get("account")) for one in [*currents(state), *_all(state)]})
+        raise NiyamError(f"the account {account!r} has never run in {state}; there are {', '.join(known) or 'none'}")
+    return last
 
 
 def account_folder(state: Path, account: str) -> RunFolder:
@@ -151,10 +176,12 @@ def account_folder(state: Path, account: str) -> RunFolder:
 def ledger_url(folder: RunFolder, kind: AccountKind, configured: str, secrets: CredentialStore) -> str:
     """Where this run's ledger is. A practice run always has its own file; `configured` (settings: database.url) is for the others.
 
-    One account to a database. The password of a PostgreSQL URL comes from the secret NIYAM_DATABASE_PASSWORD.
+    One account to a database: `{account}` in its URL is the account's name. The password of a PostgreSQL URL comes from the secret
+    NIYAM_DATABASE_PASSWORD.
     """
     if kind in PRACTICE_KINDS or configured == "sqlite":
         return folder.ledger_url
+    configured = configured.replace("{account}", folder.id)
     if configured.startswith("sqlite"):
         return configured
     scheme, _, rest = configured.partition("://")
@@ -195,14 +222,17 @@ def simulated_folder(state: Path, account: str, simulator: str) -> RunFolder:
 def _take(state: Path, folder: Path, account: str, kind: AccountKind, now: datetime) -> RunFolder:
     run = _furnish(folder)
     run.note(account=account, kind=str(kind), started_at=run.about().get("started_at") or now.isoformat(), ended_at=None)
-    _write_text(state / "current", os.path.relpath(folder, state) + "\n")
+    show(state, [run])
     return run
 
 
 def _last_run(state: Path, account: str) -> RunFolder | None:
-    folders = sorted((state / "runs").glob("*/run.json"), key=lambda file: file.parent.name)
-    runs = [RunFolder(file.parent) for file in folders]
-    return next((run for run in reversed(runs) if run.about().get("account") == account), None)
+    return next((run for run in reversed(_all(state)) if run.about().get("account") == account), None)
+
+
+def _all(state: Path) -> list[RunFolder]:
+    """Every practice run there is, oldest first."""
+    return [RunFolder(file.parent) for file in sorted((state / "runs").glob("*/run.json"), key=lambda file: file.parent.name)]
 
 
 def _fresh(runs: Path, now: datetime) -> Path:

@@ -98,7 +98,11 @@ def status_table(status: Row) -> Table:
         table.add_row("alert", Text(_alert(alert) if isinstance(alert, Mapping) else str(alert), style="yellow"))
     others = [row for row in status.get("accounts") or () if row.get("account") != status.get("account")]
     for row in others:
-        table.add_row("also", f"{row.get('account')} ({row.get('kind')}, {row.get('broker')}): session {row.get('session')}")
+        net = rupees((row.get("pnl") or {}).get("net"))
+        held = "flat" if row.get("flat") else "NOT flat"
+        state = row.get("trading_state") if row.get("running", True) else "DOWN"
+        what = f"{row.get('account')} ({row.get('kind')}, {row.get('broker')})"
+        table.add_row("also", f"{what}: {state}, session {row.get('session')}, {held}, net {net}")
     return table
 
 

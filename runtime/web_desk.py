@@ -29,10 +29,22 @@ class WebDesk:
         self._reads = threading.BoundedSemaphore(READS_AT_ONCE)
 
     def ask(self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float = OUTCOME_S) -> Answer:
-        folder = state_folder.current(self._state)
+        """Of the account that `arguments` name by `account`, else of the one in use; `brokerage` of the one whose app it is."""
+        folder, given = self._folder(arguments or {})
         if folder is None:
             raise control.DaemonDown("no daemon has run on this state folder yet; start one with `main.py run`")
-        return control.ask(folder.control_socket, name, arguments, timeout=timeout)
+        first = control.ask(folder.control_socket, name, given, timeout=timeout)
+        if name != "brokerage" or _mine(first):
+            return first
+        others = state_folder.currents(self._state)[1:]
+        answers = (control.ask(one.control_socket, name, given, timeout=timeout) for one in others)
+        return next((answer for answer in answers if _mine(answer)), first)
+
+    def _folder(self, arguments: Mapping[str, Any]) -> tuple[RunFolder | None, dict[str, Any]]:
+        """Whose run is meant, and what is left to ask of it."""
+        given = dict(arguments)
+        account = given.pop("account", None)
+        return (state_folder.current(self._state) if account is None else state_folder.of_account(self._state, str(account))), given
 
     def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         if not self._reads.acquire(timeout=READ_S):
@@ -51,7 +63,7 @@ class WebDesk:
         return manual_order.place(given, config=self._config, state=self._state)
 
     def _left(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        folder = state_folder.current(self._state)
+        folder, arguments = self._folder(arguments)
         if folder is None:
             if name == "status":
                 return {"running": False, "orders": {}, "flat": True}
@@ -67,3 +79,7 @@ class WebDesk:
             return folder.ledger_url
         kind = AccountKind(folder.about().get("kind", AccountKind.PRACTICE))
         return state_folder.ledger_url(folder, kind, load(self._config).settings.database.url, secrets)
+
+
+def _mine(answer: Answer) -> bool:
+    return isinstance(answer.data, Mapping) and bool(answer.data.get("mine"))

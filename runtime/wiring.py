@@ -12,7 +12,7 @@ from loguru import logger
 
 from brokers import registry
 from brokers.feed_pair import FeedPair, OrdersAlone, Prices, updates_alone
-from brokers.spec import Endpoints, Session, Spec
+from brokers.spec import Endpoints, Put, Session, Spec
 from core.clock import HeldClock, SystemClock
 from core.errors import BrokerError, ConfigError, DataError, StoreError
 from core.events import Command, Event, History
@@ -47,6 +47,7 @@ from runtime.alerts import Alerts
 from runtime.charts import Charts
 from runtime.data_desk import DataDesk, Door
 from runtime.inbox import Inbox, Pump
+from runtime.lines import Lines
 from runtime.protection import NO_GUARDS, at_broker
 from runtime.recording import RecorderSlot
 from runtime.state_folder import RunFolder
@@ -225,10 +226,12 @@ def build(
     answer: Callable[[str, bool, str, Any], None],
     spec: Spec | None = None,
     data_door: Door | None = None,
+    lines: Lines | None = None,
 ) -> tuple[House, Control]:
     """Everything for `account`; nothing is connected and no thread runs yet. `endpoints` None = the broker's own; `spec` is another
     maker of session, client and feed than the registry's (the simulated days give theirs). `data_door` is how an account that trades
-    reaches its `data_broker`; None: with the same credentials, at that broker's own addresses."""
+    reaches its `data_broker`; None: with the same credentials, at that broker's own addresses. `lines` are the logins of a process with
+    several accounts; None: this one has its own."""
     spec = spec or registry.get(account.lists)
     rules = registry.get(account.broker) if account.broker != spec.name else spec  # of the orders: products, what cannot be held
     account = msgspec.structs.replace(account, plan=account.plan or rules.plan)
@@ -237,17 +240,17 @@ def build(
     calendar = config.calendar(account.kind)
     store = open_store(ledger_url)
     alerts = Alerts(clock, store, notifier)
-    budget = Budget(clock, spec.limits)
-    budget.used_before("orders/day", len(store.orders(clock.now().date())))  # a restart does not give the day's orders back
-    if any(limit.name == "calls/day" for limit in spec.limits):
-        budget.used_before("calls/day", requests_of(run.audit, clock.now().date()))
+    line = (lines or Lines()).line(spec.name, credentials, clock)
+    budget = line.budget(lambda: Budget(clock, spec.limits))
+    _take_up(budget, spec, store, run, clock.now().date())
     audit = LaneAudit(run, clock)
     lookup = Lookup()
 
     def announce(event: Event) -> None:
         inbox.put([event], "session")
 
-    session = spec.make_session(account.name, credentials, clock, run.token_file(spec.name), endpoints, announce)
+    token_file = run.token_file(spec.name)
+    session = line.session(lambda told: spec.make_session(account.name, credentials, clock, token_file, endpoints, told), announce)
     data: DataSession
     executor: Executor
     broker: Broker | None = None
@@ -274,9 +277,10 @@ def build(
     transport, stale_after_s = config.settings.feed.transport, config.settings.feed.stale_after_s
     listing, desk = data, None
     if account.prices_elsewhere:
+        door = data_door or Door(credentials)
         desk = data_desk.make(
             account,
-            data_door or Door(credentials),
+            door,
             clock=clock,
             audit=audit,
             put=inbox.put,
@@ -286,16 +290,22 @@ def build(
             notifier=notifier,
             transport=transport,
             stale_after_s=stale_after_s,
+            line=(lines or Lines()).line(str(account.data_broker), door.credentials, clock),
         )
         data = desk.data
 
     def in_hours() -> bool:
         return (canary := made.engine.world.canary) is None or calendar.is_open(canary, clock.now())
 
+    def own_feed(put: Put) -> Feed:
+        return spec.make_feed(account.name, session, clock, put, endpoints, lookup, transport, in_hours, stale_after_s=stale_after_s)
+
     def make_feed() -> Feed:
-        put = inbox.put if desk is None else updates_alone(inbox.put)
-        own = spec.make_feed(account.name, session, clock, put, endpoints, lookup, transport, in_hours, stale_after_s=stale_after_s)
-        return own if desk is None else FeedPair(cast(Prices, desk.make_feed(in_hours)), OrdersAlone(cast(Prices, own)))
+        if desk is not None:
+            return FeedPair(cast(Prices, desk.make_feed(in_hours)), OrdersAlone(cast(Prices, own_feed(updates_alone(inbox.put)))))
+        if lines is None:
+            return own_feed(inbox.put)
+        return line.feed.seat(inbox.put, own_feed, trades=account.kind not in PAPER_KINDS)
 
     recorder = RecorderSlot()
     store.before_commit = recorder.flush
@@ -366,6 +376,13 @@ def build(
     control.by_hand = ManualOrders(answer, house)
     control.market = house
     return house, control
+
+
+def _take_up(budget: Budget, spec: Spec, store: Store, run: RunFolder, today: date) -> None:
+    """A restart does not give the day's orders back, nor its calls."""
+    budget.used_before("orders/day", len(store.orders(today)))
+    if any(limit.name == "calls/day" for limit in spec.limits):
+        budget.used_before("calls/day", requests_of(run.audit, today))
 
 
 class Made(NamedTuple):

@@ -349,6 +349,14 @@ def _cross_check(
     if settings.account not in settings.accounts:
         where = at.where(("account",))
         faults.append(f"{where}: account: no account {settings.account!r} in accounts; {_nearest(settings.account, settings.accounts)}")
+    for other in settings.beside:
+        if other not in settings.accounts or other == settings.account:
+            why = (
+                "is the account in use already"
+                if other == settings.account
+                else f"is not in accounts; {_nearest(other, settings.accounts)}"
+            )
+            faults.append(f"{at.where(('beside',))}: beside: {other!r} {why}")
     for name, one in strategies.items():
         if name in _RESERVED:
             faults.append(f"{documents[name].path}:1: no strategy may be called {name!r}: {_RESERVED[name]}; rename the file")

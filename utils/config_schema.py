@@ -214,10 +214,11 @@ class Log(_Section):
 
 
 class Settings(_Section):
-    """config/settings.yaml."""
+    """config/settings.yaml. `account` is the one in use; `beside` are further ones that the daemon trades side by side with it."""
 
     accounts: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")], AccountSettings], Field(min_length=1)]
     account: Text
+    beside: Annotated[tuple[Text, ...], AfterValidator(_unique)] = ()
     database: Database = Database()
     feed: Feed
     api: Api = Api()

@@ -83,7 +83,8 @@ class _Human:
         text = redact(record["message"])
         if record["exception"] is not None:
             text += "\n" + _trace(record).rstrip()
-        record["extra"]["_line"] = text
+        whose = record["extra"].get("account")  # of several side by side
+        record["extra"]["_line"] = f"{whose}: {text}" if whose else text
         record["extra"]["_market"] = _stamp(self._market_time, "%d-%b %H:%M:%S ")
         record["extra"]["_at"] = f"{record['time'].astimezone(IST):%H:%M:%S}"
         return "<dim>{extra[_at]}</dim> <cyan>{extra[_market]}</cyan><level>{level: <7}</level> {extra[_line]}\n"

@@ -19,39 +19,40 @@ from utils.redaction import redact
 
 router = APIRouter(prefix="/api/v1", tags=["trading"])
 Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Account = Annotated[str | None, Query(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="of several side by side; default: the one in use")]
 Strategy = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Rows = list[dict[str, Any]]
 
 
 @router.get("/status")
-def status(user: Viewer, parts: Has) -> dict[str, Any]:
+def status(user: Viewer, parts: Has, account: Account = None) -> dict[str, Any]:
     """Account, market phase, feed, session, P&L, alerts; `running: false` while the daemon is down."""
-    return dict(_read(parts, "status"))
+    return dict(_read(parts, "status", account=account))
 
 
 @router.get("/orders")
-def orders(user: Viewer, parts: Has, day: Day = None) -> Rows:
-    return list(_read(parts, "orders", day=day))
+def orders(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
+    return list(_read(parts, "orders", day=day, account=account))
 
 
 @router.get("/fills")
-def fills(user: Viewer, parts: Has, day: Day = None) -> Rows:
-    return list(_read(parts, "fills", day=day))
+def fills(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
+    return list(_read(parts, "fills", day=day, account=account))
 
 
 @router.get("/positions")
-def positions(user: Viewer, parts: Has, day: Day = None) -> Rows:
-    return list(_read(parts, "positions", day=day))
+def positions(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
+    return list(_read(parts, "positions", day=day, account=account))
 
 
 @router.get("/signals")
-def signals(user: Viewer, parts: Has, day: Day = None) -> Rows:
-    return list(_read(parts, "signals", day=day))
+def signals(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
+    return list(_read(parts, "signals", day=day, account=account))
 
 
 @router.get("/report")
-def report(user: Viewer, parts: Has, day: Day = None) -> dict[str, Any]:
-    return dict(_read(parts, "report", day=day))
+def report(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> dict[str, Any]:
+    return dict(_read(parts, "report", day=day, account=account))
 
 
 @router.get("/journal")
@@ -64,9 +65,10 @@ def journal(
     since: Annotated[int, Query(ge=0)] = 0,
     before: Annotated[int | None, Query(ge=1)] = None,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    account: Account = None,
 ) -> Rows:
     """Everything that was decided, newest last: of one kind, with a text in it, after and before a sequence number."""
-    rows = [row for row in _read(parts, "journal", day=day) if row["seq"] > since and kind in (None, row["kind"])]
+    rows = [row for row in _read(parts, "journal", day=day, account=account) if row["seq"] > since and kind in (None, row["kind"])]
     if before is not None:
         rows = [row for row in rows if row["seq"] < before]
     if text:
@@ -147,7 +149,7 @@ def bulk(given: BulkTrades, user: Trader, parts: Has) -> BulkReply:
 
 
 @router.post("/commands")
-def command(given: Command, user: Trader, parts: Has) -> Outcome:
+def command(given: Command, user: Trader, parts: Has, account: Account = None) -> Outcome:
     """What `main.py pause|resume|reduce-only|square-off|kill|acknowledge|watch|reload` does; the answer is the outcome."""
     arguments: dict[str, Any] = {}
     if given.confirm:
@@ -160,29 +162,29 @@ def command(given: Command, user: Trader, parts: Has) -> Outcome:
         if not given.instrument:
             raise HTTPException(422, "watch needs an instrument")
         arguments = {"name": given.instrument, "stop": given.stop}
-    return _command(parts, user, given.name, arguments)
+    return _command(parts, user, given.name, arguments, account)
 
 
 @router.get("/strategies")
-def strategies(user: Viewer, parts: Has) -> Rows:
+def strategies(user: Viewer, parts: Has, account: Account = None) -> Rows:
     """Each strategy: whether it runs and why not, its settings, what it holds, and the `ranges` of its parameters."""
-    return [{**row, "ranges": ranges_of(str(row.get("class", "")))} for row in _read(parts, "strategies")]
+    return [{**row, "ranges": ranges_of(str(row.get("class", "")))} for row in _read(parts, "strategies", account=account)]
 
 
 @router.post("/strategies/{name}/enable")
-def enable(name: Strategy, user: Trader, parts: Has) -> Outcome:
-    return _command(parts, user, "enable", {"name": name})
+def enable(name: Strategy, user: Trader, parts: Has, account: Account = None) -> Outcome:
+    return _command(parts, user, "enable", {"name": name}, account)
 
 
 @router.post("/strategies/{name}/disable")
-def disable(name: Strategy, user: Trader, parts: Has) -> Outcome:
-    return _command(parts, user, "disable", {"name": name})
+def disable(name: Strategy, user: Trader, parts: Has, account: Account = None) -> Outcome:
+    return _command(parts, user, "disable", {"name": name}, account)
 
 
 @router.post("/strategies/{name}/retune")
-def retune(name: Strategy, given: Retune, user: Trader, parts: Has) -> Outcome:
+def retune(name: Strategy, given: Retune, user: Trader, parts: Has, account: Account = None) -> Outcome:
     """Change fields of the strategy's file and of the running daemon; judged first, `ok: false` says what was wrong."""
-    return _command(parts, user, "retune", {"name": name, "values": given.values})
+    return _command(parts, user, "retune", {"name": name, "values": given.values}, account)
 
 
 def _read(parts: Parts, name: str, **asked: str | None) -> Any:
@@ -194,10 +196,10 @@ def _read(parts: Parts, name: str, **asked: str | None) -> Any:
         raise HTTPException(404, redact(str(error))) from None
 
 
-def _command(parts: Parts, user: User, name: str, arguments: Mapping[str, Any]) -> Outcome:
+def _command(parts: Parts, user: User, name: str, arguments: Mapping[str, Any], account: str | None) -> Outcome:
     logger.bind(event="command", user=user.username).info("{} says {}", user.username, name)
     try:
-        answer = parts.desk.ask(name, arguments)
+        answer = parts.desk.ask(name, {**arguments, **({"account": account} if account is not None else {})})
     except DaemonDown as error:
         raise HTTPException(503, redact(str(error))) from None
     except NiyamError as error:

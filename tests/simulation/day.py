@@ -33,7 +33,7 @@ from core.market import Calendar
 from core.ports import Broker, Clock, CredentialStore, Feed
 from core.types import Account, AccountKind, Order, OrderState, Purpose, SessionState
 from data_ingestion.instruments import InstrumentStore
-from runtime import daemon as daemon_module
+from runtime import account_run
 from runtime.data_desk import Door
 from runtime.inbox import Inbox
 from runtime.options import RunOptions
@@ -99,7 +99,7 @@ class Silent:
         self.told.append((level, title, text))
 
 
-class SimDaemon(daemon_module.Daemon):
+class SimDaemon(account_run.AccountRun):
     """The real daemon's days, without its signals, sockets, screen and housekeeping."""
 
     def __init__(self, house: House, control: Any, config: Config, look: Callable[[], None], login_page: str | None) -> None:

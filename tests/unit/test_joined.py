@@ -1,7 +1,7 @@
 """Prices from one broker for orders at another: contracts are joined by what they are, and what does not join says why."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +73,14 @@ def named(list_: InstrumentSnapshot, key: str) -> Instrument:
 def test_a_contract_of_another_name_and_token_is_the_same_contract(orders: InstrumentSnapshot, data: InstrumentSnapshot) -> None:
     join, ours = Join(orders, data, "Upstox"), named(orders, "NFO:NIFTY26NOVFUT")
     assert data.by_key(ours.key) is None, "the other list has no such name"
-    assert join.token(ours) == 260098 != orders.token(ours)
-    assert join.by_token(260098) == ours, "a tick comes back as the contract that orders are sent for"
-    assert join.by_key("NFO:NIFTYNOVFUT") == ours
-    assert join.by_token(1) is None
-    assert join.day == date(2026, 11, 20)
+    assert data.token(join.theirs(ours)) == 260098 != orders.token(ours)
+    assert join.ours(named(data, "NFO:NIFTYNOVFUT")) == ours, "a tick comes back as the contract that orders are sent for"
 
 
 def test_what_does_not_join_says_why(orders: InstrumentSnapshot, data: InstrumentSnapshot) -> None:
     join = Join(orders, data, "Upstox")
     with pytest.raises(DataError, match="NSE:HDFCBANK is not in the instruments of Upstox, where this account's prices come from"):
-        join.token(named(orders, "NSE:HDFCBANK"))
+        join.theirs(named(orders, "NSE:HDFCBANK"))
     with pytest.raises(DataError, match="a lot of 30 where orders go and of 35 at Upstox"):
         join.theirs(named(orders, "NFO:BANKNIFTY26NOVFUT"))
 

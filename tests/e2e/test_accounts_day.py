@@ -1,0 +1,135 @@
+"""Several accounts in one daemon: two at two brokers and a paper one, each with its own engine, ledger, limits and fate."""
+
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from core.types import Purpose
+from execution_engine.order_state import TERMINAL
+from runtime import state_folder
+from storage.store import SqlReader, open_reader
+from tests.e2e.stage import BUSY, Stage, admin, closed
+
+NAMES = ("kite", "angel", "paper")
+ACCOUNTS = {"kite": ("practice-live", "zerodha"), "angel": ("practice-live", "angelone"), "paper": ("practice", "zerodha")}
+SIDE_BY_SIDE = ("--account", "angel", "--account", "paper")  # beside the stage's own flag for kite
+
+
+def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:45") -> None:
+    """The three accounts with a busy strategy each, and one exchange with both brokers' wires."""
+    rows = "".join(
+        f"  {name}:\n    kind: {kind}\n    broker: {broker}\n    capital: 1000000\n" for name, (kind, broker) in ACCOUNTS.items()
+    )
+    stage.configure("settings.yaml", "accounts:\n", "accounts:\n" + rows)
+    assert stage.config is not None
+    for file in (stage.config / "strategies").glob("*.yaml"):
+        file.unlink()
+    for name in NAMES:
+        (stage.config / "strategies" / f"busy_{name}.yaml").write_text(BUSY + f"account: {name}\n", encoding="utf-8")
+    stage.simulate("--beside", "angelone", start=start, faults=faults or [])
+
+
+def ledger(stage: Stage, name: str) -> SqlReader:
+    return open_reader(state_folder.of_account(stage.state, name).ledger_url)
+
+
+def untrue(stage: Stage, name: str) -> list[str]:
+    """What is wrong with the ended day of one account: by its own ledger, and where it trades by its own broker's books."""
+    with closing(ledger(stage, name)) as own:
+        orders, fills, positions = own.orders(), own.fills(), own.positions()
+    wrong = [f"{name}: {order.tag} is still {order.state}" for order in orders if order.state not in TERMINAL]
+    wrong += [f"{name}: {one.quantity} {one.instrument.key} held" for one in positions if one.quantity]
+    wrong += [f"{name}: no fill"] * (not fills)
+    wrong += [f"{name}: an order of {order.account}" for order in orders if order.account != name]
+    if name == "angel":
+        [book] = admin(stage.simulator, "GET", "/accounts?broker=angelone").values()
+        tags = Counter(row["ordertag"] for row in book["orders"] if row["ordertag"])
+        ours = {order.tag: order.filled for order in orders}
+        theirs = {row["ordertag"]: int(row["filledshares"]) for row in book["orders"] if row["ordertag"]}
+        wrong += [f"{tag} was sent {count} times" for tag, count in tags.items() if count > 1]
+        wrong += [f"{tag}: {quantity} there, {ours.get(tag)} here" for tag, quantity in theirs.items() if ours.get(tag) != quantity]
+        wrong += [f"angel holds {row}" for row in book["positions"] if row["netqty"] != "0"]
+    return wrong
+
+
+def digests(stage: Stage) -> dict[str, str]:
+    return {row["account"]: row["digest"] for row in stage.report()["accounts"]}
+
+
+def test_three_accounts_trade_one_market_and_each_is_what_it_would_be_alone(tmp_path: Path) -> None:
+    seen: list[dict[str, str]] = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with Stage(folder) as stage:
+            prepare(stage)
+            daemon = stage.run(*SIDE_BY_SIDE, account="kite", files=True)
+            assert daemon.wait() == 0, daemon.said[-4000:]
+            assert closed(stage) == [], "the first account against Zerodha's books"
+            assert [wrong for name in NAMES for wrong in untrue(stage, name)] == []
+            seen.append(digests(stage))
+            rows = stage.call("orders", "--json").json
+            assert {row["account"] for row in rows} == set(NAMES)
+            assert {row["strategy"] for row in stage.call("fills", "--account", "angel", "--json").json} == {"busy_angel"}
+            told = stage.call("status", "--json").json["accounts"]
+            assert [(row["account"], row["flat"], row["session"]) for row in told] == [(name, True, "VALID") for name in NAMES]
+            assert "also" in stage.call("status").out
+            assert all(len(line) <= 100 for line in stage.call("status").out.splitlines())
+            assert stage.call("replay", "--day", "2026-11-20", "--account", "angel", "--json").json["identical"] is True
+    assert seen[0] == seen[1], "the same seed is the same day for every account"
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    with Stage(folder) as stage:
+        prepare(stage)
+        daemon = stage.run(account="angel", files=True)
+        assert daemon.wait() == 0, daemon.said[-4000:]
+        assert stage.report()["digest"] == seen[0]["angel"], "its neighbours changed nothing for it"
+
+
+def test_what_befalls_one_account_is_no_others(tmp_path: Path) -> None:
+    """A kill -9 of them all; a dead token at one broker; a kill of one account."""
+    with Stage(tmp_path) as stage:
+        prepare(stage, [{"fault": "kill_token", "broker": "zerodha", "match": {"after": "14:58"}}], start="14:44")
+        daemon = stage.run(*SIDE_BY_SIDE, "--speed", "120", account="kite", files=True)
+        stage.until(lambda status: status["market"]["now"][11:16] >= "14:50", "some trading")
+        daemon.kill()
+        daemon = stage.run(*SIDE_BY_SIDE, "--speed", "120", account="kite", files=True)
+        stage.until(lambda status: status["session"] == "LOGIN_REQUIRED", "the dead token")
+
+        def of(name: str) -> dict[str, Any]:
+            found = stage.call("status", "--account", name, "--json").json
+            assert isinstance(found, dict)
+            return found
+
+        assert (of("angel")["session"], of("angel")["trading_state"]) == ("VALID", "ACTIVE"), "another broker, another login"
+        assert stage.call("login", "zerodha").code == 0
+        stage.until(lambda status: status["session"] == "VALID", "both accounts of the one login again")
+        assert of("paper")["session"] == "VALID"
+        killed = stage.call("kill", "--account", "kite")
+        assert killed.code == 0, killed
+        states = {row["account"]: row["trading_state"] for row in of("kite")["accounts"]}
+        assert states == {"kite": "HALTED", "angel": "ACTIVE", "paper": "ACTIVE"}
+        assert daemon.wait() == 0, daemon.said[-4000:]
+        assert closed(stage) == []
+        assert [wrong for name in NAMES for wrong in untrue(stage, name)] == []
+        halted_at = next(entry["at"] for entry in stage.journal("trading_state") if entry["to"] == "HALTED")
+        with closing(ledger(stage, "kite")) as own:
+            late = [order for order in own.orders() if order.purpose is Purpose.ENTRY and order.created_at.isoformat() > halted_at]
+        assert late == [], "what was killed opens nothing"
+
+
+def test_an_account_that_goes_down_leaves_the_others_trading(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        prepare(stage, start="14:50")
+        assert stage.config is not None
+        file = stage.config / "strategies" / "busy_angel.yaml"
+        file.write_text(file.read_text().replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NOSUCHSHARE]"), encoding="utf-8")
+        daemon = stage.run(*SIDE_BY_SIDE, account="kite", files=True)
+        assert daemon.wait() == 1, "the exit says that one went down"
+        assert "the account angel is down" in daemon.said
+        assert "An account is down" in daemon.said
+        assert closed(stage) == []
+        assert [wrong for name in ("kite", "paper") for wrong in untrue(stage, name)] == []
+        rows = {row["account"]: row.get("running") for row in stage.call("status", "--json").json["accounts"]}
+        assert rows.get("angel") in (None, False)
