@@ -16,6 +16,7 @@ from tests.browser.stage import DESKTOP, PASSWORD, PHONE, Person, answers
 from tests.e2e.stage import Stage, until
 from tests.e2e.test_api_day import free_port
 
+pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("pages")]  # one daemon for all of them; the suite's short form: test_pages_scripted
 OWNER, VIEWER = "me@example.in", "watcher"
 PATHS = ("/charts", "/strategies", "/backtests", "/journal", "/check")
 SHOTS = os.environ.get("NIYAM_TEST_SHOTS", "")  # a folder for pictures of each page, to be looked at

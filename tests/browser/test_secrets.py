@@ -7,12 +7,15 @@ import resource
 import signal
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Response, WebSocket
 
 from tests.browser.stage import PASSWORD, Person, answers
 from tests.browser.test_five_brokers import set_up
 from tests.e2e.stage import ROOT, Stage, admin, until
 from tests.e2e.test_api_day import IDLE, free_port, web_process
+
+pytestmark = pytest.mark.walk
 
 
 class Wire:
