@@ -231,6 +231,8 @@ def _candles(interval: int, stage: Stage) -> None:
     assert all(bar.at - bar.start == timedelta(minutes=interval) and bar.interval == interval for bar in bars)
     if interval < 1440:
         assert bars[0].start == start
+    if interval <= 15:
+        assert {bar.start.day for bar in bars} == {19, 20}, "today's join yesterday's"
 
 
 for _interval in (1, 3, 5, 10, 15, 30, 60, 1440):

@@ -1,21 +1,22 @@
 """Our session, client and feed of any broker against its stand-alone wire simulator, a process of its own."""
 
 import json
+import queue
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from brokers.spec import Endpoints, Spec
+from brokers.spec import Endpoints, FeedTransport, Spec
 from core.clock import SystemClock
 from core.errors import ConfigError
 from core.events import Event
 from core.ports import Broker, DataSession
-from core.types import IST, Instrument, Kind
+from core.types import IST, Instrument, Kind, Tick
 from tests.wire.kite_samples import Listed
 from tests.wire.zerodha_house import AuditLog
 from utils.pacing import Budget
@@ -109,9 +110,35 @@ def future(simulator: AtSimulator) -> Instrument:
     return min(futures, key=lambda one: one.expiry or date.max)
 
 
-def eventually(read: Callable[[], Any], seconds: float = 40.0) -> Any:
+class Heard:
+    """The feed of this broker at that simulator, and its events in a queue."""
+
+    def __init__(self, simulator: AtSimulator, transport: FeedTransport = "native") -> None:
+        self._events: queue.Queue[Event] = queue.Queue()
+        clock: Any = simulator.clock
+        self.feed: Any = simulator.spec.make_feed(
+            "live", simulator.session, clock, self._put, simulator.endpoints, lambda: simulator.lookup, transport, lambda: True
+        )
+
+    def _put(self, events: Sequence[Event], origin: str) -> None:
+        for event in events:
+            self._events.put(event)
+
+    def following(self, kind: type[Event]) -> Any:
+        while not isinstance(event := self._events.get(timeout=20.0), kind):
+            pass
+        return event
+
+    def tick_of(self, instrument: Instrument) -> Tick:
+        while (tick := self.following(Tick)).instrument != instrument:
+            pass
+        found: Tick = tick
+        return found
+
+
+def eventually(read: Callable[[], Any], seconds: float = 40.0, *, every: float = 0.2) -> Any:
     end = time.monotonic() + seconds
     while not (answer := read()):
         assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.2)
+        time.sleep(every)
     return answer

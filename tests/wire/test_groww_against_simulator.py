@@ -1,21 +1,16 @@
-"""Our Groww session, client and polling feed against the stand-alone wire simulator: login, file, an order's life, polls and faults."""
+"""Our polling feed against the stand-alone wire simulator of Groww: polls, order states, refusals, a dead token."""
 
-import queue
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from brokers.groww import SPEC
-from brokers.groww.feed import PollingFeed
-from core.errors import RateLimited, Rejected, SessionExpired, Unknown
-from core.events import Event, FeedStatus, OrderUpdate
-from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, SessionState, Side, Tick
+from core.events import FeedStatus, OrderUpdate
+from core.types import Horizon, Kind, Order, OrderState, SessionState, Side, Tick
 from tests.builders import make_order
-from tests.wire.at_simulator import AtSimulator, eventually, future
+from tests.wire.at_simulator import AtSimulator, Heard, eventually, future
 
 
 @pytest.fixture
@@ -29,108 +24,6 @@ def order_of(simulator: AtSimulator, **changes: Any) -> Order:
     instrument = future(simulator)
     product = SPEC.product(Horizon.INTRADAY, instrument)
     return make_order(instrument=instrument, quantity=instrument.lot, product=product, side=Side.BUY, **changes)
-
-
-def test_an_orders_life_and_the_books(simulator: AtSimulator) -> None:
-    broker, instrument = simulator.broker(), future(simulator)
-    assert simulator.session.state() is SessionState.VALID
-    assert broker.profile()["user_id"] == "GR1234"
-    price = broker.last_prices([instrument])[instrument.key]
-    low, high = broker.circuits([instrument])[instrument.key]  # type: ignore[attr-defined]  # a CircuitSource too
-    assert low < price < high
-    far = order_of(simulator, tag="FAR0000000000001", limit_price=round(price * 0.99, 0))
-    far_id = broker.place(far)
-    resting = eventually(lambda: [row for row in broker.orders() if row.tag == far.tag and row.state is OrderState.WORKING])[0]
-    assert (resting.broker_order_id, resting.filled, resting.instrument) == (far_id, 0, instrument)
-    far = msgspec.structs.replace(far, broker_order_id=far_id)
-    broker.modify(far, quantity=instrument.lot * 2, limit_price=round(price * 0.985, 0), trigger_price=None)
-    eventually(lambda: [row for row in broker.orders() if row.tag == far.tag and row.quantity == instrument.lot * 2])
-    broker.cancel(far)
-    eventually(lambda: [row for row in broker.orders() if row.tag == far.tag and row.state is OrderState.CANCELLED])
-    with pytest.raises(Rejected, match="already"):
-        broker.cancel(far)
-
-    near = order_of(simulator, tag="NEAR000000000001", limit_price=round(price * 1.005, 0))
-    near_id = broker.place(near)
-    eventually(lambda: [row for row in broker.orders() if row.tag == near.tag and row.state is OrderState.FILLED])
-    fills = eventually(lambda: [row for row in broker.trades() if row.broker_order_id == near_id])
-    assert sum(fill.quantity for fill in fills) == instrument.lot
-    (held,) = broker.positions()
-    assert (held.instrument, held.quantity, held.product) == (instrument, instrument.lot, "MIS")
-    assert broker.funds().available > 0
-    assert broker.place(near) == near_id, "a used reference is the order that was taken, and no second one"
-    assert len([row for row in broker.orders() if row.tag == near.tag]) == 1
-    with pytest.raises(Rejected, match="lot"):
-        broker.place(msgspec.structs.replace(near, tag="ODD0000000000001", quantity=instrument.lot + 1))
-
-
-def test_a_stop_rests_and_candles_are_ascending(simulator: AtSimulator) -> None:
-    broker, instrument = simulator.broker(), future(simulator)
-    price = broker.last_prices([instrument])[instrument.key]
-    stop = order_of(
-        simulator, tag="STOP000000000001", order_type=OrderType.SL, trigger_price=round(price * 1.01), limit_price=round(price * 1.012)
-    )
-    broker.place(stop)
-    eventually(lambda: [row for row in broker.orders() if row.tag == stop.tag and row.state is OrderState.TRIGGER_PENDING])
-    start = datetime(2026, 11, 19, 15, 0, tzinfo=IST)
-    bars = simulator.data().candles(instrument, start, simulator.clock.now(), 5)
-    days = [bar.start.date().day for bar in bars]
-    assert days == sorted(days)
-    assert {19, 20} == set(days)
-
-
-def test_what_is_lost_is_unknown_and_what_is_refused_is_refused(simulator: AtSimulator) -> None:
-    broker = simulator.broker()
-    price = round(broker.last_prices([future(simulator)])[future(simulator).key] * 0.99, 0)
-    for kind in ("drop_reply", "empty_body", "timed_out"):
-        simulator.fault(fault=kind, match={"route": "POST /v1/order/create"})
-        order = order_of(simulator, limit_price=price, tag=f"LOST{kind.replace('_', '').upper()}01")
-        with pytest.raises(Unknown):
-            broker.place(order)
-        tag = order.tag
-        assert eventually(lambda tag=tag: [row for row in broker.orders() if row.tag == tag])  # type: ignore[misc]
-    simulator.fault(fault="ip_not_allowed", match={"route": "POST /v1/order/create"})
-    with pytest.raises(Rejected, match="static IPv4"):
-        broker.place(order_of(simulator, limit_price=price, tag="ADDRESS000000001"))
-    simulator.fault(fault="rate_limit", match={"route": "POST /v1/order/create"})
-    with pytest.raises(RateLimited):
-        broker.place(order_of(simulator, limit_price=price, tag="THROTTLED0000001"))
-
-
-def test_a_token_killed_midday_is_replaced_without_a_person_where_its_secret_is_stored(simulator: AtSimulator) -> None:
-    broker = simulator.broker()
-    simulator.fault(fault="kill_token")
-    with pytest.raises(SessionExpired):
-        eventually(lambda: broker.orders() and None, 5.0)
-    assert simulator.session.state() is SessionState.VALID
-    assert broker.orders() == ()
-
-
-class Heard:
-    """A feed's events in a queue."""
-
-    def __init__(self, simulator: AtSimulator) -> None:
-        self._events: queue.Queue[Event] = queue.Queue()
-        made = SPEC.make_feed(
-            "live", simulator.session, simulator.clock, self._put, simulator.endpoints, lambda: simulator.lookup, "native", lambda: True
-        )
-        assert isinstance(made, PollingFeed)
-        self.feed = made
-
-    def _put(self, events: Sequence[Event], origin: str) -> None:
-        for event in events:
-            self._events.put(event)
-
-    def following(self, kind: type[Event]) -> Any:
-        while not isinstance(event := self._events.get(timeout=20.0), kind):
-            pass
-        return event
-
-    def tick_of(self, instrument: Instrument) -> Tick:
-        while (tick := self.following(Tick)).instrument != instrument:
-            pass
-        found: Tick = tick
-        return found
 
 
 def test_the_feed_quotes_a_few_tells_orders_and_survives_refusals(simulator: AtSimulator) -> None:
