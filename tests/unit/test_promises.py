@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from core.clock import ManualClock
-from core.events import Action, Command, FeedStatus, OrderUpdate, Outcome, SessionStatus, Trade
+from core.events import Action, Command, FeedStatus, OrderUpdate, Outcome, Reply, SessionStatus, Trade
 from core.types import Approved, Horizon, Order, OrderRequest, OrderState, OrderType, Purpose, Refused, SessionState, Side, TradingState
 from execution_engine.buy_sell_logic import Size
-from execution_engine.order_manager import OrderDesk, Tags
+from execution_engine.order_manager import Change, OrderDesk, Tags
 from execution_engine.order_state import TERMINAL
 from execution_engine.portfolio import Portfolio
 from execution_engine.square_off import SquareOff
@@ -638,6 +638,25 @@ def test_an_alert_that_nobody_can_be_told_of_is_in_the_journal_and_stops_nothing
     alerts("page", "Not flat", "65 NIFTY26NOVFUT")
     assert store.read_journal(kind="alert")[0]["title"] == "Not flat"
     assert alerts.latest[0]["level"] == "page"
+
+
+class Eager(OrderDesk):
+    """Takes an acknowledgement for a fill, as far as people are concerned."""
+
+    def on_reply(self, reply: Reply) -> Change | None:
+        if reply.outcome is Outcome.ACK:
+            self._alert("info", "Filled", reply.order_id)
+        return super().on_reply(reply)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(OrderDesk, True), (Eager, False)])
+def test_no_acknowledgement_is_told_as_a_fill_and_one_that_is_is_seen(kind: type[OrderDesk], kept: bool) -> None:
+    it = watched()
+    it.desk.__class__ = kind
+    it.say(1)
+    it.ack()
+    it.working()
+    assert (not it.told("Filled")) is kept
 
 
 def test_filled_and_rejected_are_said_on_the_brokers_word_alone() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from brokers.transport import ServerFault
 from brokers.zerodha.client import ZerodhaBroker
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import SessionStatus
@@ -405,6 +406,14 @@ def test_a_data_session_reaches_no_route_off_its_list(server: ScriptedServer, ho
     with pytest.raises(Rejected, match="allow-list, nothing was sent"):
         house.data()._http.request(method, server.url + path)
     assert server.requests == []
+
+
+def test_a_list_that_lets_everything_pass_is_seen(server: ScriptedServer, house: House) -> None:
+    data = house.data()
+    data._http._allow = lambda method, path: True
+    with pytest.raises(ServerFault):  # nobody wrote an answer for it
+        data._http.request("POST", server.url + "/orders/regular")
+    assert [(one.method, one.path) for one in server.requests] == [("POST", "/orders/regular")]
 
 
 def test_a_data_session_has_no_order_methods(house: House) -> None:
