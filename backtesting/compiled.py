@@ -104,7 +104,7 @@ class Compiled:
         self._name, self._settings, self._fills = name, settings, fills
         self._class = registry.get(settings.class_)
         self._calendar = config.calendar(account.kind)
-        self._segments: list[_Segment] = []
+        self.segments: list[_Segment] = []
         self._numbers: dict[str, Any] = {}  # the kernel's settings, by contract
         try:
             self._judge()
@@ -112,9 +112,9 @@ class Compiled:
         except _Engines as error:
             self.why = str(error)
         else:
-            rows = sum(one.moments.shape[1] for one in self._segments) + 1  # a bar has one fill at most
+            rows = sum(one.moments.shape[1] for one in self.segments) + 1  # a bar has one fill at most
             self._fill_rows = np.empty((rows, 5))
-            self._moments = sum(one.moments.shape[1] for one in self._segments)
+            self._moments = sum(one.moments.shape[1] for one in self.segments)
 
     # --- what it can do ---------------------------------------------------------------------------------------------------------------
 
@@ -149,8 +149,8 @@ class Compiled:
             instrument = self._instrument(name, day)
             if instrument is None:
                 continue
-            if not self._segments or self._segments[-1].instrument.key != instrument.key:
-                self._segments.append(segment := _Segment(instrument))
+            if not self.segments or self.segments[-1].instrument.key != instrument.key:
+                self.segments.append(segment := _Segment(instrument))
                 played = PlayedBars(self._calendar, self._market.interval)
                 if self._settings.interval % self._market.interval:
                     raise _Engines("the data's bars do not add up to its interval")
@@ -158,10 +158,10 @@ class Compiled:
                 midnight = datetime.combine(day, time(), IST)
                 segment.history = warmup_bars(self._market, self._calendar, instrument, self._settings.interval, ALL, midnight)
             assert played is not None
-            self._add_day(self._segments[-1], instrument, day, played, charges)
-        if not self._segments:
+            self._add_day(self.segments[-1], instrument, day, played, charges)
+        if not self.segments:
             raise _Engines("its instrument has no data on any of the days")
-        for segment in self._segments:
+        for segment in self.segments:
             segment.close(self._calendar)
 
     def _instrument(self, name: str, day: date) -> Instrument | None:
@@ -254,7 +254,7 @@ class Compiled:
         Z = np.zeros(k.PLACES)
         nets: list[Any] = []
         held = 0
-        for segment in self._segments:
+        for segment in self.segments:
             frame = segment.frame.since(_left_out(segment.frame.live, self._history(segment, parsed)))
             said = self._class.targets(frame, parsed)
             if said is None:
@@ -274,6 +274,11 @@ class Compiled:
         all_nets = nets[0] if len(nets) == 1 else np.concatenate(nets)
         rows = self._fill_rows[: int(Z[k.FILLS])]
         return Answer("", self._figures(rows, all_nets, held, float(Z[k.DEEPEST])), all_nets, rows)
+
+    def forget(self) -> None:
+        """Drop the indicators that were kept."""
+        for segment in self.segments:
+            segment.frame.forget()
 
     def trades(self, answer: Answer) -> list[Trade]:
         """The fills of a run, in order."""
@@ -356,7 +361,14 @@ def _columns(said: Holds | Trades, frame: Frame) -> list[Any]:
     live = frame.live
     if isinstance(said, Holds):
         none = np.zeros(0)
-        return [said.target[live:], np.zeros(0, np.int8), none, none, np.zeros(0, np.uint8), none]
+        return [
+            np.ascontiguousarray(said.target[live:]) if live % 8 == 0 else said.target[live:].copy(),
+            np.zeros(0, np.int8),
+            none,
+            none,
+            np.zeros(0, np.uint8),
+            none,
+        ]
     columns = (said.enter, said.stop, said.take_profit, said.leave, said.trail)
     return [np.zeros(0, np.int8), *(np.ascontiguousarray(one[live:]) for one in columns)]
 

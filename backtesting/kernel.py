@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from strategies.compiled import compiled
+from strategies.compiled import bare, ranging
 
 Array = Any
 
@@ -34,6 +34,8 @@ PARTIAL, FREEZE, RESIZED, CLOSED, MOVED, OPEN, MONEY = range(1, 8)
 
 ENTRY, EXIT = 1, 2
 SILENT = -128
+EIGHTFOLD = 0x0101010101010101
+BLOCK = 64  # closes looked at together
 END, CONSTANT, TURNOVER, ADD, SUBTRACT, MULTIPLY, DIVIDE, LEAST, LARGEST = range(9)
 """A brokerage formula as steps on a stack, (step, number) each."""
 STEPS_OF_FORMULA, STACK = 16, 8
@@ -80,7 +82,7 @@ SIDE = FORMULA + 2 * STEPS_OF_FORMULA
 PLACES = RATES + 2 * SIDE + STACK
 
 
-@compiled
+@bare
 def _rounded(price: float, tick: float, scale: float, side: float) -> float:
     """core.expiries.round_to_tick: down for 1, up for -1, to the nearest for 0."""
     steps = price / tick
@@ -90,14 +92,14 @@ def _rounded(price: float, tick: float, scale: float, side: float) -> float:
     return float(np.rint(whole * tick * scale) / scale)
 
 
-@compiled
+@bare
 def _capped(Z: Array, side: float, last: float, pct: float) -> float:
     """buy_sell_logic.capped_price without a book."""
     price = last * (1 + side * pct / 100)
     return float(max(Z[TICK], _rounded(price, Z[TICK], Z[SCALE], side)))
 
 
-@compiled
+@bare
 def _brokerage(Z: Array, at: int, turnover: float) -> float:
     """The formula whose steps stand at this place."""
     stack = RATES + 2 * SIDE
@@ -131,7 +133,7 @@ def _brokerage(Z: Array, at: int, turnover: float) -> float:
     return float(Z[stack])
 
 
-@compiled
+@bare
 def _charges(Z: Array, quantity: float, price: float, at: int) -> float:
     """charges.Charges.for_value of one order filled at once, in paise, by the rates at this place."""
     value = quantity * (quantity * price / quantity) * Z[MULTIPLIER]
@@ -144,7 +146,7 @@ def _charges(Z: Array, quantity: float, price: float, at: int) -> float:
     return float(np.rint((brokerage + stt + txn + ipft + sebi + stamp + gst) * 100))
 
 
-@compiled
+@bare
 def _net(Z: Array) -> float:
     """portfolio.net_result: the day's paise, open positions at the last price."""
     net = Z[REALISED] - Z[CHARGED]
@@ -153,12 +155,12 @@ def _net(Z: Array) -> float:
     return float(net)
 
 
-@compiled
+@bare
 def _latch(Z: Array) -> None:
     Z[WANTED], Z[LATCHED], Z[PENDING] = Z[POS], 1, 0
 
 
-@compiled
+@bare
 def _send_entry(Z: Array, side: float, quantity: float) -> None:
     """The gate's review of an entry, and the paper broker's."""
     net = _net(Z)
@@ -196,7 +198,7 @@ def _send_entry(Z: Array, side: float, quantity: float) -> None:
     Z[LIMIT] = price
 
 
-@compiled
+@bare
 def _act(Z: Array) -> None:  # noqa: C901 - the engine's one decision, in its order
     """engine.act: send what the target lacks."""
     if Z[HAS] == 0:
@@ -235,14 +237,14 @@ def _act(Z: Array) -> None:  # noqa: C901 - the engine's one decision, in its or
         return
 
 
-@compiled
+@bare
 def _flatten(Z: Array) -> None:
     Z[WANTED], Z[LATCHED], Z[CLOSING], Z[PENDING] = 0, 1, 0, 0
     Z[STOP] = Z[TAKE] = np.nan
     _act(Z)
 
 
-@compiled
+@bare
 def _quantity(Z: Array, target: float, price: float, stop: float) -> float:
     """buy_sell_logic.quantity_for; 0 where it raises."""
     multiple = abs(target)
@@ -262,7 +264,7 @@ def _quantity(Z: Array, target: float, price: float, stop: float) -> float:
     return float(whole if target > 0 else -whole)
 
 
-@compiled
+@bare
 def _take_signal(Z: Array, target: float, stop: float, take: float) -> None:
     """engine.take_signal; NaN for a stop or profit target that is not given."""
     if (not np.isnan(stop) and not 0 < stop < np.inf) or (not np.isnan(take) and not 0 < take < np.inf):
@@ -290,7 +292,7 @@ def _take_signal(Z: Array, target: float, stop: float, take: float) -> None:
     _act(Z)
 
 
-@compiled
+@bare
 def _fill(Z: Array, price: float, volume: float) -> None:
     """The paper broker's fill, the portfolio's booking, and what the engine and the strategy make of it."""
     side, quantity = Z[SIGN], Z[QUANTITY]
@@ -329,7 +331,7 @@ def _fill(Z: Array, price: float, volume: float) -> None:
     _act(Z)
 
 
-@compiled
+@bare
 def _say(Z: Array, enter: float, stop: float, take: float, leave: int, trail: float) -> None:
     """One bar of a strategy in one trade at a time: strategies/one_trade.py."""
     gone = False
@@ -364,7 +366,7 @@ def _say(Z: Array, enter: float, stop: float, take: float, leave: int, trail: fl
         _take_signal(Z, Z[MODE], trail, np.nan)
 
 
-@compiled
+@bare
 def _climb(Z: Array) -> None:
     """price_ladder.climb: an entry that rested for a bar is given up (its key latches), an exit is moved towards the market."""
     if Z[KIND] == 0 or Z[NOW] - Z[UPDATED] < Z[STEP_US]:
@@ -381,7 +383,7 @@ def _climb(Z: Array) -> None:
         Z[SINCE], Z[UPDATED], Z[MOVES] = Z[NOW], Z[NOW], Z[MOVES] + 1
 
 
-@compiled
+@bare
 def _sample(Z: Array, net: float) -> None:
     worth = Z[WORTH] + net
     if worth >= Z[PEAK]:
@@ -390,40 +392,67 @@ def _sample(Z: Array, net: float) -> None:
         Z[DEEPEST] = Z[PEAK] - worth
 
 
-@compiled
-def _next_said(said: Array, raw: int, row: int, to: int) -> int:
+@bare
+def _next_said(said: Array, words: Array, raw: int, row: int, to: int) -> int:
+    """The next of the strategy's bars on which it says something else; `words` are the same bytes, eight at a time."""
+    same = (raw & 255) * EIGHTFOLD
     while row < to and (said[row] == raw or said[row] == SILENT):
         row += 1
+        if row & 7 == 0:
+            word, last = row >> 3, min(to >> 3, len(words))
+            while word < last and words[word] == same:
+                word += 1
+            row = max(row, word << 3)
     return row
 
 
-@compiled
+@ranging
+def _range(close: Array, row: int, to: int) -> tuple[float, float]:
+    """The lowest and the highest close; no NaN is among them, so that both come eight at a time."""
+    lowest = highest = close[row]
+    for at in range(row + 1, to):
+        price = close[at]
+        lowest = price if price < lowest else lowest
+        highest = price if price > highest else highest
+    return lowest, highest
+
+
+@bare
 def _walk_held(Z: Array, close: Array, row: int, to: int) -> int:
     """Over closes on which a position is only marked: the first row at which something is to be done, at most `to`."""
     held, multiplier = Z[POS], Z[MULTIPLIER]
-    base = Z[REALISED] - Z[CHARGED] - Z[COST]
+    base, worth = Z[REALISED] - Z[CHARGED] - Z[COST], Z[WORTH]
     floor, ceiling = (Z[STOP], Z[TAKE]) if held > 0 else (Z[TAKE], Z[STOP])
     if np.isnan(floor):
         floor = -np.inf
     if np.isnan(ceiling):
         ceiling = np.inf
     loss = Z[LOSS] if Z[LOCKED] == 0 else -np.inf
-    peak, deepest, worth = Z[PEAK], Z[DEEPEST], Z[WORTH]
+    peak, deepest = Z[PEAK], Z[DEEPEST]
     while row < to:
-        price = close[row]
-        if price <= floor or price >= ceiling:
-            break
-        net = base + np.rint(held * price * multiplier * 100)
-        if net <= loss:
-            break
-        peak = max(peak, worth + net)
-        deepest = max(deepest, peak - (worth + net))
-        row += 1
+        end = min(row + BLOCK, to)
+        lowest, highest = _range(close, row, end)
+        worst, best = (lowest, highest) if held > 0 else (highest, lowest)
+        low_net = base + np.rint(held * worst * multiplier * 100)
+        high_net = base + np.rint(held * best * multiplier * 100)
+        if lowest > floor and highest < ceiling and low_net > loss and worth + high_net <= peak:
+            deepest = max(deepest, peak - (worth + low_net))  # no new best among them: the worst decides
+            row = end
+            continue
+        while row < end:
+            price = close[row]
+            net = base + np.rint(held * price * multiplier * 100)
+            if price <= floor or price >= ceiling or net <= loss:
+                Z[PEAK], Z[DEEPEST] = peak, deepest
+                return row
+            peak = max(peak, worth + net)
+            deepest = max(deepest, peak - (worth + net))
+            row += 1
     Z[PEAK], Z[DEEPEST] = peak, deepest
     return row
 
 
-@compiled
+@bare
 def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arrays to functions costs more than what they do
     bars: Array, moments: Array, volume: Array, gates: Array, heard: Array, days: Array, rates: Array, said: Array, enter: Array,
     stop: Array, take: Array, leave: Array, trail: Array, Z: Array, fills: Array, nets: Array, held: Array,
@@ -436,20 +465,23 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
     """
     opens, highs, lows, closes = bars[0], bars[1], bars[2], bars[3]
     starts, ends = moments[0], moments[1]
+    words = said[: len(said) // 8 * 8].view(np.int64)
     for number in range(len(days)):
         first, last = days[number, FROM], days[number, TO]
         spoken, speaks_to = days[number, HEARD_FROM], days[number, HEARD_TO]
         squares, square_row = days[number, SQUARE_OFF], days[number, SQUARE_ROW]
         enter_from, enter_until = days[number, ENTER_FROM], days[number, ENTER_UNTIL]
-        Z[:DAY_STATE] = 0.0
+        for place in range(DAY_STATE):
+            Z[place] = 0.0
         Z[DAY], Z[RETRY], Z[CUT], Z[LARGEST_UNITS] = number, 0, days[number, CUT_OFF], days[number, LARGEST_ORDER]
         Z[STOP] = Z[TAKE] = Z[TRAIL] = np.nan
-        Z[RATES : RATES + 2 * SIDE] = rates[number]
+        for place in range(2 * SIDE):
+            Z[RATES + place] = rates[number, place]
         fired = False
         row = first
         while row < last:
             if Z[HOLDING] and Z[KIND] == 0 and Z[RETRY] == 0:  # walk to where something may happen
-                spoken = _next_said(said, int(Z[RAW]), spoken, speaks_to)
+                spoken = _next_said(said, words, int(Z[RAW]), spoken, speaks_to)
                 until = min(heard[spoken], last) if spoken < speaks_to else last
                 if Z[POS] == 0:
                     if row >= enter_until:

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bars, codec, codec_angelone, codec_upstox, growth, intents, load, memory, record, starts, tick_to_order
+from benchmarks import bars, codec, codec_angelone, codec_upstox, growth, intents, load, memory, record, starts, sweeps, tick_to_order
 from benchmarks.peers import measure as peers
 from benchmarks.rounds import Line
 
@@ -25,6 +25,7 @@ MEASURES: dict[str, Callable[[int], list[Line]]] = {
     "memory": memory.measure,
     "intent": intents.measure,
     "record": record.measure,
+    "sweeps": sweeps.measure,
     "peers": peers.measure,
     "peers-full": peers.measure_full,
     "growth": growth.measure,

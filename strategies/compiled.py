@@ -20,11 +20,25 @@ EVEN = 50.0  # as strategies.indicators_momentum.EVEN
 
 def compiled(function: Function) -> Function:
     """The function, compiled when it is first called; kept on disk beside the source where that can be written."""
+    return _made(function)
+
+
+def ranging(function: Function) -> Function:
+    """The same for one that never meets NaN, or cares which zero is the smaller: lowest and highest are then found many at a time."""
+    return _made(function, fastmath={"nnan", "nsz"})
+
+
+def bare(function: Function) -> Function:
+    """The same for one that makes no array: the references of those it is given, and hands on, are not counted."""
+    return _made(function, _nrt=False)
+
+
+def _made(function: Function, **how: Any) -> Function:
     made: Any
     try:
-        made = numba.njit(cache=True, error_model="numpy")(function)
+        made = numba.njit(cache=True, error_model="numpy", **how)(function)
     except RuntimeError:  # a read-only installation without a home: compiled anew by each process
-        made = numba.njit(error_model="numpy")(function)
+        made = numba.njit(error_model="numpy", **how)(function)
     return cast(Function, made)
 
 

@@ -110,6 +110,10 @@ class Frame:
             found = self._kept[key] = make()
         return found
 
+    def forget(self) -> None:
+        """Drop all that is kept."""
+        self._kept.clear()
+
     # --- indicators: those of the same names in indicators*.py, NaN where they give None ------------------------------------------
 
     def sma(self, period: int) -> Array:

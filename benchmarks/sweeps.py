@@ -1,0 +1,185 @@
+"""Sweeps: pairs of averages a second on one core by the compiled kernel, against vectorbt; and how far more processes help the engine.
+
+A pair is one run of `sma_cross` over every bar with one (fast, slow): its averages (made once for each period and kept, as in any sweep),
+its targets, its trades with risk limits, charges and square-off, and all figures of a trial. vectorbt makes its trades without any of
+the former, is handed the averages, and makes such of the figures as it has. Reading the bars is left out on both sides, and so is
+compiling. The trades of both sides are the same, or it fails. Bars are synthetic.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from backtesting.compiled import Compiled
+from backtesting.market import BacktestMarket
+from backtesting.pools import LocalPool
+from backtesting.trial import Trial, Work
+from benchmarks.bars import make_market
+from benchmarks.peers.measure import BENCH
+from benchmarks.peers.vectorbt_sweep import UNITS
+from benchmarks.rounds import Line, interleaved, paired
+from benchmarks.starts import ROOT
+from core.errors import ConfigError
+from core.types import Account, AccountKind
+from data_ingestion.replay import prepare
+from execution_engine.paper_rules import FillRules
+from utils.config_loader import load, load_calendar
+
+BARS = 100_000
+SHORT = 4_000
+SESSION = 375
+FASTS, SLOWS = range(5, 45, 2), range(50, 250, 10)
+COMPARED = 50  # pairs that vectorbt runs at once: more of them take gigabytes
+STRATEGY = f"""class: sma_cross
+instruments: [SYNTHETIC0]
+interval: 1m
+size: {{quantity: {UNITS}}}
+horizon: intraday
+risk: {{stop_pct: 50}}
+"""  # no stop is ever reached: vectorbt has none
+
+
+def measure(rounds: int) -> list[Line]:
+    """Pairs a second side by side, and what W processes make of W times the work of one."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [*_pairs(Path(folder), rounds), *(_processes(Path(folder), rounds, workers) for workers in (2, 4))]
+
+
+def _work(folder: Path, bars: int) -> Work:
+    """Whole sessions of synthetic one-minute bars as a prepared folder, and the strategy's file."""
+    calendar = load_calendar(assumed_cut_offs=True)
+    market = make_market(1, bars, calendar)
+    (share,) = market.instruments
+    of = market.columns[share.key]
+    rows = [row for _, first, last in market.days if last - first == SESSION for row in range(first, last)]
+    columns: dict[str, list[Any]] = {
+        "timestamp": of.start,
+        "open": of.open,
+        "high": of.high,
+        "low": of.low,
+        "close": of.close,
+        "volume": of.volume,
+    }
+    table = pa.table({name: [column[row] for row in rows] for name, column in columns.items()} | {"symbol": [share.key] * len(rows)})
+    folder.mkdir()
+    pq.write_table(table, folder / "bars.parquet")
+    (folder / "cross.yaml").write_text(STRATEGY)
+    return Work(ROOT / "config", folder / "cross.yaml", prepare(folder / "bars.parquet", folder / "data", calendar))
+
+
+def _compiled(work: Work) -> Compiled:
+    config = load(work.config, strategy=work.strategy)
+    account = Account("backtest", AccountKind.PRACTICE, work.broker, work.capital)
+    market = BacktestMarket(work.manifest, config.calendar(account.kind), keep=len(work.manifest.days))
+    ((name, settings),) = config.strategies.items()
+    made = Compiled(config, account, market, name, settings, FillRules(), work.manifest.days)
+    assert not made.why, made.why
+    return made
+
+
+def _pairs(folder: Path, rounds: int) -> list[Line]:
+    if not BENCH.exists():
+        raise ConfigError(f"{BENCH} is not there: vectorbt is not installed; `make peers` does it")
+    work = _work(folder / "long", BARS)
+    pairs = [(fast, slow) for fast in FASTS for slow in SLOWS]
+    made = _compiled(work)
+    file = folder / "pairs.npz"
+    ours = _write(file, made, pairs[:: len(pairs) // COMPARED])
+    trades: list[int] = []
+
+    def kernel() -> float:
+        made.forget()
+        trades.clear()
+        began = process_time()
+        for fast, slow in pairs:
+            trades.append(made.run({"fast": fast, "slow": slow}).figures["trades"])
+        return len(pairs) / (process_time() - began)
+
+    versions: set[str] = set()
+    bare: list[float] = []
+
+    def theirs() -> float:
+        program = [str(BENCH), "-m", "benchmarks.peers.vectorbt_sweep", str(file)]
+        told: dict[str, Any] = json.loads(
+            subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        )
+        assert [tuple(one) for one in told["fills"]] == ours, "vectorbt does not make the trades of the kernel"
+        versions.add(told["version"])
+        bare.append(COMPARED / float(told["bare"]))
+        return COMPARED / float(told["seconds"])
+
+    figures = interleaved({"kernel": kernel, "vectorbt": theirs}, rounds)
+    note = (
+        f"{BARS:,} synthetic 1-minute bars, {len(pairs)} pairs of averages, {sum(trades) / len(trades):,.0f} round trips each; "
+        f"vectorbt {', '.join(versions)} with {COMPARED} of them at once, the same {len(ours):,} fills; it makes {median(bare):.0f} pair/s "
+        "without any figure; CPU time of one process"
+    )
+    speed = median(figures["kernel"])
+    ratio = paired(figures["kernel"], figures["vectorbt"])
+    return [
+        Line("compiled sweep, 100,000 bars", "pair/s", speed, median(figures["vectorbt"]), "vectorbt", ratio, 70.0, True, note=note),
+        Line("compiled sweep, one core", "pair/s", speed, None, "absolute", None, 2_000.0, True),
+    ]
+
+
+def _write(file: Path, made: Compiled, pairs: list[tuple[int, int]]) -> list[tuple[int, int, int, float]]:
+    """What vectorbt is handed; the kernel's fills of the same pairs, as it tells them."""
+    (segment,) = made.segments
+    rows = {int(start): row for row, start in enumerate(segment.moments[0])}
+    fills: list[tuple[int, int, int, float]] = []
+    for column, (fast, slow) in enumerate(pairs):
+        answer = made.run({"fast": fast, "slow": slow})
+        fills += [(column, rows[int(at)], int(units), float(price)) for at, units, price, _, _ in answer.fills.tolist()]
+    leave = np.zeros(len(rows), np.bool_)
+    for _, last, _, _, _, squared, *_ in segment.day_facts.tolist():
+        leave[squared:last] = True
+    periods = sorted({period for pair in pairs for period in pair})
+    np.savez(
+        file, open=segment.prices[0], close=segment.prices[3], enter=(segment.row_gates & 1).astype(np.bool_), leave=leave,
+        periods=periods, averages=np.array([segment.frame.sma(period) for period in periods]), pairs=np.array(pairs),
+    )  # fmt: skip
+    return sorted(fills)
+
+
+def _processes(folder: Path, rounds: int, workers: int) -> Line:
+    """Runs a second of the event engine over W processes against one: wall time, once every worker is there."""
+    work = _work(folder / f"short{workers}", SHORT)
+    pools = {"one": LocalPool(work, 1), "many": LocalPool(work, workers)}
+    days = work.manifest.days
+
+    def side(name: str) -> Callable[[], float]:
+        pool = pools[name]
+        chunks = 4 * pool.width
+
+        def once() -> float:
+            began = perf_counter()
+            for number in range(chunks):
+                pool.submit((Trial(number, {"fast": 5 + number, "slow": 40}, days, engine="event"),))
+            done = 0
+            while pool.pending:
+                done += len(pool.finished())
+            return done / (perf_counter() - began)
+
+        once()  # every worker has read its bars
+        return once
+
+    try:
+        figures = interleaved({name: side(name) for name in pools}, rounds)
+    finally:
+        for pool in pools.values():
+            pool.close()
+    shares = [many / (workers * one) for one, many in zip(figures["one"], figures["many"], strict=True)]
+    note = f"runs a second over {SHORT:,} bars on the event engine; the ratio is that of W processes to W times one, in wall time"
+    return Line(
+        f"engine sweep, {workers} processes", "run/s", median(figures["many"]), median(figures["one"]), "one process", median(shares), 0.85,
+        True, note=note,
+    )  # fmt: skip
