@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import Stage, same_day_twice
 
 ORDERS = "POST /rest/secure/angelbroking/order/v1"
 FAULTS: list[dict[str, Any]] = [
@@ -27,17 +27,7 @@ FAULTS: list[dict[str, Any]] = [
 
 
 def test_the_same_seed_is_the_same_day(tmp_path: Path) -> None:
-    digests = []
-    for number in range(2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with Stage(folder) as stage:
-            daemon = stage.play("--broker", "angelone", "--start", "14:40", "--speed", "max", "--seed", "2")
-            report = stage.report()
-            assert report["trades"] >= 2, daemon.said
-            assert stage.call("status", "--json").json["flat"] is True
-            digests.append(report["digest"])
-    assert digests[0] == digests[1]
+    same_day_twice(tmp_path, "--broker", "angelone", "--start", "14:40", trades=2)
 
 
 def test_a_day_of_the_brokers_own_faults_ends_flat_and_true(tmp_path: Path) -> None:

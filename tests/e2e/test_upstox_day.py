@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import Stage, same_day_twice
 
 PLACE = "POST /v3/order/place"
 FAULTS: list[dict[str, Any]] = [
@@ -29,17 +29,7 @@ FAULTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("account", ["practice", "practice-live"])
 def test_the_same_seed_is_the_same_day(tmp_path: Path, account: str) -> None:
-    digests = []
-    for number in range(2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with Stage(folder) as stage:
-            daemon = stage.play("--broker", "upstox", "--start", "14:30", "--speed", "max", "--seed", "2", account=account)
-            report = stage.report()
-            assert report["trades"] >= 3, daemon.said
-            assert stage.call("status", "--json").json["flat"] is True
-            digests.append(report["digest"])
-    assert digests[0] == digests[1]
+    same_day_twice(tmp_path, "--broker", "upstox", "--start", "14:30", account=account)
 
 
 def test_a_day_of_the_brokers_own_faults_ends_flat_and_true(tmp_path: Path) -> None:
