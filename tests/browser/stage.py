@@ -73,9 +73,9 @@ class Person:
         self.fill(username=username, password=password)
         self.press("Sign in")
 
-    def wide(self) -> int:
-        """Pixels by which the page is wider than its window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+    def fits(self) -> None:
+        """Wait until the page is no wider than its window (its styles and fonts are there)."""
+        self.page.wait_for_function("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
     def shot(self, path: Path) -> None:
         self.page.screenshot(path=str(path), full_page=True)

@@ -42,7 +42,7 @@ def test_a_page_fits_a_phone_and_follows_its_theme(browser: Browser, stage_addre
     person = Person(browser, stage_address, PHONE, dark=True)
     person.register()
     person.page.wait_for_function("document.body.classList.contains('body--dark')")
-    assert person.wide() <= 0
+    person.fits()
     person.page.get_by_label("Menu").click()
     expect(person.page.get_by_text("Brokers")).to_be_visible()
     assert person.complaints == []

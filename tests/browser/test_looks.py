@@ -41,7 +41,7 @@ def test_practice_paper_and_live_differ_at_a_glance(browser: Browser, script: Sc
         expect(person.see("kind")).to_have_text(word)
         expect(person.page.locator(f".banner.{kind}")).to_be_visible()
         seen[kind] = person.page.evaluate(COLOUR)
-        assert person.wide() <= 0
+        person.fits()
     assert len(set(seen.values())) == 3, seen
 
 

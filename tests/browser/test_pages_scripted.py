@@ -40,22 +40,22 @@ def test_each_page_shows_its_own_and_fits(person: Person) -> None:
     person.go("/charts")
     expect(person.see("picture").locator(".legendtext", has_text="trend fast")).to_have_count(1)
     expect(person.see("chart-fills")).to_contain_text("103.20")
-    assert person.wide() <= 0
+    person.fits()
     person.go("/strategies")
     expect(person.see("strategy-trend")).to_contain_text("decides at the close of each bar of 5m")
     expect(person.see("strategy-trend")).to_contain_text("-65 NIFTY26NOVFUT")
     person.see("tune-trend").get_by_text("Parameters and limits").click()
     expect(person.see("trend-params.fast")).to_have_value("5")
     expect(person.page.get_by_text("1 to 500, usually 9")).to_be_visible()
-    assert person.wide() <= 0
+    person.fits()
     person.go("/backtests")
     expect(person.page.get_by_text("put Parquet or CSV files into")).to_be_visible()
-    assert person.wide() <= 0
+    person.fits()
     person.go("/journal")
     expect(person.see("entries")).to_contain_text("why: <b>bold</b> {{ 7 * 7 }}")
-    assert person.wide() <= 0
+    person.fits()
     person.go("/check")
     expect(person.see("verdict")).to_have_text("nothing stands in the way")
     expect(person.see("status-disk")).to_have_class("badge good")
-    assert person.wide() <= 0
+    person.fits()
     assert person.complaints == []
