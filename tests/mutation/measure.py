@@ -1,4 +1,4 @@
-"""Which unit test runs which line of the guarded modules, measured once for each state of the sources and kept in `.mutation/`."""
+"""Which unit test runs which line of the guarded modules, measured once for each state of the sources and kept in `.mutation/` by file."""
 
 import hashlib
 import json
@@ -14,9 +14,10 @@ ENGINE = [f"execution_engine/{name}.py" for name in ("order_state", "order_manag
 TESTS = (
     *("order_state", "promises", "engine", "engine_attacks", "engine_control", "engine_strategies", "expiry", "rolls", "protection"),
     *("strategy_limits", "risk_gate", "risk_rules", "risk_margin", "manual_orders", "restricted", "circuits", "models", "outside_signals"),
-    *("square_off_ladder", "untagged_orders", "arming", "multi_instrument", "rebuild", "day", "emergency", "edges", "tuning", "portfolio"),
+    *("square_off_ladder", "untagged_orders", "arming", "multi_instrument", "rebuild", "day", "emergency", "edges", "tuning"),
 )
-SKIPPED = frozenset({".git", ".venv", "var", "node_modules", "docs", ".mutation"})
+MADE_OF = ("core", "execution_engine", "risk", "storage", "strategies", "data_ingestion", "utils", "config", "tests/unit")
+"""What the tests run; their support beside `tests/unit` is taken as it is."""
 BARE = ("-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:cov", "-p", "no:xdist", "--no-header")
 """Pytest without the plugins and options that a single file in a process of its own does not need."""
 
@@ -39,23 +40,20 @@ def tests() -> list[str]:
 
 def measured(workers: int) -> Ran:
     """As kept, or measured now: each file of tests in a process of its own, because pytest leaves traces."""
-    path = KEPT / f"{_digest()}.json"
-    if path.exists():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return Ran({name: {int(line): ids for line, ids in lines.items()} for name, lines in kept["by_line"].items()}, kept["seconds"])
+    KEPT.mkdir(exist_ok=True)
+    base = _digest()
+    kept = {path: KEPT / f"{Path(path).stem}-{_digest_of(base, path)}.json" for path in tests()}
     with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=1) as pool:
-        parts = list(pool.imap_unordered(_measure, tests(), chunksize=1))
+        pool.starmap(_measure, [(path, str(file)) for path, file in kept.items() if not file.exists()], chunksize=1)
     by_line: dict[str, dict[int, list[str]]] = {name: {} for name in modules()}
     seconds: dict[str, float] = {}
-    for part in parts:
-        seconds |= part.seconds
-        for name, lines in part.by_line.items():
+    for file in kept.values():
+        part = json.loads(file.read_text(encoding="utf-8"))
+        seconds |= part["seconds"]
+        for name, lines in part["by_line"].items():
             for line, ids in lines.items():
-                by_line[name].setdefault(line, []).extend(ids)
-    ran = Ran(by_line, seconds)
-    KEPT.mkdir(exist_ok=True)
-    path.write_text(json.dumps(asdict(ran)), encoding="utf-8")
-    return ran
+                by_line[name].setdefault(int(line), []).extend(ids)
+    return Ran(by_line, seconds)
 
 
 class _Watching:
@@ -72,8 +70,8 @@ class _Watching:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
 
 
-def _measure(path: str) -> Ran:
-    """Run one file of tests and see which test runs what."""
+def _measure(path: str, file: str) -> None:
+    """Run one file of tests, see which test runs what, and keep that in `file`."""
     import coverage
     import pytest
 
@@ -87,21 +85,26 @@ def _measure(path: str) -> Ran:
     found, by_line = tracing.get_data(), {}
     for name in modules():
         by_line[name] = {line: sorted(set(ids)) for line, ids in found.contexts_by_lineno(str(ROOT / name)).items()}
-    return Ran(by_line, watching.seconds)
+    for old in KEPT.glob(f"{Path(path).stem}-*.json"):
+        old.unlink()
+    Path(file).write_text(json.dumps(asdict(Ran(by_line, watching.seconds))), encoding="utf-8")
 
 
-def _digest() -> str:
-    """Of everything that decides what a test does."""
+def _digest() -> bytes:
+    """Of what the engine and its tests are made of."""
     found = hashlib.sha256()
-    for path in sorted(_sources(ROOT)):
+    for path in sorted(path for folder in MADE_OF for path in _sources(ROOT / folder)):
         found.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()[:16]
+    return found.digest()
+
+
+def _digest_of(base: bytes, path: str) -> str:
+    return hashlib.sha256(base + (ROOT / path).read_bytes()).hexdigest()[:16]
 
 
 def _sources(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.is_dir():
-            if path.name not in SKIPPED and not path.name.startswith("."):
-                yield from _sources(path)
-        elif path.suffix in (".py", ".yaml", ".toml") and path.parent != Path(__file__).parent:
+            yield from _sources(path)
+        elif path.suffix in (".py", ".yaml", ".toml") and not path.name.startswith("test_"):
             yield path

@@ -1,7 +1,6 @@
 """Small wrong versions of a module, made on its syntax tree: one comparison, operator, constant, call or assignment each."""
 
 import ast
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +142,8 @@ def mutants_of(root: Path, path: str) -> Iterator[Mutant]:
         yield Mutant(path, number, line, " ".join(what.split()))
 
 
-def source_of(root: Path, mutant: Mutant) -> str:
-    """The wrong module."""
-    tree = copy.deepcopy(ast.parse((root / mutant.path).read_text(encoding="utf-8")))
-    return ast.unparse(ast.fix_missing_locations(_Mutator(mutant.number).visit(tree)))
+def tree_of(root: Path, mutant: Mutant) -> ast.Module:
+    """The wrong module; its lines are those of the right one."""
+    tree = ast.parse((root / mutant.path).read_text(encoding="utf-8"))
+    wrong: ast.Module = ast.fix_missing_locations(_Mutator(mutant.number).visit(tree))
+    return wrong

@@ -1,14 +1,15 @@
 """`make mutation`: a seeded sample of wrong versions of the modules that guard the money; the unit tests must notice nine in ten.
 
-A wrong version meets the tests that run its line, the quickest first and at most MOST_S seconds of them, in a fork of a process that has
-the libraries but nothing of ours; it is killed by the first test that fails, or by time. Survivors are listed; those of `survivors.txt`
-have been looked at, each with the reason why nobody can tell them from the right one.
+A wrong version meets the tests that run its line, those of its own file first, then the quickest, and at most a share of all tests' time.
+It lives in a fork of a process that has imported everything: its function is given the wrong code there; what is wrong on a module's own
+level is imported anew. It is killed by the first test that fails, or by time. Survivors are listed; those of `survivors.txt` have been
+looked at, each with the reason why nobody can tell them from the right one.
 """
 
 import argparse
 import ast
+import gc
 import hashlib
-import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -19,23 +20,21 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.mutation.measure import BARE, ROOT, Ran, measured, modules
-from tests.mutation.mutants import Mutant, mutants_of, source_of
+from tests.mutation.measure import BARE, ROOT, Ran, measured, modules, tests
+from tests.mutation.mutants import Mutant, mutants_of, tree_of
 
 GOAL = 0.9
-MOST_S = 40.0  # seconds of tests, as they took unmutated, that one wrong version meets
+SHARE = 0.25  # of the time of all tests, unmutated, that one wrong version meets at most
 IMPORT_S, TEST_S, TIMES = 120, 20, 20  # patience: for the imports, and for each test so many seconds and times what it took
 MEMORY = 4 << 30
-HEAVY = ("msgspec", "sqlalchemy", "sqlalchemy.dialects.sqlite", "pydantic", "yaml", "loguru", "requests", "urllib3", "numpy", "pandas",
-         "pytest", "_pytest.assertion.rewrite", "hypothesis", "hypothesis.stateful", "rich.console")  # fmt: skip
 
 
 def sample(size: int, seed: int) -> list[Mutant]:
@@ -61,10 +60,10 @@ def covering(mutant: Mutant, ran: Ran) -> list[str]:
         ids = {name for names in lines.values() for name in names}
     else:
         ids = next((set(lines[line]) for line in range(mutant.line, first, -1) if any(lines.get(line, ()))), set())
-    quick, chosen, spent = sorted(ids - {""}, key=lambda name: ran.seconds.get(name, 0.0)), list[str](), 0.0
-    for name in quick:
+    own, most, chosen, spent = f"test_{Path(mutant.path).stem}", SHARE * sum(ran.seconds.values()), list[str](), 0.0
+    for name in sorted(ids - {""}, key=lambda name: (own not in name and "test_edges" not in name, ran.seconds.get(name, 0.0))):
         spent += ran.seconds.get(name, 0.0)
-        if spent > MOST_S:
+        if spent > most:
             break
         chosen.append(name)
     return chosen
@@ -131,23 +130,53 @@ class _First:
 
 
 class _Wrong(importlib.abc.MetaPathFinder):
-    """Imports one module from another source."""
+    """Imports one module from another tree."""
 
-    def __init__(self, name: str, path: Path, source: str) -> None:
+    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
         self._name = name
         self._path = path
-        self._source = source
+        self._tree = tree
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if name != self._name:
             return None
-        source = self._source
+        tree = self._tree
 
         class Loader(importlib.machinery.SourceFileLoader):
             def get_code(self, fullname: str) -> CodeType:
-                return compile(source, self.path, "exec")
+                return compile(tree, self.path, "exec")
 
         return importlib.util.spec_from_file_location(name, self._path, loader=Loader(name, str(self._path)))
+
+
+def _go_wrong(mutant: Mutant) -> None:
+    """Give the function its wrong code; where that cannot be, forget all of ours so that it is imported anew, with the wrong module."""
+    name, tree = mutant.path.removesuffix(".py").replace("/", "."), tree_of(ROOT, mutant)
+    codes = {(code.co_qualname, code.co_firstlineno): code for code in _codes(compile(tree, str(ROOT / mutant.path), "exec"))}
+    if _function_of(mutant) is not None:
+        changed = False
+        gc.unfreeze()
+        for one in gc.get_objects():
+            if isinstance(one, FunctionType) and one.__module__ == name:
+                code = codes.get((one.__code__.co_qualname, one.__code__.co_firstlineno))
+                if code is not None and code != one.__code__ and code.co_freevars == one.__code__.co_freevars:
+                    one.__code__, changed = code, True
+        if changed:
+            return
+    for known in [known for known, module in sys.modules.items() if _ours(getattr(module, "__file__", None) or "")]:
+        del sys.modules[known]
+    sys.meta_path.insert(0, _Wrong(name, ROOT / mutant.path, tree))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes(inner)
+
+
+def _ours(file: str) -> bool:
+    return file.startswith(f"{ROOT}/") and "/.venv/" not in file
 
 
 def _child(mutant: Mutant | None, ids: Sequence[str], ran: Ran, writer: int) -> int:
@@ -160,8 +189,7 @@ def _child(mutant: Mutant | None, ids: Sequence[str], ran: Ran, writer: int) -> 
     first, code = _First(ran, writer), 1
     try:
         if mutant is not None:
-            name = mutant.path.removesuffix(".py").replace("/", ".")
-            sys.meta_path.insert(0, _Wrong(name, ROOT / mutant.path, source_of(ROOT, mutant)))
+            _go_wrong(mutant)
         os.chdir(ROOT)
         code = pytest.main([*BARE, "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning", "--rootdir", str(ROOT), *ids], plugins=[first])
     except BaseException as error:
@@ -175,15 +203,20 @@ _unfit = ""  # why this worker can judge nothing: an initialiser that raises wou
 
 
 def _settle(ran: Ran) -> None:
-    """A worker: the libraries, and nothing of what is changed."""
+    """A worker: everything is imported once, unchanged."""
     global _ran, _unfit
     _ran = ran
-    for name in filter(importlib.util.find_spec, HEAVY):
-        importlib.import_module(name)
-    ours = [name for name in sys.modules if name.startswith(("execution_engine", "risk.", "core."))]
+    import pytest
+
+    said, quiet = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    code = pytest.main([*BARE, "--collect-only", "--rootdir", str(ROOT), *(str(ROOT / path) for path in tests())])
+    os.dup2(said, 1)
     noticed = _try(None, sorted(ran.seconds, key=lambda name: ran.seconds[name])[:400], ran)
-    if noticed or ours:
-        _unfit = f"without any change {noticed or ours} fails in a worker"
+    if noticed or code != 0:
+        _unfit = f"without any change {noticed or f'the collection (exit {code})'} fails in a worker"
+    gc.collect()
+    gc.freeze()
 
 
 def _judge(mutant: Mutant) -> tuple[Mutant, str]:
@@ -225,6 +258,8 @@ def main() -> int:
                 survivors.append(mutant)
                 console.print(f"survived: {mutant}", highlight=False, markup=False, soft_wrap=True)
             bar.update(task, advance=1, alive=len(survivors))
+            if sum(killers.values()) % 50 == 0:
+                console.print(f"{sum(killers.values())} tried, {len(survivors)} alive, {time.monotonic() - began:.0f} s")
     reasons = known()
     explained = [mutant for mutant in survivors if f"{mutant.path}: {mutant.what}" in reasons]
     print("killed by: " + ", ".join(f"{name or 'nothing'} {times}" for name, times in killers.most_common()))

@@ -28,12 +28,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from core.types import IST
-from tests.e2e.stage import BUSY, Daemon, Stage
+from tests.e2e.stage import BUSY, PATIENCE, Daemon, Stage
 from utils import control
 
 FIRST = date(2026, 11, 18)  # three full sessions of the calendar in a row, before the near future's expiry
 FUTURE, OPENS, SECONDS = "NFO:NIFTY26NOVFUT", timedelta(hours=9, minutes=15), 22_500
 EVERY_S = 60  # between two ticks of one share; the future ticks each second
+STRATEGIES = 24  # of the shares have a strategy that waits; the others are watched for their ticks
 MOST_MB_PER_HOUR = 1.0  # of market time, from the first day's end to the last one's
 MOST_MB = 400.0
 SPARE = 4  # descriptors and threads that come and go: a request on its way, a socket that is being made anew
@@ -140,7 +141,7 @@ def run(folder: Path, days: int, instruments: int, begins: str = "09:00") -> tup
         for path in strategies.glob("*.yaml"):
             path.unlink()
         (strategies / "busy.yaml").write_text(BUSY.replace(", BANKNIFTY_FUT", ""), encoding="utf-8")
-        watched = f"{WATCHER}instruments: {json.dumps(keys[1:])}\n"
+        watched = f"{WATCHER}instruments: {json.dumps(keys[1 : 1 + STRATEGIES])}\n"
         (strategies / "watcher.yaml").write_text(watched, encoding="utf-8")
         script = folder / "faults.yaml"
         script.write_text(yaml.safe_dump(faults(days)), encoding="utf-8")
@@ -148,11 +149,17 @@ def run(folder: Path, days: int, instruments: int, begins: str = "09:00") -> tup
             *("--data", str(data), "--days", str(days), "--faults", str(script), "--speed", "max", "--start", begins), files=True
         )
         samples: list[Sample] = []
+        watching = -1  # the day for which the rest is subscribed
         while daemon.alive:
             found = sample(daemon, stage, instruments - 1)
             if found is not None and (not samples or found.hours > samples[-1].hours):
                 samples.append(found)
-            time.sleep(0.25)
+            if found is not None and found.day != watching:
+                watching = found.day
+                with suppress(control.DaemonDown):
+                    for key in keys[1 + STRATEGIES :]:
+                        control.ask(stage.run_folder.control_socket, "watch", {"name": key}, timeout=PATIENCE)
+            time.sleep(1.0)
         problems = [] if daemon.process.returncode == 0 else [f"exit {daemon.process.returncode}: {daemon.said[-600:]}"]
         with suppress(AssertionError), closing(stage.ledger) as ledger:
             journal = ledger.read_journal()

@@ -8,11 +8,11 @@ import pytest
 
 from core.events import Action, Outcome
 from core.types import Horizon, Instrument, Kind, OrderState, Refused, Side
-from execution_engine.order_state import merge
+from execution_engine.order_state import merge, move
 from risk.breaches import ProfitLocks
 from risk.gate import Gate
 from risk.settings import MarginSettings, RiskSettings, StrategyLimits
-from tests.builders import NIFTY, make_order, make_update
+from tests.builders import NIFTY, at, make_order, make_update
 from tests.harness import FUTURE, SHARE, Harness
 from tests.unit.risk_fakes import FakeBook, entry
 from utils.config_loader import load
@@ -64,6 +64,17 @@ def test_a_row_that_says_no_terms_leaves_ours() -> None:
     order = make_order(state=OrderState.TRIGGER_PENDING, broker_order_id="B1", trigger_price=24_990.0)
     order = merge(order, make_update(1, OrderState.WORKING, quantity=0, limit_price=0.0)).order
     assert (order.state, order.quantity, order.limit_price, order.trigger_price) == (OrderState.WORKING, 130, 25_000.0, 24_990.0)
+
+
+@pytest.mark.parametrize("said", [OrderState.PENDING_CANCEL, OrderState.WORKING])
+def test_a_fresh_read_settles_a_command_by_another_state_alone(said: OrderState) -> None:
+    """A cancel was asked for: a row that says so itself settles nothing, one that shows the order at work says that it was not taken."""
+    order = make_order(state=OrderState.WORKING, broker_order_id="B1")
+    order = merge(order, make_update(1, OrderState.WORKING)).order
+    order = move(order, OrderState.PENDING_CANCEL, at(2))
+    settled = merge(order, make_update(1, said, at=at(3)), fresh=True).order
+    assert settled.state is said
+    assert settled.previous_state is (OrderState.WORKING if said is OrderState.PENDING_CANCEL else None)
 
 
 # --- the desk ---------------------------------------------------------------------------------------------------------------------------
@@ -132,6 +143,7 @@ def test_a_strangers_order_of_our_shape_speaks_against_absence_unless_it_is_olde
 
 def test_positions_are_not_compared_while_an_order_is_on_its_way() -> None:
     it = Harness()
+    it.books()
     it.want(1)
     assert it.last.state is OrderState.SENDING
     for _ in range(3):
@@ -144,6 +156,45 @@ def test_positions_are_not_compared_while_an_order_is_on_its_way() -> None:
         it.pass_time(5)
         it.books(row, net=0)
     assert len(it.journal("difference")) == 1, "at rest it is compared"
+
+
+def test_what_a_strategy_holds_is_borne_out_by_two_reads_of_positions_that_are_young() -> None:
+    it = Harness()
+    it.books()
+    it.want(1)
+    it.complete()
+    seen = it.engine.reconciliation.seen_twice
+    for net, shown in ((65, 0), (65, 65), (130, 65), (30, 30), (-65, 0)):
+        it.pass_time(2)
+        it.books(it.row(it.last, OrderState.FILLED, 65, 25_000.0), net=net)
+        assert seen("told", FUTURE, it.clock.now()) == shown
+    assert seen("told", FUTURE, it.clock.now() + timedelta(seconds=30)) is None
+    assert seen("another", FUTURE, it.clock.now()) == 0
+    fresh = Harness()
+    fresh.books()
+    assert fresh.engine.reconciliation.seen_twice("told", FUTURE, fresh.clock.now()) is None, "one read is not two"
+
+
+def test_what_a_strategy_is_short_of_is_borne_out_too() -> None:
+    it = Harness()
+    it.books()
+    it.want(-1)
+    it.complete()
+    for net in (-65, -30):
+        it.pass_time(1)
+        it.books(it.row(it.last, OrderState.FILLED, 65, 25_000.0), net=net)
+    assert it.engine.reconciliation.seen_twice("told", FUTURE, it.clock.now()) == 30
+
+
+def test_an_order_of_somebody_else_is_noted_once() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    row = msgspec.structs.replace(it.row(it.last, OrderState.WORKING, 0), tag="SOMEBODYELSE0001", broker_order_id="X1")
+    for _ in range(3):
+        it.pass_time(1)
+        it.books(row)
+    assert len(it.journal("foreign_order")) == 1
 
 
 # --- the square-off ---------------------------------------------------------------------------------------------------------------------
@@ -203,6 +254,9 @@ def test_the_best_of_the_day_is_to_be_stored_as_soon_as_it_is_to_be_defended() -
     assert locks.watch(FakeBook(pnls={"trend": 120.0}), ["trend"]) == []
     assert locks.changed
     assert "120.0" in str(locks.state())
+    locks.changed = False  # it was stored
+    [breach] = locks.watch(FakeBook(pnls={"trend": 60.0}), ["trend"])
+    assert (breach.rule, locks.changed) == ("profit_lock", True)
 
 
 def test_a_row_one_tick_away_is_not_the_order_that_is_looked_for() -> None:
