@@ -180,7 +180,8 @@ class Executor(Protocol):
         ...
 
     def restore(self, orders: Sequence[Order], *, positions: Sequence[Position] = (), fills: Sequence[Fill] = ()) -> None:
-        """The ledger's live orders, positions and fills at start (paper re-arms them; live has them at the broker)."""
+        """The ledger's orders of today and those still alive, positions and fills at start (paper takes them up: its book lists the day;
+        live has them at the broker)."""
         ...
 
     def end_of_day(self, now: datetime) -> None:

@@ -23,7 +23,7 @@ def from_ledger(house: House, day: date) -> bool:
     engine.portfolio.restore(positions, fills, day)
     today = store.orders(day)
     engine.desk.restore({order.id: order for order in (*today, *live)}.values())
-    house.executor.restore(engine.desk.live(), positions=positions, fills=fills)
+    house.executor.restore(engine.desk.all(), positions=positions, fills=fills)  # ended ones too: a book lists the whole day
     state = store.get("engine", "trading_state")
     if state is not None:
         engine.world.state = TradingState(state["state"])

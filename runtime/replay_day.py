@@ -219,7 +219,7 @@ class Player:
         engine.desk.open_day(stood.orders, stood.day)
         engine.desk.tags.go_on_from(stood.tags["count"])
         engine.desk.frozen.update(stood.frozen)
-        self.executor.restore(engine.desk.live(), positions=stood.positions, fills=self._fills)
+        self.executor.restore(engine.desk.all(), positions=stood.positions, fills=self._fills)
         world.state, world.session = TradingState(stood.state), SessionState(stood.session)
         world.feed_connected, world.feed_reason = stood.feed
         world.blinded.update(stood.blinded)
