@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 from loguru import logger
-from sdnotify import SystemdNotifier
 
 from core.clock import SystemClock
 from core.errors import ConfigError
@@ -80,6 +79,7 @@ class AccountRun:
         self._account = account
         self.leads = leads
         self.failed = False
+        self.notify: Callable[[str], None] = lambda text: None  # systemd's, where the process has one
         self.others: Callable[[], list[dict[str, Any]]] = list
         self.before_report: Callable[[], None] = lambda: None
         self._stopping = ""
@@ -88,7 +88,6 @@ class AccountRun:
         self._published_at = self._stored_at = -math.inf
         self._unrecorded = ""
         self._wall = SystemClock()
-        self._systemd = SystemdNotifier()
         self._answers: dict[str, tuple[threading.Event, list[Answer]]] = {}
         self._notifier = notifier.from_settings(config.settings.alerts, Secrets(), account.name)
         self._sources = found
@@ -109,7 +108,7 @@ class AccountRun:
         )
         self._house.engine.world.data = sources.label(self._sources, options)
         self._attend()
-        self._house.pump.beat = lambda: self._systemd.notify("WATCHDOG=1")
+        self._house.pump.beat = lambda: self.notify("WATCHDOG=1")
         calls = self._house.engine.hearing.calls = CallWatch(self._wall.monotonic)
         calls.blocked = lambda count, why: self._house.recorder.note(opening.BLOCKED, self.now(), {"call": count, "why": why})
         self._hang_alarm = HangAlarm(calls, self._notifier)
@@ -168,7 +167,7 @@ class AccountRun:
             self._journal_start()
             self._scheduler.start()
             self._hang_alarm.start()
-            self._systemd.notify("READY=1")
+            self.notify("READY=1")
             ended = self._trade_days()
         finally:
             self._close(ended)
@@ -322,7 +321,7 @@ class AccountRun:
             own: Any = made.status["accounts"]
             made = msgspec.structs.replace(made, status={**made.status, "accounts": [{**own[0], "running": True}, *others]})
         self._snapshot = made
-        self._systemd.notify(f"WATCHDOG=1\nSTATUS={self._house.clock.now():%Y-%m-%d %H:%M}, {self._snapshot.status['trading_state']}")
+        self.notify(f"WATCHDOG=1\nSTATUS={self._house.clock.now():%Y-%m-%d %H:%M}, {self._snapshot.status['trading_state']}")
         if force or wall - self._stored_at >= STORE_SNAPSHOT_S:
             self._stored_at = wall
             failure = self._house.recorder.flush() or (self._house.tape.failure if self._house.tape is not None else "")

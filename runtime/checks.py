@@ -104,6 +104,21 @@ def run(
     return {"ok": not wrong, "wrong": wrong, "checks": [finding.document() for finding in findings]}
 
 
+def of_all(folder: Path, state: Path, clock: Clock, *, account: str | None = None, probes: Probes | None = None) -> dict[str, Any]:
+    """The same for `account`, or for the one in use and those beside it: then each finding has its `account`."""
+    try:
+        settings = load(folder).settings
+    except ConfigError:
+        return run(folder, state, clock, account=account, probes=probes)  # told there
+    names = [account] if account is not None else [settings.account, *settings.beside]
+    results = {name: run(folder, state, clock, account=name, probes=probes) for name in names}
+    if len(names) == 1:
+        return results[str(names[0])]
+    found = [{"account": name, **one, "text": f"{name}: {one['text']}"} for name, result in results.items() for one in result["checks"]]
+    wrong = sum(result["wrong"] for result in results.values())
+    return {"ok": not wrong, "wrong": wrong, "checks": found}
+
+
 def _subject(folder: Path, state: Path, clock: Clock, name: str | None, credentials: CredentialStore, probes: Probes) -> Subject:
     from strategies.registry import parse_params
 

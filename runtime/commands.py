@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     from runtime import checks
 
-    result = checks.run(Path(options.config), _state(options), SystemClock(), account=options.account)
+    result = checks.of_all(Path(options.config), _state(options), SystemClock(), account=options.account)
     _show("check", result, options.json)
     return 0 if result["ok"] else 1
 

@@ -139,6 +139,7 @@ class Daemon:
         self._screen = self._make_screen() if sys.stdout.isatty() else None
         for each in self._runs:
             each.before_report = self._stop_screen
+            each.notify = self._systemd.notify
             each.others = self._others_of(each)
 
     def now(self) -> datetime:

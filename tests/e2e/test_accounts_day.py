@@ -1,5 +1,6 @@
 """Several accounts in one daemon: two at two brokers and a paper one, each with its own engine, ledger, limits and fate."""
 
+import sqlite3
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -9,15 +10,15 @@ from core.types import Purpose
 from execution_engine.order_state import TERMINAL
 from runtime import state_folder
 from storage.store import SqlReader, open_reader
-from tests.e2e.stage import BUSY, Stage, admin, closed
+from tests.e2e.stage import BUSY, Stage, admin, closed, until
 
 NAMES = ("kite", "angel", "paper")
 ACCOUNTS = {"kite": ("practice-live", "zerodha"), "angel": ("practice-live", "angelone"), "paper": ("practice", "zerodha")}
 SIDE_BY_SIDE = ("--account", "angel", "--account", "paper")  # beside the stage's own flag for kite
 
 
-def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:45") -> None:
-    """The three accounts with a busy strategy each, and one exchange with both brokers' wires."""
+def write_accounts(stage: Stage) -> Path:
+    """A configuration with the three accounts and a busy strategy for each; its folder."""
     rows = "".join(
         f"  {name}:\n    kind: {kind}\n    broker: {broker}\n    capital: 1000000\n" for name, (kind, broker) in ACCOUNTS.items()
     )
@@ -27,6 +28,12 @@ def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str
         file.unlink()
     for name in NAMES:
         (stage.config / "strategies" / f"busy_{name}.yaml").write_text(BUSY + f"account: {name}\n", encoding="utf-8")
+    return stage.config
+
+
+def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:45") -> None:
+    """The three accounts, and one exchange with both brokers' wires."""
+    write_accounts(stage)
     stage.simulate("--beside", "angelone", start=start, faults=faults or [])
 
 
@@ -88,7 +95,7 @@ def test_three_accounts_trade_one_market_and_each_is_what_it_would_be_alone(tmp_
 
 
 def test_what_befalls_one_account_is_no_others(tmp_path: Path) -> None:
-    """A kill -9 of them all; a dead token at one broker; a kill of one account."""
+    """A kill -9 of them all; a dead token at one broker; a ledger that cannot be written; a kill of one account."""
     with Stage(tmp_path) as stage:
         prepare(stage, [{"fault": "kill_token", "broker": "zerodha", "match": {"after": "14:58"}}], start="14:44")
         daemon = stage.run(*SIDE_BY_SIDE, "--speed", "120", account="kite", files=True)
@@ -106,6 +113,13 @@ def test_what_befalls_one_account_is_no_others(tmp_path: Path) -> None:
         assert stage.call("login", "zerodha").code == 0
         stage.until(lambda status: status["session"] == "VALID", "both accounts of the one login again")
         assert of("paper")["session"] == "VALID"
+        with closing(sqlite3.connect(state_folder.of_account(stage.state, "angel").ledger, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            until(lambda: "ledger" in str(of("angel")["blind"]), "the ledger that another process holds")
+            assert "ledger" not in f"{of('kite')['blind']} {of('paper')['blind']}", "their ledgers are their own"
+            assert "books" not in str(of("paper")["blind"]), "its book lists what an earlier process traded today"
+            other.execute("ROLLBACK")
+        until(lambda: "ledger" not in str(of("angel")["blind"]), "the ledger again")
         killed = stage.call("kill", "--account", "kite")
         assert killed.code == 0, killed
         states = {row["account"]: row["trading_state"] for row in of("kite")["accounts"]}

@@ -269,3 +269,15 @@ def test_what_the_prices_broker_does_not_list_is_told_beforehand(config: Path) -
     [wrong] = [one for one in found["prices"] if one["status"] == "wrong"]
     assert wrong["text"].startswith("NSE:RELIANCE is not in the instruments of Upstox")
     assert "NIFTY_FUT is NFO:NIFTY26NOVFUT in both lists" in {one["text"] for one in found["prices"]}
+
+
+def test_accounts_side_by_side_are_all_checked(config: Path) -> None:
+    settings = config / "settings.yaml"
+    settings.write_text(settings.read_text().replace("account: practice\n", "account: paper\nbeside: [live]\n", 1))
+    probes = checks.Probes(lambda url: MONDAY, lambda: "203.0.113.7", lambda folder: 50 * GB)
+    result = checks.of_all(config, config.parent / "state", ManualClock(MONDAY), probes=probes)
+    assert {one["account"] for one in result["checks"]} == {"paper", "live"}
+    assert result["wrong"] == sum(one["status"] == "wrong" for one in result["checks"]) > 0
+    assert any(one["text"].startswith("live: ZERODHA_API_KEY is not set") for one in result["checks"])
+    alone = checks.of_all(config, config.parent / "state", ManualClock(MONDAY), account="live", probes=probes)
+    assert all("account" not in one for one in alone["checks"])
