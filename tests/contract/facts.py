@@ -37,6 +37,7 @@ ROWS: Mapping[str, Callable[[Spec], str]] = {
     "a trade-to-trade share, intraday": _product(Horizon.INTRADAY, _SLOW),
     "an MCX future, intraday": _product(Horizon.INTRADAY, _GOLD),
     "our tag in its order book": lambda spec: f"{spec.tag_length} characters" if spec.echoes_tags else "not given back",
+    "a stop over the night": lambda spec: "its trigger (GTT)" if spec.guards_nights else "none: its triggers are not used",
     "modifications of one order": lambda spec: str(spec.modifications_per_order),
     "instruments of the feed": lambda spec: f"{spec.streams} x {spec.instruments_per_stream}",
     "books are read every": lambda spec: f"{spec.pace.books_s:g} s",
