@@ -173,10 +173,10 @@ def measure(rounds: int) -> list[Line]:
 def _lines(taken: dict[str, list[float]], late: dict[str, int], told: list[dict[str, Any]]) -> list[Line]:
     asked, failed = sum(one["requests"] for one in told), sum(one["failed"] for one in told)
     updates, why = sum(one["updates"] for one in told), next((f" as {one['failures'][0]}" for one in told if one["failures"]), "")
-    seconds = sum(one["seconds"] for one in told)
+    seconds, waits = sum(one["seconds"] for one in told), [one["p50_ms"] for one in told if one["p50_ms"] is not None]
     note = (
         f"{PAGES} pages ({updates} updates) and {REQUESTS} requests/s ({asked / seconds:.0f}/s answered, {failed} failed{why}, p50 "
-        f"{median(one['p50_ms'] for one in told):.0f} ms) at {TICKS} ticks/s; {ORDERS} orders a phase, phases in turn"
+        f"{median(waits or [float('nan')]):.0f} ms) at {TICKS} ticks/s; {ORDERS} orders a phase, phases in turn"
     )
     beside = "the same without them"
     ratio = (late["with"] + 1) / (late["without"] + 1)

@@ -44,6 +44,7 @@ class Crowd:
         self.updates = 0
         self.taken: list[float] = []
         self.failures: list[str] = []
+        self.unanswered = 0  # asked when `stop` came, and not answered yet
 
     async def sign_in(self, http: aiohttp.ClientSession) -> None:
         """As the first owner, who registers at the first start; the page's cookie and the API's token."""
@@ -67,7 +68,7 @@ class Crowd:
         await asyncio.gather(*self._asking)
         await asyncio.gather(*(one.disconnect() for one in self._sockets))
         told = {"pages": len(self._sockets), "updates": self.updates, "requests": len(self.taken), "failures": self.failures[:5]}
-        told |= {"failed": len(self.failures), "seconds": round(perf_counter() - self._began, 1)}
+        told |= {"failed": len(self.failures), "unanswered": self.unanswered, "seconds": round(perf_counter() - self._began, 1)}
         told["p50_ms"] = round(median(self.taken) * 1e3, 2) if self.taken else None
         self._sockets = []
         return told
@@ -106,7 +107,9 @@ class Crowd:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
             number += 1
-        await asyncio.gather(*under_way)
+        self.unanswered = len(under_way)
+        for task in list(under_way):
+            task.cancel()
 
     async def _request(self, http: aiohttp.ClientSession, path: str) -> None:
         began = perf_counter()

@@ -402,12 +402,14 @@ def _expired(stage: Stage) -> None:
 def _holdings(stage: Stage) -> None:
     _afternoon(stage)
     order = stage.filled(stage.share, horizon=Horizon.CARRY)
+    paid = stage.row(order).average_price
     _next_morning(stage)
     stage.load_instruments()
     assert isinstance(stage.broker, HoldingSource)
     (held,) = stage.broker.holdings()
     assert (held.instrument, held.quantity) == (stage.share, order.quantity)
-    assert held.average_price == pytest.approx(stage.last(stage.share), rel=0.1)
+    assert held.average_price == pytest.approx(paid, abs=0.01)
+    assert held.last_price == pytest.approx(stage.last(stage.share), rel=0.002)
     stage.kill_token()
     with pytest.raises(SessionExpired):
         stage.broker.holdings()
