@@ -357,20 +357,22 @@ def _left_out(live: int, wanted: int) -> int:
 
 
 def _columns(said: Holds | Trades, frame: Frame) -> list[Any]:
-    """What the strategy says on its traded bars, in the order in which the kernel takes it."""
-    live = frame.live
+    """What the strategy says on its traded bars, in the order and the types in which the kernel takes it; ValueError for a target that is
+    no whole multiple of the size."""
+    live, none = frame.live, np.zeros(0)
     if isinstance(said, Holds):
-        none = np.zeros(0)
-        return [
-            np.ascontiguousarray(said.target[live:]) if live % 8 == 0 else said.target[live:].copy(),
-            np.zeros(0, np.int8),
-            none,
-            none,
-            np.zeros(0, np.uint8),
-            none,
-        ]
-    columns = (said.enter, said.stop, said.take_profit, said.leave, said.trail)
-    return [np.zeros(0, np.int8), *(np.ascontiguousarray(one[live:]) for one in columns)]
+        target = said.target[live:].astype(np.int8)
+        if target.dtype != said.target.dtype and (target != said.target[live:]).any():
+            raise ValueError("Holds.target: whole multiples of the size from -127 to 127, or SILENT; the bar-by-bar form may say fractions")
+        return [target, np.zeros(0, np.int8), none, none, np.zeros(0, np.uint8), none]
+    columns = (
+        (said.enter, np.int8),
+        (said.stop, np.float64),
+        (said.take_profit, np.float64),
+        (said.leave, np.uint8),
+        (said.trail, np.float64),
+    )
+    return [np.zeros(0, np.int8), *(np.ascontiguousarray(one[live:], kind) for one, kind in columns)]
 
 
 def _ratios(returns: Any) -> dict[str, float | None]:

@@ -169,7 +169,8 @@ def _processes(folder: Path, rounds: int, workers: int) -> Line:
                 done += len(pool.finished())
             return done / (perf_counter() - began)
 
-        once()  # every worker has read its bars
+        for _ in range(3):
+            once()  # every worker is there, and has read its bars
         return once
 
     try:
