@@ -24,6 +24,10 @@ MOST_RESTARTS = 5
 """How often a broken pool is made anew before the sweep gives up: a trial that kills every worker must not run for ever."""
 
 
+STARTS = ".venv/bin/python -m dask scheduler; .venv/bin/python -m dask worker {} --nworkers auto"
+"""How a cluster is started in the program's folder. The bare command `dask worker` would not find the program's modules."""
+
+
 class Pool(Protocol):
     """`submit` chunks, then take `finished` ones as they come; at most `width` need be under way."""
 
@@ -113,11 +117,15 @@ class ClusterPool:
         try:
             self._client: Any = Client(address, timeout="10s")
         except (OSError, TimeoutError) as error:
-            raise ConfigError(
-                f"no cluster answers at {address} ({error}); start one with: dask scheduler, dask worker {address}"
-            ) from error
+            raise ConfigError(f"no cluster answers at {address} ({error}); start one with: {STARTS.format(address)}") from error
         self.width = max(1, sum(self._client.nthreads().values()))
-        self._parcel = self._client.scatter(Parcel.of(work), broadcast=True, hash=True)
+        try:
+            self._parcel = self._client.scatter(Parcel.of(work), broadcast=True, hash=True)
+        except Exception as error:  # whatever a worker's own failure was: it comes as a bare Exception with its text
+            self._client.close()
+            raise ConfigError(
+                f"the workers at {address} do not take the work ({error}); each needs this program: in its folder, {STARTS.format(address)}"
+            ) from error
         self._under_way: dict[Any, Chunk] = {}
 
     @property
