@@ -104,6 +104,7 @@ class Compiled:
         self._name, self._settings, self._fills = name, settings, fills
         self._class = registry.get(settings.class_)
         self._calendar = config.calendar(account.kind)
+        self._calendar.observe(market.manifest.sessions)
         self.segments: list[_Segment] = []
         self._numbers: dict[str, Any] = {}  # the kernel's settings, by contract
         try:

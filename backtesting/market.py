@@ -33,6 +33,7 @@ class BacktestMarket:
         self.manifest = manifest
         self.label = f"recorded data, {label or manifest.folder.name}"
         self._calendar = calendar
+        calendar.observe(manifest.sessions)
         self._instruments = {one.key: one for one in manifest.instruments}
         self._tables: OrderedDict[date, Any] = OrderedDict()
         self._rows: OrderedDict[date, list[Bar] | list[Tick]] = OrderedDict()

@@ -106,6 +106,7 @@ class Backtest:
         self.settings = dict(enabled)
         self._fills = fills
         self._calendar = config.calendar(account.kind)
+        self._calendar.observe(market.manifest.sessions)
         self._notes: dict[str, None] = {}
         self._alarms: list[Alarm] = []
         self._runs: dict[str, list[Run]] = {}  # strategy -> its objects

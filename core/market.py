@@ -87,6 +87,15 @@ class SquareOffPlan(msgspec.Struct, frozen=True):
     cut_off: CutOff
 
 
+class Observed(msgspec.Struct, frozen=True):
+    """A session as data shows it: EQ, FO, CDS or MCX, the day, and its hours as HH:MM."""
+
+    segment: str
+    day: date
+    opens: str
+    closes: str
+
+
 class Calendar:
     """Sessions, holidays, cut-offs and contract facts. `facts` holds the parsed files by name: holidays, sessions, contracts, and
     optionally overrides (the operator's) and assumed (given only for practice kinds and backtests)."""
@@ -109,6 +118,14 @@ class Calendar:
         """Take over all of `other`, for everybody who holds this calendar. One assignment: another thread sees the old facts or the new."""
         other.contracts.chosen_like(self.contracts)
         self.__dict__ = dict(other.__dict__)
+
+    def observe(self, sessions: Iterable[Observed]) -> None:
+        """Take sessions that recorded data shows on days before 2020 on which the facts have none: a Saturday's, an evening's."""
+        for one in sessions:
+            if one.day < FIRST_KNOWN and not self.trading_day(one.segment, one.day):
+                facts = {"d": one.day, "kind": "observed", "segments": [one.segment], "origin": "overrides"}
+                self._special[one.segment, one.day] = {**facts, "sessions": [[one.opens, one.closes]]}
+        self._phases, self._continuous = {}, {}
 
     # --- days -----------------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from core.errors import DataError
-from core.market import Calendar
+from core.market import Calendar, Observed
 from core.types import SEGMENTS, Instrument, Kind
 from data_ingestion.contracts import INDEX_KEYS, Contract, continuous, instrument_of, parse_contract, symbol_of
 from data_ingestion.defects import end_labelled, foreign_levels
@@ -33,6 +33,8 @@ _SLACK_US = 5 * _MINUTE_US  # how late a full session's first print may be, how 
 _EQUITY = re.compile(r"^[A-Z0-9][A-Z0-9&-]*$")
 _DERIVATIVE = re.compile(r"\d(CE|PE)$|\d[A-Z]{3}FUT$")
 KNOWN_FROM = date(2020, 1, 1)
+_OPENS, _CLOSES, _EVENING = 9 * 60 + 15, 15 * 60 + 30, 16 * 60  # minutes of the day
+_SESSION_MINUTES, _EVENING_MINUTES = 180, 30  # fewer are strays, not a session
 _AUCTION_FROM = date(2026, 8, 3)  # from here on a stock's hours depend on whether it has derivatives
 
 
@@ -72,8 +74,17 @@ class _Name:
 class Market:
     """Checked rows with their keys: sorted by (key, time), only what lies in continuous trading."""
 
-    def __init__(self, rows: Rows, calendar: Calendar, aliases: Mapping[str, str], repair: bool, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        calendar: Calendar,
+        aliases: Mapping[str, str],
+        repair: bool,
+        note: Callable[[str], None],
+        observe: bool = False,
+    ) -> None:
         self._calendar = calendar
+        self.observed: tuple[Observed, ...] = ()
         self._note = note
         local = rows.at + _OFFSET_US
         pairs, group = np.unique(rows.symbol * 1_000_000 + local // _DAY_US, return_inverse=True)
@@ -100,6 +111,8 @@ class Market:
         self._daily = rows.kind == "bars" and bool(np.all((self.rows.at + _OFFSET_US) % _DAY_US == 0))
         if rows.kind == "bars" and not self._daily:
             self._labelled(repair)
+            if observe:
+                self._observe()
             self._foreign()
         if rows.kind == "ticks":
             self._crossed()
@@ -190,6 +203,30 @@ class Market:
                 raise DataError(f"{where}: {what}: its bars carry the time of their END; subtract one interval, or give --repair to do so")
             self._note(f"{what}: its bars carry the time of their end, {step // _MINUTE_US} min were subtracted")
             self.rows.at[self.codes == code] -= step
+
+    def _observe(self) -> None:
+        """Sessions before KNOWN_FROM that the data has and the calendar has not: a day's, or those of an evening (muhurat)."""
+        found: dict[tuple[str, int], tuple[int, int]] = {}
+        for first, last in zip(*self._groups(), strict=True):
+            number, segment = int(self.day_numbers[first]), SEGMENTS[self.names[self.codes[first]].exchange]
+            if _date(number) >= KNOWN_FROM or self._windows(int(self.codes[first]), _date(number)):
+                continue
+            clock = (self.rows.at[first:last] + _OFFSET_US) % _DAY_US // _MINUTE_US
+            inside, evening = (clock >= _OPENS) & (clock < _CLOSES), clock >= _EVENING
+            step = int(np.diff(clock).min()) if len(clock) > 1 else 1
+            if np.count_nonzero(inside) * step >= _SESSION_MINUTES:
+                found[segment, number] = (_OPENS, _CLOSES)
+            elif np.count_nonzero(evening) * step >= _EVENING_MINUTES:
+                begins, ends = int(clock[evening].min()), int(clock[evening].max()) + step
+                known = found.get((segment, number), (begins, ends))
+                found[segment, number] = (min(begins, known[0]), max(ends, known[1]))
+        self.observed = tuple(
+            Observed(segment, _date(number), f"{begins // 60:02}:{begins % 60:02}", f"{ends // 60:02}:{ends % 60:02}")
+            for (segment, number), (begins, ends) in sorted(found.items())
+        )
+        self._calendar.observe(self.observed)
+        for one in self.observed:
+            self._note(f"{one.day}: a session from {one.opens} to {one.closes} is taken from the data, assumed")
 
     def _foreign(self) -> None:
         """Leave out, with a note, days on which an instrument has the prices of another (a level that is neither before's nor after's)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from core.errors import DataError
-from core.market import Calendar
+from core.market import Calendar, Observed
 from core.types import Instrument
 
 
@@ -33,6 +33,8 @@ class Manifest(msgspec.Struct, frozen=True):
     instruments: tuple[Instrument, ...]
     names: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
+    sessions: tuple[Observed, ...] = ()
+    """Taken from the data, on days before 2020 that the calendar does not know."""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -49,13 +51,15 @@ def prepare(
     day: date | None = None,
     days: int | None = None,
     history: int = 5,
+    observe: bool = False,
     on_note: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Check and normalise `path` (a file or folder, Parquet or CSV) into `out_folder`. DataError: file, row and reason.
 
     `symbols` is a YAML file of vendor's name -> key (default: symbols.yaml beside the data). The day to play is `day` if the data has it,
     else its first full session. With `days` only that many days from it on are written, and `history` before it for warm-up; without,
-    all. `repair` drops or puts in order what would be refused and says so.
+    all. `observe`: before 2020 a day that the calendar does not know is a session where the data has one. `repair` drops or puts in order
+    what would be refused and says so.
     """
     from data_ingestion.market_files import read_rows  # numpy and pyarrow: 0.2 s and 60 MB that the trading path does not pay
     from data_ingestion.normalise import KNOWN_FROM, Market, aliases, write
@@ -68,7 +72,7 @@ def prepare(
             on_note(text)
 
     rows = read_rows(path, repair=repair, note=note)
-    market = Market(rows, calendar, aliases(path, symbols), repair, note)
+    market = Market(rows, calendar, aliases(path, symbols), repair, note, observe)
     if market.interval_s >= 86_400:
         raise DataError(f"{path} holds day candles; to trade it, give intraday bars, or ticks (`fetch --import` keeps day candles)")
     available = market.days()
@@ -83,5 +87,6 @@ def prepare(
         note(f"{chosen[0]} is before {KNOWN_FROM}: hours, charges and cut-offs are the earliest known ones, assumed")
     write(out_folder, market, chosen, instruments, note)
     return Manifest(
-        out_folder, rows.kind, market.interval_s, chosen, start, available, full, instruments, market.renamed(start), tuple(notes)
-    )
+        out_folder, rows.kind, market.interval_s, chosen, start, available, full, instruments, market.renamed(start), tuple(notes),
+        market.observed,
+    )  # fmt: skip

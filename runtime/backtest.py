@@ -201,7 +201,7 @@ def prepared(options: argparse.Namespace, config: Config) -> Manifest:
     told = json.dumps([facts, market, options.symbols, options.repair])
     folder = Path(options.state or environment("NIYAM_STATE") or "var") / "backtests" / hashlib.sha256(told.encode()).hexdigest()[:16]
     symbols = Path(options.symbols) if options.symbols else None
-    return prepare(path, folder, config.calendar(AccountKind.PRACTICE), symbols=symbols, repair=options.repair)
+    return prepare(path, folder, config.calendar(AccountKind.PRACTICE), symbols=symbols, repair=options.repair, observe=True)
 
 
 def show(found: dict[str, Any]) -> None:

@@ -243,6 +243,38 @@ def test_wrong_requests_say_what_there_is(file: Path, tmp_path: Path, capsys: py
     assert "it runs from 2026-06-01 to 2026-06-02" in capsys.readouterr().err
 
 
+def test_before_2020_sessions_are_the_datas_and_are_called_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Saturday's whole session (as for the budget of 2015) and a Sunday evening's are traded; strays on another Sunday are not."""
+    friday, saturday, stray, evening = date(2015, 2, 27), date(2015, 2, 28), date(2015, 3, 1), date(2016, 10, 30)
+    file = bars_file(tmp_path, {friday: wave(75), saturday: wave(75), stray: wave(3)})
+    late = bars_file(tmp_path, {evening: wave(12, length=3)}, symbol="NSE:LATE")
+    rows = pq.read_table(late).to_pylist()
+    moved = [{**row, "timestamp": row["timestamp"] + timedelta(hours=9, minutes=15), "symbol": "NSE:ABC"} for row in rows]
+    pq.write_table(pa.concat_tables([pq.read_table(file), pa.Table.from_pylist(moved, pq.read_table(file).schema)]), file)
+    late.unlink()
+    found = json.loads(told(capsys, file, tmp_path, "--json"))
+    days = {trade["entry_at"][:10] for trade in found["trades"]}
+    assert days >= {str(friday), str(saturday)}
+    assert str(stray) not in days
+    assert max(trade["exit_at"][11:16] for trade in found["trades"] if trade["entry_at"][:10] == str(saturday)) < "15:30"
+    told_of = [note for note in found["notes"] if "is taken from the data, assumed" in note]
+    assert told_of == [
+        "2015-02-28: a session from 09:15 to 15:30 is taken from the data, assumed",
+        "2016-10-30: a session from 18:30 to 19:30 is taken from the data, assumed",
+    ]
+    assert any("2015-03-01 is no trading day: 3 rows left out" in note for note in found["notes"])
+    assert any("hours, charges and cut-offs are the earliest known ones, assumed" in note for note in found["notes"])
+    assert found["assumed"]
+
+
+def test_from_2020_on_a_day_that_the_calendar_does_not_know_is_left_out(config: Config, tmp_path: Path) -> None:
+    saturday = date(2026, 6, 6)
+    file = bars_file(tmp_path, {DAYS[0]: wave(75), saturday: wave(75)})
+    manifest = prepare(file, tmp_path / "data", config.calendar(AccountKind.PRACTICE), observe=True)
+    assert (manifest.days, manifest.sessions) == ((DAYS[0],), ())
+    assert any(f"{saturday} is no trading day: 75 rows left out" in note for note in manifest.notes)
+
+
 def test_drawdown_is_the_deepest_fall_and_the_longest() -> None:
     day = datetime(2026, 6, 1, 15, 30, tzinfo=IST)
     curve = [(day + timedelta(days=number), worth) for number, worth in enumerate([100.0, 90.0, 95.0, 101.0, 70.0, 80.0])]
