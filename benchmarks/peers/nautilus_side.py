@@ -1,7 +1,7 @@
-"""nautilus_trader: a quote at each bar's open, which orders are filled at, and the bar at its end, which the strategy hears.
+"""nautilus_trader: the bar at its end, which the strategy hears, and a quote of the next open just after it, which orders are filled at.
 
 Its own bar execution fills at the close that caused the order; with quotes it fills at the next open, as the other sides do. An order takes
-long enough to reach the exchange for every instrument's quote of that moment to be there.
+long enough to reach the exchange for every instrument's quote of that moment to be there (and no longer: sessions have gaps).
 """
 
 import importlib
@@ -89,7 +89,7 @@ def main() -> None:
         types.append(kind)
         columns = [np.ascontiguousarray(getattr(bars, name)[row], dtype=np.float64) for name in ("open", "high", "low", "close", "volume")]
         heard += data.Bar.from_raw_arrays_to_list(kind, 2, 0, *columns, ends, ends)
-        sizes, at = np.full(len(starts), 1e6), starts + np.uint64(MICROSECOND * (row + 1))
+        sizes, at = np.full(len(starts), 1e6), np.concatenate((starts[:1], ends[:-1])) + np.uint64(MICROSECOND * (row + 1))
         heard += data.QuoteTick.from_raw_arrays_to_list(share.id, 2, 0, columns[0], columns[0], sizes, sizes, at, at)
     engine.add_data(heard)
     strategy = Cross(types, bars.decides.tolist())
