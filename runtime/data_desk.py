@@ -33,6 +33,7 @@ class DataDesk:
 
     spec: Spec
     session: Session
+    line: Line
     login_page: str | None
     budget: Budget
     source: DataSession
@@ -106,6 +107,7 @@ def make(
     desk = DataDesk(
         spec=spec,
         session=session,
+        line=line,
         login_page=door.login_page,
         budget=budget,
         source=spec.make_data(session, clock, budget, audit, endpoints, lambda: desk.own()),

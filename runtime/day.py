@@ -22,6 +22,7 @@ from data_ingestion.tape import Recordable, Tape
 from execution_engine.portfolio import EXTERNAL
 from execution_engine.world import Window
 from runtime import evening, opening, rolls
+from runtime.lines import Line
 from runtime.rebuild import build_runs, waiting
 from runtime.wiring import House
 from utils import restricted
@@ -39,9 +40,10 @@ def log_in(house: House, login_page: str | None) -> Session | None:
     """Valid sessions, of the orders and of prices from elsewhere: the stored ones, else (simulator) its self-approving page. None when
     all is well, else the one that a person has to log in at."""
     missing = None
-    if house.desk is not None and _renewed(house, house.desk.session, house.desk.login_page) is SessionState.LOGIN_REQUIRED:
-        missing = house.desk.session
-    state = _renewed(house, house.session, login_page)
+    desk = house.desk
+    if desk is not None and _renewed(house, desk.session, desk.line, desk.login_page) is SessionState.LOGIN_REQUIRED:
+        missing = desk.session
+    state = _renewed(house, house.session, house.line, login_page)
     house.engine.process(
         SessionStatus(
             house.clock.now(),
@@ -54,11 +56,17 @@ def log_in(house: House, login_page: str | None) -> Session | None:
     return house.session if state is SessionState.LOGIN_REQUIRED else missing
 
 
-def _renewed(house: House, session: Session, login_page: str | None) -> SessionState:
+def _renewed(house: House, session: Session, line: Line, login_page: str | None) -> SessionState:
     """The state of a session after what can be done without a person."""
     expires = session.expires_at()
     if login_page is not None and (expires is None or expires <= house.clock.now()):
-        waiting(house, lambda: session.auto_login(login_page))
+        if line.claim():
+            try:
+                waiting(house, lambda: session.auto_login(login_page))
+            finally:
+                line.release()
+        else:
+            waiting(house, line.wait)
     elif session.state() is SessionState.LOGIN_REQUIRED:
         with suppress(BrokerError):  # a session that renews itself does so when its token is asked for; else a person is asked
             waiting(house, session.token)

@@ -1,6 +1,7 @@
 """The logins of one process: accounts that use the same app of a broker share its session, its rate budget and its feed."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 
 from brokers.spec import Announce, Session
@@ -15,10 +16,13 @@ class Line:
     """One login at one broker, with who listens to it."""
 
     def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
         self._listeners: list[Announce] = []
         self._session: Session | None = None
         self._budget: Budget | None = None
         self.feed = SharedFeed(clock)
+        self.busy = False  # an account is logging in
 
     def session(self, make: Callable[[Announce], Session], announce: Announce) -> Session:
         """The login, made by the first account that has it; every account hears of its changes."""
@@ -32,6 +36,21 @@ class Line:
         if self._budget is None:
             self._budget = make()
         return self._budget
+
+    def claim(self) -> bool:
+        """Whether the caller is the one that logs in now, and then says `release`: a second login would end the first one's token. Asked on
+        engine threads, whose turns decide who it is."""
+        with self._lock:
+            claimed, self.busy = not self.busy, True
+            return claimed
+
+    def release(self) -> None:
+        self.busy = False
+        self._clock.notify()
+
+    def wait(self) -> None:
+        """Until the login of another account is done; on an edge thread."""
+        self._clock.wait_for(lambda: not self.busy)
 
     def _announce(self, event: Event) -> None:
         for listener in self._listeners:

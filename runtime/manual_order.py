@@ -39,6 +39,9 @@ _KINDS = {  # (at a simulator, live)
 }
 
 
+_TRADING = frozenset({AccountKind.LIVE, AccountKind.PRACTICE_LIVE})
+
+
 def place(given: Mapping[str, Any], *, config: Path | None = None, state: Path | None = None) -> dict[str, Any]:
     """Place one order and say what came of it (execution_engine.manual_orders.result); never raises for what a person can mend.
 
@@ -57,7 +60,10 @@ def place(given: Mapping[str, Any], *, config: Path | None = None, state: Path |
 
 
 def _forwarded(state: Path, given: Mapping[str, Any], busy: NiyamError) -> dict[str, Any]:
-    folder = state_folder.current(state)
+    try:
+        folder = _whose(state, given)
+    except NiyamError as error:
+        return result("REJECTED", error=str(error))
     if folder is None:
         return result("REJECTED", error=str(busy))
     try:
@@ -69,6 +75,25 @@ def _forwarded(state: Path, given: Mapping[str, Any], busy: NiyamError) -> dict[
     except NiyamError as error:
         return result("UNKNOWN", error=str(error))
     return dict(answer.data) if isinstance(answer.data, Mapping) else result("REJECTED", error=answer.text)
+
+
+def _whose(state: Path, given: Mapping[str, Any]) -> RunFolder | None:
+    """The run of the account this order is for: of several in one daemon the one at its broker, and that trades if `live` is said."""
+    folders = state_folder.currents(state)
+    if len(folders) < 2:
+        return next(iter(folders), None)
+    told = {}
+    for folder in folders:
+        try:
+            told[folder] = control.ask(folder.control_socket, "status", timeout=PATIENCE_S).data or {}
+        except control.DaemonDown:
+            continue  # this one went down
+    fitting = [folder for folder, status in told.items() if status.get("broker") == given["broker"]]
+    trading = [folder for folder in fitting if (told[folder].get("kind") in _TRADING) is bool(given.get("live"))]
+    if not fitting:
+        there = ", ".join(f"{status.get('account')} at {status.get('broker')}" for status in told.values())
+        raise NiyamError(f"the running daemon has no account at {given['broker']}; there is {there or 'none that answers'}")
+    return (trading or fitting)[0]
 
 
 def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[str, Any]:

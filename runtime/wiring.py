@@ -47,7 +47,7 @@ from runtime.alerts import Alerts
 from runtime.charts import Charts
 from runtime.data_desk import DataDesk, Door
 from runtime.inbox import Inbox, Pump
-from runtime.lines import Lines
+from runtime.lines import Line, Lines
 from runtime.protection import NO_GUARDS, at_broker
 from runtime.recording import RecorderSlot
 from runtime.state_folder import RunFolder
@@ -122,6 +122,7 @@ class House:
     emergency: EmergencyJournal
     spec: Spec
     session: Session
+    line: Line
     data: DataSession
     executor: Executor
     broker: Broker | None  # the client behind the worker; None: a paper account
@@ -352,6 +353,7 @@ def build(
         emergency=emergency,
         spec=spec,
         session=session,
+        line=line,
         data=data,
         executor=executor,
         broker=broker,

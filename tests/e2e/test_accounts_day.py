@@ -17,10 +17,10 @@ ACCOUNTS = {"kite": ("practice-live", "zerodha"), "angel": ("practice-live", "an
 SIDE_BY_SIDE = ("--account", "angel", "--account", "paper")  # beside the stage's own flag for kite
 
 
-def write_accounts(stage: Stage) -> Path:
-    """A configuration with the three accounts and a busy strategy for each; its folder."""
+def write_accounts(stage: Stage, more: str = "") -> Path:
+    """A configuration with the three accounts (`more`: what else each says) and a busy strategy for each; its folder."""
     rows = "".join(
-        f"  {name}:\n    kind: {kind}\n    broker: {broker}\n    capital: 1000000\n" for name, (kind, broker) in ACCOUNTS.items()
+        f"  {name}:\n    kind: {kind}\n    broker: {broker}\n    capital: 1000000\n{more}" for name, (kind, broker) in ACCOUNTS.items()
     )
     stage.configure("settings.yaml", "accounts:\n", "accounts:\n" + rows)
     assert stage.config is not None
@@ -147,3 +147,15 @@ def test_an_account_that_goes_down_leaves_the_others_trading(tmp_path: Path) -> 
         assert [wrong for name in ("kite", "paper") for wrong in untrue(stage, name)] == []
         rows = {row["account"]: row.get("running") for row in stage.call("status", "--json").json["accounts"]}
         assert rows.get("angel") in (None, False)
+
+
+def test_one_login_of_the_prices_serves_them_all(tmp_path: Path) -> None:
+    with Stage(tmp_path) as stage:
+        write_accounts(stage, "    data_broker: upstox\n")
+        stage.simulate("--beside", "angelone", "--beside", "upstox", start="14:55")
+        daemon = stage.run(*SIDE_BY_SIDE, account="kite", files=True)
+        assert daemon.wait() == 0, daemon.said[-4000:]
+        assert closed(stage) == []
+        assert [wrong for name in NAMES for wrong in untrue(stage, name)] == []
+        logins = [row for row in admin(stage.simulator, "GET", "/requests?broker=upstox") if row["path"] == "/v2/login/authorization/token"]
+        assert len(logins) == 1, "a second login would end the first one's token"

@@ -1,8 +1,9 @@
 """Accounts side by side: what they share goes to whom it concerns, and what cannot be traded by one process is refused at the start."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,15 +11,17 @@ from brokers.spec import Announce
 from core.clock import ManualClock
 from core.errors import ConfigError, DataError, NiyamError
 from core.events import Event, FeedStatus, OrderUpdate, SessionStatus
-from core.types import AccountKind, Instrument, OrderState, SessionState, Side, Tick
+from core.types import AccountKind, Instrument, OrderState, SessionState, Side, Snapshot, Tick
 from data_ingestion.shared_feed import Put, Seat, SharedFeed
-from runtime import commands, daemon
+from runtime import commands, daemon, manual_order
+from runtime.control_socket import ControlSocket
 from runtime.lines import Lines
 from runtime.options import RunOptions
-from runtime.state_folder import RunFolder, account_folder, current, currents, enter, ledger_url, of_account, show
+from runtime.state_folder import Lock, RunFolder, account_folder, current, currents, enter, ledger_url, of_account, show
 from tests.builders import NIFTY, T0
 from tests.harness import SHARE
 from utils.config_loader import load
+from utils.control import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -199,6 +202,14 @@ def test_one_app_is_one_login_and_everyone_who_uses_it_hears_of_it() -> None:
     assert told == {"live": [dead], "paper": [dead]}
 
 
+def test_one_account_logs_in_and_the_others_wait_for_it() -> None:
+    line = Lines().line("upstox", Keys("a"), ManualClock(T0))
+    assert [line.claim(), line.claim()] == [True, False]
+    line.release()
+    line.wait()
+    assert line.claim()
+
+
 # --- folders and read-outs --------------------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +236,34 @@ def test_rows_of_several_accounts_say_whose_they_are() -> None:
     reports = {"kite": {"day": "D", "net": 1}, "angel": {"day": "D", "net": 2}}
     assert commands._together(reports) == {"day": "D", "net": 1, "accounts": [{"day": "D", "net": 1}, {"day": "D", "net": 2}]}
     assert commands._together({"kite": {"day": "D"}}) == {"day": "D"}, "one account's document is as ever"
+
+
+def test_an_order_by_hand_goes_to_the_account_at_its_broker(tmp_path: Path) -> None:
+    kinds = {"paper": ("zerodha", "practice"), "kite": ("zerodha", "practice-live"), "angel": ("angelone", "practice-live")}
+    asked: list[str] = []
+
+    def serve(folder: RunFolder, name: str) -> ControlSocket:
+        broker, kind = kinds[name]
+
+        def submit(command: str, arguments: Mapping[str, Any]) -> Answer:
+            asked.append(name)
+            return Answer(ok=True, data={"success": True, "status": "PENDING"})
+
+        made = ControlSocket(folder.control_socket, lambda: Snapshot(status={"account": name, "broker": broker, "kind": kind}), submit)
+        made.start()
+        return made
+
+    servers = [serve(folder, name) for folder, name in zip(entered(tmp_path, *kinds), kinds, strict=True)]
+    try:
+        with Lock(tmp_path):  # a daemon runs
+            for broker, live in (("angelone", True), ("zerodha", True), ("zerodha", False), ("upstox", True)):
+                last = manual_order.place({"broker": broker, "symbol": "RELIANCE", "live": live}, state=tmp_path)
+    finally:
+        for server in servers:
+            server.stop()
+    assert asked == ["angel", "kite", "paper"]
+    assert last["status"] == "REJECTED"
+    assert last["error"].startswith("the running daemon has no account at upstox; there is paper at zerodha, kite at zerodha, angel")
 
 
 def test_each_account_has_a_ledger_of_its_own(tmp_path: Path) -> None:
