@@ -174,3 +174,26 @@ def test_a_failing_broker_gives_its_last_answer_as_stale_and_never_a_made_up_one
     failures = [name for name in events if name.endswith(("_error", "_fallback"))]
     assert failures[-2:] == ["zerodha_api_error", "zerodha_api_fallback"]
     assert house.client.get("/api/v1/funds", headers=owner).status_code == 502
+
+
+def test_one_of_several_apps_is_named_by_its_number_and_tells_when_its_login_was_caught(house: House) -> None:
+    mine, other = house.user(), house.user("trader")
+    first, second = house.set_up(mine, key="first-key-0001"), house.set_up(mine, key="second-key-0002")
+    told = house.client.post("/api/v1/dashboard/zerodha/login-url", json={"app_id": first}, headers=mine).json()
+    assert (told["kind"], told["redirect_uri"]) == ("redirect", "http://testserver/api/v1/dashboard/zerodha/callback")
+
+    def caught(app: int, who: dict[str, str] = mine) -> Any:
+        return house.client.get("/api/v1/dashboard/zerodha/caught", params={"app_id": app}, headers=who)
+
+    assert caught(first).json() == {"caught": False}
+    house.client.get("/api/v1/dashboard/zerodha/callback", params={"request_token": "answer1", "state": told["state"]})
+    assert (caught(first).json(), caught(second).json()) == ({"caught": True}, {"caught": False})
+    assert caught(first, other).status_code == 404
+    activate = {"brokerage": "zerodha", "app_id": second}
+    assert house.client.post("/api/v1/dashboard/activate-brokerage", json=activate, headers=mine).status_code == 400
+    done = house.client.post("/api/v1/dashboard/activate-brokerage", json={**activate, "app_id": first}, headers=mine)
+    assert done.status_code == 200, done.text
+    assert house.brokers.answers == [(first, "answer1")]
+    assert caught(first).json() == {"caught": False}
+    stranger = house.client.post("/api/v1/dashboard/activate-brokerage", json={**activate, "request_token": "x1"}, headers=other)
+    assert stranger.status_code == 404
