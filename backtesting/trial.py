@@ -92,8 +92,8 @@ class Desk:
         """Try it on the compiled kernel, or on the engine; ConfigError where the kernel was asked for and cannot do it."""
         if trial.engine == "event":
             return self._on_engine(trial, "")
-        began = self._clock.monotonic()
         compiled = self._compiled(trial.days)
+        began = self._clock.monotonic()
         answer = compiled.run(trial.params) if not compiled.why else None
         why = compiled.why if answer is None else answer.why
         if answer is not None and not why:
