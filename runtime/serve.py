@@ -71,9 +71,9 @@ def command(options: argparse.Namespace, state: Path) -> int:
         threading.Thread(target=_end_with_parent, args=(server,), name="parent", daemon=True).start()
         os.nice(5)  # the engine beside us goes first
     listening = _listen(host, port)
-    logger.info("API on {} (state {})", address, state)
+    logger.info("dashboard and API on {} (state {})", address, state)
     if not options.child:
-        sys.stdout.write(f"API on {address}, its documents at {address}/docs (Ctrl-C to stop)\n")
+        sys.stdout.write(f"Dashboard on {address}, the API documented at {address}/docs (Ctrl-C to stop)\n")
         sys.stdout.flush()
     with listening:
         server.run([listening])
