@@ -73,7 +73,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse with one-line errors, and help of a fixed width (finding the terminal's costs as much as all the rest)."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28, width=110), **options)
+        super().__init__(formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28, width=100), **options)
 
     def error(self, message: str) -> Any:
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
@@ -100,7 +100,7 @@ def build_parser(chosen: str) -> argparse.ArgumentParser:
 
 def _commands() -> dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]]:
     return {
-        "run": ("the daemon: trades the account until stopped, or for --days", _run_flags, _run),
+        "run": ("the daemon: trades an account, or several side by side, until stopped, or for --days", _run_flags, _run),
         "check": ("everything that would stop or endanger a trading day, with its remedy; exit 1 if any", _check_flags, _check),
         **{name: (text, _readout_flags, _readout) for name, text in READOUTS.items()},
         **{name: (text, _order_flags, _order) for name, text in COMMANDS.items()},
@@ -186,7 +186,9 @@ def _run_flags(run: argparse.ArgumentParser) -> None:
     run.add_argument("--days", metavar="N", type=_count, help="end by itself after N closed sessions and print the day's report")
     run.add_argument("--date", metavar="D", type=_date, help="first simulated day (default: 2026-11-20, or the data's first full session)")
     run.add_argument("--start", metavar="HH:MM", type=_time, help="first simulated moment of that day (default: 09:00)")
-    run.add_argument("--speed", metavar="X|max", type=_speed, help="market seconds per second at most, or max (simulated accounts only)")
+    run.add_argument(
+        "--speed", metavar="X|max", type=_speed, help="market seconds per second at most (default 60), or max; simulated accounts only"
+    )
     run.add_argument("--data", metavar="PATH", help="replay recorded bars or ticks (Parquet or CSV, file or folder) through the simulator")
     run.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key (default: symbols.yaml beside the data)")
     run.add_argument("--repair", action="store_true", help="drop bad rows of --data and say which, instead of refusing the file")
@@ -210,7 +212,12 @@ def _login_flags(login: argparse.ArgumentParser) -> None:
 
 
 def _instruments_flags(instruments: argparse.ArgumentParser) -> None:
-    instruments.add_argument("action", choices=("update", "show", "resolve", "roll-table", "report", "join"))
+    instruments.add_argument(
+        "action",
+        choices=("update", "show", "resolve", "roll-table", "report", "join"),
+        help="update: make today's snapshot; show: list what there is; resolve: what NAME means; roll-table: when NAME changes its "
+        "contract; report: what of a dump can be used; join: two brokers' dumps held against each other",
+    )
     instruments.add_argument(
         "name", nargs="?", metavar="NAME", help="what to resolve: NIFTY_FUT, NIFTY_WEEK_ATM_CE, RELIANCE, NFO:NIFTY26NOVFUT"
     )
@@ -275,7 +282,7 @@ def _charges_flags(charges: argparse.ArgumentParser) -> None:
     charges.add_argument("--quantity", metavar="N", type=_count, help="units, not lots")
     charges.add_argument("--price", metavar="P", type=_price, help="rupees a unit (an option's premium)")
     charges.add_argument("--buy-price", metavar="P", type=_price, help="with --sell-price: a purchase and a sale on the same day")
-    charges.add_argument("--sell-price", metavar="P", type=_price)
+    charges.add_argument("--sell-price", metavar="P", type=_price, help="with --buy-price: the sale")
     charges.add_argument("--product", choices=("intraday", "carry"), default="intraday", help="carry: held overnight (default: intraday)")
     charges.add_argument("--lot", metavar="N", type=_count, help="units in a lot, for plans that charge by the lot")
     charges.add_argument("--multiplier", metavar="N", type=_count, default=1, help="rupees a point of price is worth a unit (default 1)")
@@ -372,7 +379,12 @@ def _vault_flags(vault: argparse.ArgumentParser) -> None:
         "The key is never in the database: it is STATE/vault.key, a password, the file of NIYAM_VAULT_KEY_FILE, or the systemd credential "
         "niyam-vault."
     )
-    vault.add_argument("action", choices=("init", "set", "list", "rotate", "export-public"))
+    vault.add_argument(
+        "action",
+        choices=("init", "set", "list", "rotate", "export-public"),
+        help="init: make the vault and its key; set: seal one secret; list: names and last characters; rotate: seal all with a new key; "
+        "export-public: names alone",
+    )
     vault.add_argument("name", nargs="?", metavar="NAME", help="set: the secret's name, such as ZERODHA_API_KEY")
     vault.add_argument("--password", action="store_true", help="init, rotate: the key comes from a password, asked for now")
     vault.add_argument("--key-file", metavar="F", help="init, rotate: the key comes from this file, which stays where it is")

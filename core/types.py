@@ -382,7 +382,7 @@ class View(Protocol):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The engine's published state, in the shapes of CONTRACT.md's `--json` read-outs: plain dicts, ready to encode."""
+    """The engine's published state, in the shapes of the `--json` read-outs: plain dicts, ready to encode."""
 
     status: Mapping[str, object]
     orders: tuple[Mapping[str, object], ...] = ()

@@ -348,7 +348,7 @@ class Portfolio:
         return sum(abs(self._value(holding, holding.life.cost)) for holding in self._holdings.values()) / 100
 
     def rows(self) -> list[dict[str, Any]]:
-        """Positions in CONTRACT.md's shape: rupees, `realised` and `unrealised` since the position was opened."""
+        """Positions as the read-outs show them: rupees, `realised` and `unrealised` since the position was opened."""
         return [
             {
                 "account": self._account,
@@ -501,7 +501,7 @@ class Portfolio:
     # --- proof and recovery ------------------------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
-        """SHA-256 over the fills of the run in booking order (CONTRACT.md); equal digests mean equal behaviour."""
+        """SHA-256 over the fills of the run in booking order; equal digests mean equal behaviour."""
         return self._digest.hexdigest()
 
     def restore(self, positions: Sequence[Position], fills: Sequence[Fill], day: date) -> None:
@@ -548,7 +548,7 @@ class Portfolio:
 
 
 def _digest_line(fill: Fill) -> bytes:
-    """One fill as CONTRACT.md's digest reads it."""
+    """One fill as the digest reads it."""
     price = round(fill.price * 100)
     at = iso_seconds(fill.at)
     return f"{at}|{fill.strategy}|{fill.instrument.key}|{fill.side}|{fill.quantity}|{price}|{fill.charges}\n".encode()

@@ -1,4 +1,4 @@
-"""The engine's state as the outside sees it, in the shapes of CONTRACT.md: plain dictionaries, made on the engine thread, never changed."""
+"""The engine's state as the outside sees it, as `--json` shows it: plain dictionaries, made on the engine thread, never changed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def build(engine: Engine, alerts: Sequence[dict[str, Any]], strategies: Sequence
 
 
 def order_row(order: Order) -> dict[str, Any]:
-    """One order as CONTRACT.md lists it."""
+    """One order as `orders --json` lists it."""
     return {
         "id": order.id,
         "tag": order.tag,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.stage import Stage, until
 
-# the fields that CONTRACT.md names; more may be there
+# the fields that are promised; more may be there
 STATUS = {
     "accounts", "account", "kind", "running", "as_of", "trading_state", "market", "feed", "session", "flat", "orders", "pnl", "alerts",
 }  # fmt: skip

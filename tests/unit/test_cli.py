@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,9 @@ from utils.control import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
-    "run", "check", "status", "orders", "fills", "positions", "signals", "journal", "report", "pause", "resume", "reduce-only",
-    "acknowledge", "square-off", "reload", "kill", "login", "instruments", "charges", "simulate",
+    "run", "check", "status", "strategies", "orders", "fills", "positions", "signals", "journal", "report", "usage", "pause", "resume",
+    "reduce-only", "acknowledge", "square-off", "watch", "reload", "retune", "enable", "disable", "kill", "login", "instruments", "fetch",
+    "charges", "backtest", "serve", "vault", "sweep", "replay", "simulate",
 )  # fmt: skip
 STATUS = {"account": "practice", "kind": "practice", "running": True, "as_of": T0.isoformat(), "market": {"now": T0.isoformat()}}
 
@@ -73,12 +75,14 @@ def test_each_command_has_help_of_its_own(capsys: pytest.CaptureFixture[str], co
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: main.py {command}")
     assert "--state" in out
+    assert [line for line in out.splitlines() if len(line) > 100] == []
 
 
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    assert all(f"\n    {command}" in out for command in COMMANDS)
+    assert tuple(sorted(re.findall(r"(?m)^    ([a-z][a-z-]*)(?:  |$)", out))) == tuple(sorted(COMMANDS))
+    assert [line for line in out.splitlines() if len(line) > 100] == []
 
 
 @pytest.mark.parametrize(

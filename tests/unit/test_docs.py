@@ -1,6 +1,8 @@
-"""What the documents and the service unit say is true of the program: links lead somewhere, commands parse, flags exist."""
+"""What the documents and the service unit say is true of the program: links lead somewhere, commands parse, flags and files exist."""
 
+import argparse
 import configparser
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +13,7 @@ import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+TO_COME = {"strategies/momentum.py", "config/strategies/nifty_momentum.yaml", "config/secrets.env"}  # what a reader makes
 COMMAND = re.compile(r"`(?:niyam|(?:\.venv/bin/python )?main\.py) ([a-z][^`\n]*)`")
 
 
@@ -24,6 +27,55 @@ def parsed(arguments: str) -> str:
 def test_every_link_leads_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """The places in a document that a link may name, spelled as the usual viewers do."""
+    headings = re.findall(r"(?m)^#+ (.*)$", document.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "]", heading).strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_place_that_a_link_names_is_a_heading() -> None:
+    links = [
+        (document, path, anchor)
+        for document in DOCUMENTS
+        for path, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]*)\)", document.read_text(encoding="utf-8"))
+        if "://" not in path
+    ]
+    assert len(links) >= 3
+    lost = [
+        (document.name, path, anchor)
+        for document, path, anchor in links
+        if anchor not in anchors(document.parent / path if path else document)
+    ]
+    assert lost == []
+
+
+@functools.cache
+def flags_of(command: str) -> set[str] | None:
+    """The flags of a command, None where there is no such command."""
+    choices = next(action.choices for action in cli.build_parser(command)._actions if isinstance(action, argparse._SubParsersAction))
+    return {flag for action in choices[command]._actions for flag in action.option_strings} if command in choices else None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_has_the_flags_that_the_text_gives_it(document: Path) -> None:
+    """In code blocks, too, where names stand for values and the line would not parse."""
+    wrong = []
+    for command, rest in re.findall(r"(?:main\.py|\bniyam) ([a-z][a-z-]+)([^`\n]*)", document.read_text(encoding="utf-8")):
+        known = flags_of(command)
+        if known is None:
+            wrong.append(command)
+        else:
+            wrong += [f"{command} {flag}" for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest.split(" #")[0]) if flag not in known]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_of_ours_that_the_text_names_is_there(document: Path) -> None:
+    packages = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    named = re.findall(rf"`((?:{packages})/[\w./-]+\.(?:py|yaml|md|txt|json|env|service))`", document.read_text(encoding="utf-8"))
+    assert [name for name in named if name not in TO_COME and "NAME" not in name and not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -34,7 +34,7 @@ _SWITCHES = (  # (what the API calls it, the button, its icon, the question befo
     ("reduce-only", "Reduce only", "south_east", ""),
     ("square-off", "Square off", "exit_to_app", "Every position of the engine is closed now; strategies may enter again afterwards."),
 )
-_KILL = "All working orders of the engine are cancelled, its positions are closed, and trading is halted until somebody resumes it."
+_KILL = "All working orders of this account's engine are cancelled, its positions are closed, and it is halted until somebody resumes it."
 
 
 async def show(visit: Visit) -> None:
