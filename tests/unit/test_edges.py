@@ -8,7 +8,7 @@ import pytest
 
 from core.events import Action, Outcome
 from core.types import Horizon, Instrument, Kind, OrderState, Refused, Side
-from execution_engine.order_state import merge, move
+from execution_engine.order_state import legal, merge, move
 from risk.breaches import ProfitLocks
 from risk.gate import Gate
 from risk.settings import MarginSettings, RiskSettings, StrategyLimits
@@ -66,6 +66,13 @@ def test_a_row_that_says_no_terms_leaves_ours() -> None:
     assert (order.state, order.quantity, order.limit_price, order.trigger_price) == (OrderState.WORKING, 130, 25_000.0, 24_990.0)
 
 
+@pytest.mark.parametrize(("quantity", "filled", "state"), [(1, 1, OrderState.FILLED), (2, 1, OrderState.WORKING)])
+def test_one_unit_filled_proves_more_than_a_label_that_lags(quantity: int, filled: int, state: OrderState) -> None:
+    order = make_order(state=OrderState.SENDING, quantity=quantity)
+    order = merge(order, make_update(1, OrderState.PENDING_NEW, quantity=quantity, filled=filled)).order
+    assert (order.state, order.filled) == (state, filled)
+
+
 @pytest.mark.parametrize("said", [OrderState.PENDING_CANCEL, OrderState.WORKING])
 def test_a_fresh_read_settles_a_command_by_another_state_alone(said: OrderState) -> None:
     """A cancel was asked for: a row that says so itself settles nothing, one that shows the order at work says that it was not taken."""
@@ -75,6 +82,11 @@ def test_a_fresh_read_settles_a_command_by_another_state_alone(said: OrderState)
     settled = merge(order, make_update(1, said, at=at(3)), fresh=True).order
     assert settled.state is said
     assert settled.previous_state is (OrderState.WORKING if said is OrderState.PENDING_CANCEL else None)
+
+
+def test_an_end_follows_itself_only_with_more_filled() -> None:
+    assert not legal(OrderState.CANCELLED, OrderState.CANCELLED)
+    assert legal(OrderState.CANCELLED, OrderState.CANCELLED, more_filled=True)
 
 
 # --- the desk ---------------------------------------------------------------------------------------------------------------------------
@@ -105,6 +117,18 @@ def test_the_journal_of_a_change_names_the_quantity_only_where_it_changes() -> N
     same, other = (entry["why"] for entry in it.journal("modify"))
     assert "units" not in same
     assert "130 -> 65 units" in other
+
+
+def test_calls_are_counted_from_a_moment_on() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.pass_time(30)
+    since = it.clock.now()
+    assert it.desk.calls_since(since) == 0
+    it.want(0)
+    assert it.desk.calls_since(since) == 1
+    assert it.desk.calls_since(since - timedelta(seconds=60)) == 2
 
 
 # --- the books --------------------------------------------------------------------------------------------------------------------------
@@ -170,6 +194,9 @@ def test_what_a_strategy_holds_is_borne_out_by_two_reads_of_positions_that_are_y
         assert seen("told", FUTURE, it.clock.now()) == shown
     assert seen("told", FUTURE, it.clock.now() + timedelta(seconds=30)) is None
     assert seen("another", FUTURE, it.clock.now()) == 0
+    it.pass_time(9)
+    it.books(it.row(it.last, OrderState.FILLED, 65, 25_000.0), net=65)
+    assert seen("told", FUTURE, it.clock.now() + timedelta(seconds=2)) is None, "the older of both counts"
     fresh = Harness()
     fresh.books()
     assert fresh.engine.reconciliation.seen_twice("told", FUTURE, fresh.clock.now()) is None, "one read is not two"
@@ -184,6 +211,20 @@ def test_what_a_strategy_is_short_of_is_borne_out_too() -> None:
         it.pass_time(1)
         it.books(it.row(it.last, OrderState.FILLED, 65, 25_000.0), net=net)
     assert it.engine.reconciliation.seen_twice("told", FUTURE, it.clock.now()) == 30
+
+
+def test_a_trade_of_somebody_else_is_booked_once() -> None:
+    it = Harness()
+    it.books()
+    row = msgspec.structs.replace(
+        it.row(make_order(instrument=FUTURE, quantity=65), OrderState.FILLED, 65, 25_000.0), tag=None, broker_order_id="X1", product="MIS"
+    )
+    trade = it.trade("X1", Side.BUY, 65, 25_000.0)
+    for _ in range(3):
+        it.pass_time(1)
+        it.books(row, trades=(trade,), net=65)
+    assert len(it.journal("foreign_fill")) == 1
+    assert it.portfolio.net(FUTURE, "MIS") == 65
 
 
 def test_an_order_of_somebody_else_is_noted_once() -> None:
