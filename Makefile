@@ -10,7 +10,7 @@ EVERY ?= 1
 MUTANTS ?= 300
 STEPS ?= 1000000
 
-.PHONY: setup run test check test-browser cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation soak load peers sdk-groww
+.PHONY: setup run test check test-browser chromium cover bench docs clean crash faults clocks fuzz hostile simulate differential mutation soak load peers sdk-groww
 
 setup: $(VENV)/.ready
 
@@ -32,8 +32,10 @@ check: setup
 	$(PY) -m pytest tests/test_architecture.py -n 0
 
 # The page in a real browser. Installs Debian's chromium where there is none; then no browser test may be skipped.
-test-browser: setup
+chromium:
 	command -v chromium >/dev/null || $(AS_ROOT) sh -c "apt-get update -q && apt-get install -qy --no-install-recommends chromium"
+
+test-browser: setup chromium
 	NIYAM_TEST_BROWSER=1 $(PY) -m pytest tests/browser -n 2 $(ARGS)
 
 cover: setup
