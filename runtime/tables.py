@@ -86,7 +86,7 @@ def status_table(status: Row) -> Table:
     heard = "no tick yet" if age is None else f"last tick {age:.0f} s ago"
     table.add_row("feed", f"{'connected' if feed.get('connected') else 'DOWN'}, {heard}, {stale}")
     ledger = feed.get("subscriptions") or {}
-    if ledger.get("waiting"):
+    if ledger.get("waiting") and status.get("running"):  # a feed that was stopped waits for nothing
         table.add_row(
             "subscriptions", f"{ledger['confirmed']} of {ledger['desired']} have ticked; waiting: {', '.join(ledger['waiting'][:5])}"
         )
@@ -100,7 +100,8 @@ def status_table(status: Row) -> Table:
     for row in others:
         net = rupees((row.get("pnl") or {}).get("net"))
         held = "flat" if row.get("flat") else "NOT flat"
-        state = row.get("trading_state") if row.get("running", True) else "DOWN"
+        ended = "DOWN" if status.get("running") else "not running"  # beside others that go on, or with all of them
+        state = row.get("trading_state") if row.get("running", True) else ended
         what = f"{row.get('account')} ({row.get('kind')}, {row.get('broker')})"
         table.add_row("also", f"{what}: {state}, session {row.get('session')}, {held}, net {net}")
     return table

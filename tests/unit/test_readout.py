@@ -460,6 +460,22 @@ def test_a_dead_feed_and_a_needed_login_cannot_be_overlooked(ledger: Ledger) -> 
         assert expected in text
 
 
+def test_an_account_is_down_beside_one_that_goes_on_and_not_when_the_whole_run_has_ended() -> None:
+    other = {"account": "mine", "kind": "practice", "broker": "upstox", "running": False, "session": "VALID", "flat": True}
+    ledger = {"confirmed": 0, "desired": 1, "waiting": [NIFTY.key]}
+
+    def shown(running: bool) -> str:
+        out = io.StringIO()
+        status = {"account": "practice", "running": running, "feed": {"subscriptions": ledger}, "accounts": [other]}
+        tables.show("status", status, Console(file=out, width=120))
+        return out.getvalue()
+
+    assert "mine (practice, upstox): DOWN," in shown(True)
+    assert "0 of 1 have ticked" in shown(True)
+    assert "mine (practice, upstox): not running," in shown(False)
+    assert "have ticked" not in shown(False)
+
+
 def test_without_a_terminal_the_screen_stays_out_of_the_log(ledger: Ledger) -> None:
     out = io.StringIO()
     shown_on = screen.Screen(lambda: None, Console(file=out))
