@@ -293,8 +293,8 @@ def ours(frame: pd.DataFrame, rules: Sequence[str], config: Config, folder: Path
 def _ours(kind: type[Ours], config: Config, account: Account, market: BacktestMarket) -> list[Trade]:
     outcome = planted(kind, config, account, market)
     return [
-        (str(trip.side), trip.quantity, _text(trip.entry_at), trip.entry_price, _text(trip.exit_at), trip.exit_price)
-        for trip in outcome.trips
+        (str(trip.side), trip.quantity, _text(trip.entry_at), round(trip.entry_price, 6), _text(trip.exit_at), round(trip.exit_price, 6))
+        for trip in outcome.trips  # their prices are means over fills: value by quantity, with a float's last digits
     ]
 
 
