@@ -7,7 +7,6 @@ Written on the engine's thread at each closed bar and in warm-ups, read by the c
 import inspect
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MemberDescriptorType
@@ -26,7 +25,7 @@ class Charts:
     """One series for each (instrument, interval), the latest bars of each; the series that was quiet longest goes first."""
 
     def __init__(self) -> None:
-        self._series: OrderedDict[tuple[str, int], dict[datetime, _Point]] = OrderedDict()
+        self._series: dict[tuple[str, int], dict[datetime, _Point]] = {}  # the one heard last at the end
         self._lock = threading.Lock()
 
     def heard(self, bar: Bar, runs: Iterable[Run]) -> None:
@@ -34,14 +33,13 @@ class Charts:
         said = {run.strategy.name: found for run in runs if (found := indicators(run.strategy))}
         key = (bar.instrument.key, bar.interval)
         with self._lock:
-            points = self._series.setdefault(key, {})
+            points = self._series[key] = self._series.pop(key, {})
             before = points.get(bar.start, (bar, {}))[1]
             points[bar.start] = (bar, {**before, **said})
-            self._series.move_to_end(key)
             while len(points) > MOST_BARS:
                 del points[min(points)]
             while len(self._series) > MOST_SERIES:
-                self._series.popitem(last=False)
+                del self._series[next(iter(self._series))]
 
     def document(self, arguments: Mapping[str, Any]) -> Any:
         """With `instrument` and `interval` (minutes) that series, else a line for each there is."""

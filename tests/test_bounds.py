@@ -21,7 +21,15 @@ from tests.unit.test_icici_mapping import Codes
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = (
-    *("execution_engine/*.py", "risk/*.py", "storage/store.py", "storage/audit.py", "runtime/inbox.py", "runtime/alerts.py"),
+    *(
+        "execution_engine/*.py",
+        "risk/*.py",
+        "storage/store.py",
+        "storage/audit.py",
+        "runtime/inbox.py",
+        "runtime/alerts.py",
+        "runtime/charts.py",
+    ),
     *("data_ingestion/bars.py", "data_ingestion/backfill.py", "data_ingestion/tick_filter.py", "data_ingestion/recorder.py"),
     *("data_ingestion/tape.py", "data_ingestion/subscriptions.py", "brokers/stream.py", "utils/pacing.py", "core/clock.py"),
 )
