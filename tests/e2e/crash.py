@@ -22,6 +22,7 @@ from tests.e2e.stage import Daemon, Stage, closed, compare, until
 SQUARE_OFF = "15:20"
 EARLY = 0.25  # of the kills hit a daemon that is still starting
 SETTLE = 30.0  # wall seconds within which the books must agree after a restart
+A_DAY = 20  # kills
 TAIL = 120.0  # wall seconds for the rest of the day after the last kill
 
 
@@ -74,9 +75,8 @@ def gaps(kills: int, day: float, seed: int) -> Iterator[tuple[bool, float]]:
         before = moment
 
 
-def play(stage: Stage, *, kills: int, seed: int, start: str, speed: float) -> Outcome:
-    """One day with its kills."""
-    outcome = Outcome()
+def play(stage: Stage, outcome: Outcome, *, kills: int, seed: int, start: str, speed: float) -> None:
+    """One day, with as many of the kills as it is long enough for."""
     seconds = (datetime.strptime(SQUARE_OFF, "%H:%M") - datetime.strptime(start, "%H:%M")).total_seconds()
     stage.simulate(start=start, speed=f"{speed:g}")
     daemon = stage.run()
@@ -87,12 +87,12 @@ def play(stage: Stage, *, kills: int, seed: int, start: str, speed: float) -> Ou
             recovered(stage, daemon, outcome)
             time.sleep(wait)
         if not daemon.alive:
-            outcome.other.append(f"the daemon ended by itself with exit {daemon.process.returncode}: {daemon.said[-500:]}")
-            return outcome
+            break  # the day was over before its last kill
         daemon.kill()
         outcome.kills += 1
         daemon = stage.run()
-    recovered(stage, daemon, outcome)
+    if daemon.alive:
+        recovered(stage, daemon, outcome)
     code = daemon.wait(TAIL)
     if code != 0:
         outcome.other.append(f"exit {code} at the day's end: {daemon.said[-500:]}")
@@ -100,7 +100,6 @@ def play(stage: Stage, *, kills: int, seed: int, start: str, speed: float) -> Ou
     outcome.doubled += last.doubled
     outcome.lost += last.lost
     outcome.other += [problem for problem in closed(stage) if problem not in last.doubled + last.lost]
-    return outcome
 
 
 def recovered(stage: Stage, daemon: Daemon, outcome: Outcome) -> None:
@@ -129,14 +128,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", default="09:00", help="first market time, HH:MM")
     parser.add_argument("--speed", type=float, default=600.0, help="market seconds per second")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="niyam-crash-") as folder, Stage(Path(folder)) as stage:
-        outcome = play(stage, kills=given.kills, seed=given.seed, start=given.start, speed=given.speed)
+    outcome, days = Outcome(), 0
+    while outcome.kills < given.kills and outcome.clean and days < given.kills:
+        with tempfile.TemporaryDirectory(prefix="niyam-crash-") as folder, Stage(Path(folder)) as stage:
+            kills = min(A_DAY, given.kills - outcome.kills)
+            play(stage, outcome, kills=kills, seed=given.seed + days, start=given.start, speed=given.speed)
+        days += 1
+        print(f"day {days}: {outcome.line()}", file=sys.stderr)
     for problem in (*outcome.doubled, *outcome.lost, *outcome.other):
         print(f"violation: {problem}")
     if outcome.kills < given.kills:
-        outcome.other.append("the day was over before the last kill")
+        outcome.other.append("the days were over before the last kill")
         print(f"violation: {outcome.other[-1]}")
-    print(f"{outcome.line()}, seed {given.seed}")
+    print(f"{outcome.line()}, {days} days, seed {given.seed}")
     return 0 if outcome.clean else 1
 
 

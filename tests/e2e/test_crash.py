@@ -7,7 +7,8 @@ from tests.e2e.stage import Stage
 
 
 def test_three_kills_in_a_short_day_double_nothing_and_lose_nothing(stage: Stage) -> None:
-    outcome = crash.play(stage, kills=3, seed=7, start="14:40", speed=400)
+    outcome = crash.Outcome()
+    crash.play(stage, outcome, kills=3, seed=7, start="14:40", speed=400)
     assert (outcome.doubled, outcome.lost, outcome.other) == ([], [], []), outcome.line()
     assert outcome.kills == 3
     assert outcome.recoveries, "at least one kill hit a daemon that traded"
