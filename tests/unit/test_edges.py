@@ -89,6 +89,15 @@ def test_an_end_follows_itself_only_with_more_filled() -> None:
     assert legal(OrderState.CANCELLED, OrderState.CANCELLED, more_filled=True)
 
 
+def test_a_row_of_an_earlier_modification_does_not_settle_a_cancel() -> None:
+    """The broker still shows MODIFY PENDING when it has taken our cancel: even a fresh read of that row says nothing about the cancel."""
+    order = make_order(state=OrderState.WORKING, broker_order_id="B1")
+    order = merge(order, make_update(1, OrderState.PENDING_MODIFY)).order
+    order = move(order, OrderState.PENDING_CANCEL, at(2))
+    read = merge(order, make_update(1, OrderState.PENDING_MODIFY, at=at(3)), fresh=True)
+    assert (read.order.state, read.anomaly) == (OrderState.PENDING_CANCEL, "")
+
+
 # --- the desk ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -131,6 +140,42 @@ def test_calls_are_counted_from_a_moment_on() -> None:
     assert it.desk.calls_since(since - timedelta(seconds=60)) == 2
 
 
+def test_a_trade_ahead_of_its_row_leaves_the_average_to_the_row() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.working()
+    it.books(trades=(it.trade(f"B{it.last.id}", Side.BUY, 65, 25_010.0),), net=65)
+    assert (it.held, it.last.filled, it.last.average_price) == (65, 65, 0.0)
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65, 25_010.0))
+    assert (it.held, it.last.state, it.last.average_price) == (65, OrderState.FILLED, 25_010.0)
+
+
+def test_a_row_ahead_of_its_trades_is_booked_at_its_average_below_one_rupee_too() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65, 0.4))
+    assert (it.held, [fill.price for fill in it.store.fills()]) == (65, [0.4])
+
+
+def test_a_read_older_than_the_answer_to_a_cancel_settles_nothing_also_after_the_day_was_opened_again() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.working()
+    it.want(0)
+    it.pass_time(3)
+    it.reply(Action.CANCEL, Outcome.ACK)
+    it.desk.open_day(it.store.orders(it.clock.now().date()), it.clock.now().date())
+    states = [it.last.state]
+    for asked in (2, 0):  # seconds ago: before the answer, and after it
+        it.pass_time(1)
+        it.books(it.row(it.last, OrderState.WORKING, 0), asked=asked)
+        states.append(it.last.state)
+    assert states == [OrderState.PENDING_CANCEL, OrderState.PENDING_CANCEL, OrderState.WORKING], "the cancel was not taken"
+
+
 # --- the books --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +208,7 @@ def test_a_strangers_order_of_our_shape_speaks_against_absence_unless_it_is_olde
         row = msgspec.structs.replace(it.row(order, OrderState.WORKING, 0), tag="SOMEBODYELSE0001", broker_order_id="X1")
         it.books(msgspec.structs.replace(row, exchange_at=order.created_at - timedelta(seconds=older_s)))
     assert it.last.state is state
+    assert it.told("Order never reached the broker") == (["warn"] if state is OrderState.NOT_FOUND else [])
 
 
 def test_positions_are_not_compared_while_an_order_is_on_its_way() -> None:
@@ -274,7 +320,43 @@ def test_a_carried_key_keeps_its_order_when_the_day_is_squared_off() -> None:
     assert it.journal("cancel") == []
 
 
+def test_a_round_that_is_given_up_before_it_began_leaves_the_ledger() -> None:
+    it = Harness()
+    square_off, today = it.engine.square_off, it.clock.now().date()
+    square_off.arm(today, {FUTURE, SHARE})
+    assert len(it.store.items("square_off")) == 2
+    square_off.arm(today, {FUTURE})
+    assert [kept["instruments"] for kept in it.store.items("square_off").values()] == [[FUTURE.key]]
+
+
+def test_a_round_that_has_begun_is_not_begun_again_by_the_next_process() -> None:
+    it = Harness()
+    it.engine.square_off.arm(it.clock.now().date(), {FUTURE})
+    it.want(1)
+    it.complete()
+    it.go_to(15, 20)
+    it.pass_time(1)
+    [begun] = it.engine.square_off.rounds()
+    assert begun["started"]
+    assert begun["flat"] is None
+    later = it.restarted()
+    later.engine.square_off.arm(later.clock.now().date(), {FUTURE})
+    later.books(net=65)
+    later.tick(25_000.0, 3)
+    assert [one["started"] for one in later.engine.square_off.rounds()] == [begun["started"]]
+    assert len(later.journal("square_off_started")) == 1
+
+
 # --- the gate ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quantity", "shown"), [(10**18, "1000000000000000000"), (10**18 + 1, "beyond reason"), (-(10**30), "beyond reason")]
+)
+def test_a_quantity_too_long_to_print_is_named_and_refused(quantity: int, shown: str) -> None:
+    refused = Gate(RiskSettings()).review(entry(quantity=quantity), FakeBook())
+    assert isinstance(refused, Refused)
+    assert (refused.rule, f"quantity {shown} is not" in refused.reason) == ("well_formed", True)
 
 
 def test_a_pause_after_a_trade_holds_a_new_trade_alone() -> None:
