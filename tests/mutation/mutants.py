@@ -53,9 +53,8 @@ class _Mutator(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        defaults = [default for default in (*node.args.defaults, *node.args.kw_defaults) if default is not None]
-        for default in defaults:
-            self.visit(default)
+        node.args.defaults = [self.visit(default) for default in node.args.defaults]
+        node.args.kw_defaults = [default and self.visit(default) for default in node.args.kw_defaults]
         node.body = self._body(node.body)
         return node
 

@@ -1,6 +1,6 @@
 """Small things of what guards the money, each at its edge: what the larger stories of the other files never come by."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -8,11 +8,13 @@ import pytest
 
 from core.events import Action, Outcome
 from core.types import Horizon, Instrument, Kind, OrderState, Refused, Side
+from execution_engine.order_manager import Tags
 from execution_engine.order_state import legal, merge, move
 from risk.breaches import ProfitLocks
 from risk.gate import Gate
 from risk.settings import MarginSettings, RiskSettings, StrategyLimits
 from tests.builders import NIFTY, at, make_order, make_update
+from tests.fakes import MemoryStore
 from tests.harness import FUTURE, SHARE, Harness
 from tests.unit.risk_fakes import FakeBook, entry
 from utils.config_loader import load
@@ -39,13 +41,15 @@ def test_strategies_are_limited_by_a_limit_for_all_or_by_their_own() -> None:
 # --- one order --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_average_that_is_told_after_its_fill_is_taken_up() -> None:
+@pytest.mark.parametrize("price", [25_010.0, 0.4])
+def test_an_average_that_is_told_after_its_fill_is_taken_up(price: float) -> None:
     order = merge(make_order(state=OrderState.WORKING), make_update(1, filled=65, average_price=0.0)).order
     assert (order.filled, order.average_price) == (65, 0.0)
-    order = merge(order, make_update(2, filled=65, average_price=25_010.0)).order
-    assert (order.filled, order.average_price) == (65, 25_010.0)
-    order = merge(order, make_update(3, filled=65, average_price=24_000.0)).order
-    assert order.average_price == 25_010.0, "what is known is not told anew"
+    order = merge(order, make_update(2, filled=65, average_price=price)).order
+    assert (order.filled, order.average_price) == (65, price)
+    order = merge(order, make_update(3, filled=65, average_price=price * 2)).order
+    assert order.average_price == price, "what is known is not told anew"
+    assert merge(make_order(state=OrderState.WORKING), make_update(1, filled=65, average_price=price)).order.average_price == price
 
 
 @pytest.mark.parametrize(("terms", "changed"), [({"trigger_price": 0.4}, 0.8), ({"limit_price": 0.4}, 0.8), ({"quantity": 1}, 2)])
@@ -89,6 +93,15 @@ def test_an_end_follows_itself_only_with_more_filled() -> None:
     assert legal(OrderState.CANCELLED, OrderState.CANCELLED, more_filled=True)
 
 
+def test_a_row_of_an_earlier_modification_does_not_settle_a_cancel() -> None:
+    """The broker still shows MODIFY PENDING when it has taken our cancel: even a fresh read of that row says nothing about the cancel."""
+    order = make_order(state=OrderState.WORKING, broker_order_id="B1")
+    order = merge(order, make_update(1, OrderState.PENDING_MODIFY)).order
+    order = move(order, OrderState.PENDING_CANCEL, at(2))
+    read = merge(order, make_update(1, OrderState.PENDING_MODIFY, at=at(3)), fresh=True)
+    assert (read.order.state, read.anomaly) == (OrderState.PENDING_CANCEL, "")
+
+
 # --- the desk ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -119,6 +132,14 @@ def test_the_journal_of_a_change_names_the_quantity_only_where_it_changes() -> N
     assert "130 -> 65 units" in other
 
 
+def test_a_tag_keeps_its_shape_so_that_no_later_version_gives_one_again() -> None:
+    """Four for the ledger, the days since 2020 in base 36, then the count: each process begins a block of 36^5."""
+    store = MemoryStore()
+    first, second = (Tags(store).next(date(2026, 11, day)) for day in (20, 21))
+    assert (first[4:], second[4:]) == ("1XV000100001", "1XW000200001")
+    assert first[:4] == second[:4] == store.get("tags", "ledger")
+
+
 def test_calls_are_counted_from_a_moment_on() -> None:
     it = Harness()
     it.want(1)
@@ -131,6 +152,59 @@ def test_calls_are_counted_from_a_moment_on() -> None:
     assert it.desk.calls_since(since - timedelta(seconds=60)) == 2
 
 
+def test_a_trade_ahead_of_its_row_leaves_the_average_to_the_row() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.working()
+    it.books(trades=(it.trade(f"B{it.last.id}", Side.BUY, 65, 25_010.0),), net=65)
+    assert (it.held, it.last.filled, it.last.average_price) == (65, 65, 0.0)
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65, 25_010.0))
+    assert (it.held, it.last.state, it.last.average_price) == (65, OrderState.FILLED, 25_010.0)
+
+
+def test_a_trade_that_prices_what_a_row_told_is_told_to_the_strategy_once() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    row = it.row(it.last, OrderState.FILLED, 65, 0.0)
+    it.engine.process(row)
+    assert (it.held, it.last.state, it.strategy.fills) == (0, OrderState.FILLED, [])
+    trade = it.trade(f"B{it.last.id}", Side.BUY, 65, 25_010.0)
+    for _ in range(2):
+        it.pass_time(1)
+        it.books(row, trades=(trade,), net=65)
+        told = len(it.journal("order"))
+        assert (it.held, [fill.price for fill in it.strategy.fills]) == (65, [25_010.0])
+    it.engine.process(row)
+    assert len(it.journal("order")) == told, "what says nothing new is not written"
+
+
+def test_a_row_ahead_of_its_trades_is_booked_at_its_average_below_one_rupee_too() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65, 0.4))
+    assert (it.held, [fill.price for fill in it.store.fills()]) == (65, [0.4])
+
+
+def test_a_read_older_than_the_answer_to_a_cancel_settles_nothing_also_after_the_day_was_opened_again() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.working()
+    it.want(0)
+    it.pass_time(3)
+    it.reply(Action.CANCEL, Outcome.ACK)
+    it.desk.open_day(it.store.orders(it.clock.now().date()), it.clock.now().date())
+    states = [it.last.state]
+    for asked in (2, 0):  # seconds ago: before the answer, and after it
+        it.pass_time(1)
+        it.books(it.row(it.last, OrderState.WORKING, 0), asked=asked)
+        states.append(it.last.state)
+    assert states == [OrderState.PENDING_CANCEL, OrderState.PENDING_CANCEL, OrderState.WORKING], "the cancel was not taken"
+
+
 # --- the books --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +215,16 @@ def test_reads_that_fail_are_told_when_they_turn_entries_off() -> None:
         assert it.told("Entries are off") == ([] if failed < 3 else ["warn"])
     it.books()
     assert it.engine.world.blind is None
+
+
+def test_exits_wait_for_the_first_read_of_a_process_until_three_have_failed() -> None:
+    it = Harness().restarted()
+    waits = [it.engine.reconciliation.recovering]
+    for _ in range(3):
+        it.books_fail()
+        waits.append(it.engine.reconciliation.recovering)
+        assert it.engine.reconciliation.readable is waits[-1]
+    assert waits == [True, True, True, False]
 
 
 def test_looks_for_evidence_begin_quickly_again_once_nothing_is_unknown() -> None:
@@ -163,6 +247,7 @@ def test_a_strangers_order_of_our_shape_speaks_against_absence_unless_it_is_olde
         row = msgspec.structs.replace(it.row(order, OrderState.WORKING, 0), tag="SOMEBODYELSE0001", broker_order_id="X1")
         it.books(msgspec.structs.replace(row, exchange_at=order.created_at - timedelta(seconds=older_s)))
     assert it.last.state is state
+    assert it.told("Order never reached the broker") == (["warn"] if state is OrderState.NOT_FOUND else [])
 
 
 def test_positions_are_not_compared_while_an_order_is_on_its_way() -> None:
@@ -225,6 +310,7 @@ def test_a_trade_of_somebody_else_is_booked_once() -> None:
         it.books(row, trades=(trade,), net=65)
     assert len(it.journal("foreign_fill")) == 1
     assert it.portfolio.net(FUTURE, "MIS") == 65
+    assert [fill.id for fill in it.store.fills()] == [trade.id]
 
 
 def test_an_order_of_somebody_else_is_noted_once() -> None:
@@ -274,7 +360,43 @@ def test_a_carried_key_keeps_its_order_when_the_day_is_squared_off() -> None:
     assert it.journal("cancel") == []
 
 
+def test_a_round_that_is_given_up_before_it_began_leaves_the_ledger() -> None:
+    it = Harness()
+    square_off, today = it.engine.square_off, it.clock.now().date()
+    square_off.arm(today, {FUTURE, SHARE})
+    assert len(it.store.items("square_off")) == 2
+    square_off.arm(today, {FUTURE})
+    assert [kept["instruments"] for kept in it.store.items("square_off").values()] == [[FUTURE.key]]
+
+
+def test_a_round_that_has_begun_is_not_begun_again_by_the_next_process() -> None:
+    it = Harness()
+    it.engine.square_off.arm(it.clock.now().date(), {FUTURE})
+    it.want(1)
+    it.complete()
+    it.go_to(15, 20)
+    it.pass_time(1)
+    [begun] = it.engine.square_off.rounds()
+    assert begun["started"]
+    assert begun["flat"] is None
+    later = it.restarted()
+    later.engine.square_off.arm(later.clock.now().date(), {FUTURE})
+    later.books(net=65)
+    later.tick(25_000.0, 3)
+    assert [one["started"] for one in later.engine.square_off.rounds()] == [begun["started"]]
+    assert len(later.journal("square_off_started")) == 1
+
+
 # --- the gate ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quantity", "shown"), [(10**18, "1000000000000000000"), (10**18 + 1, "beyond reason"), (-(10**30), "beyond reason")]
+)
+def test_a_quantity_too_long_to_print_is_named_and_refused(quantity: int, shown: str) -> None:
+    refused = Gate(RiskSettings()).review(entry(quantity=quantity), FakeBook())
+    assert isinstance(refused, Refused)
+    assert (refused.rule, f"quantity {shown} is not" in refused.reason) == ("well_formed", True)
 
 
 def test_a_pause_after_a_trade_holds_a_new_trade_alone() -> None:

@@ -12,6 +12,7 @@ from core.market import Calendar
 from core.types import IST, Bar, Fill, Instrument, Kind, Order, Purpose, Side, Signal, Tick, View
 from execution_engine.buy_sell_logic import Size
 from execution_engine.runs import Run
+from runtime.charts import Charts
 from runtime.rebuild import build_runs
 from runtime.recording import RecorderSlot
 from strategies.base import Strategy, StrategySpec
@@ -153,7 +154,7 @@ class Done:
 
 
 class House(SimpleNamespace):
-    """What build_runs asks of the house: a clock, candles, names, the store, alerts."""
+    """What build_runs asks of the house: a clock, candles, names, the store, charts, alerts."""
 
     def __init__(self, names: Mapping[str, Instrument], *, broken: bool = False, store: MemoryStore | None = None) -> None:
         calendar = load_calendar(assumed_cut_offs=True)
@@ -169,6 +170,7 @@ class House(SimpleNamespace):
             engine=SimpleNamespace(world=world),
             store=store or MemoryStore(),
             recorder=RecorderSlot(),
+            charts=Charts(),
             alerts=lambda *alert: self.alerted.append(alert),
         )
 
