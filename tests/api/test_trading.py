@@ -117,7 +117,7 @@ def test_a_backtest_runs_as_a_child_over_the_data_folder_alone(house: House) -> 
     assert (refused["state"], "fast: 0 is outside 1..500" in refused["error"]) == ("failed", True), refused
     assert house.client.get(f"/api/v1/backtests/{wrong}/report", headers=owner).status_code == 404
     again = Backtests(house.parts.config, house.folder)
-    assert [(run.id, run.state) for run in again.of(1)] == [(found["id"], "done"), (wrong, "failed")], "kept over a restart"
+    assert {run.id: run.state for run in again.of(1)} == {found["id"]: "done", wrong: "failed"}, "kept over a restart"
     assert house.client.get("/api/v1/backtests/choices", headers=owner).json()["data"] == ["bars.csv"]
 
 

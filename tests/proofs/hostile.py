@@ -219,12 +219,14 @@ class Attack:
         house.engine.set_state(TradingState.ACTIVE, "a person resumed")
         house.engine.process(FeedStatus(now, connected=True))
         rows = (BrokerPosition(self.instrument, "MIS", self.watcher.held, self.watcher.price),) if self.watcher.held else ()
-        live = tuple(
-            house.row(known, OrderState.WORKING, filled, known.average_price)
-            for order, filled in self.watcher.live.values()
-            if (known := house.desk.get(order.id)) is not None
+        book = tuple(
+            house.row(order, OrderState.WORKING, self.watcher.live[order.id][1], order.average_price)
+            if order.id in self.watcher.live
+            else house.row(order, order.state, order.filled, order.average_price)  # a day's book shows what has ended too
+            for order in house.desk.all()
+            if order.id in self.watcher.live or order.broker_order_id
         )
-        house.engine.process(Books(now, now, live, (), rows))
+        house.engine.process(Books(now, now, book, (), rows))
 
 
 def attack(steps: int, seed: int = 1, gate: type | None = None) -> tuple[int, list[str]]:
