@@ -73,6 +73,7 @@ class ScriptedServer:
     script: list[Reply] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    ended: int = 0  # connections that the server has closed
 
     def __enter__(self) -> "ScriptedServer":
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -97,7 +98,11 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
-            stream = connection.makefile("rb")
+            self._answer(connection)
+        self.ended += 1
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
             while True:
                 line = stream.readline().decode()
                 if not line:

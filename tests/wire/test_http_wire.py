@@ -10,6 +10,7 @@ import pytest
 from urllib3.exceptions import ProtocolError
 
 from brokers.http_wire import Origin
+from tests.e2e.stage import until
 from tests.wire.scripted_server import ScriptedServer, http, reset
 from tests.wire.test_stream_tls import certificate  # noqa: F401 - a fixture
 
@@ -30,7 +31,9 @@ def test_a_connection_is_used_again_and_one_the_server_closed_is_not(server: Scr
 
     server.script = [http(200, "one"), http(200, "two"), last_words, http(200, "four")]
     origin = origin_of(server)
-    said = [origin.exchange("POST", "/a", {"x": "y"}, b"b=1", 5.0)[2] for _ in range(4)]
+    said = [origin.exchange("POST", "/a", {"x": "y"}, b"b=1", 5.0)[2] for _ in range(3)]
+    until(lambda: server.ended == 1, "the server to have closed it")
+    said.append(origin.exchange("POST", "/a", {"x": "y"}, b"b=1", 5.0)[2])
     assert said == [b"one", b"two", b"three", b"four"]
     assert server.connections == 2
     assert [(one.method, one.target, one.headers["x"], one.body) for one in server.requests] == [("POST", "/a", "y", b"b=1")] * 4
