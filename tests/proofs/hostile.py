@@ -80,7 +80,6 @@ class Watcher:
             if self.held * order.side.sign >= 0 or closing > abs(self.held):
                 self.violations.append(f"{order.purpose} {order.side} {closing} while {self.held} are held: it may turn round")
         self.live[order.id] = (order, 0)
-        self.locked = self.locked or self.result <= -CAPS.max_daily_loss
 
     def call(self) -> None:
         self._call()
@@ -90,6 +89,10 @@ class Watcher:
         self.cash -= order.side.sign * quantity * price
         known, filled = self.live[order.id]
         self.live[order.id] = (known, filled + quantity)
+
+    def second(self) -> None:
+        """The day's loss is judged at whole seconds: a price that comes and goes in between reaches no limit."""
+        self.locked = self.locked or self.result <= -CAPS.max_daily_loss
 
     @property
     def result(self) -> float:
@@ -173,6 +176,8 @@ class Attack:
             clock.move_to(min(end, max(engine.wake_at(), clock.now() + timedelta(milliseconds=1))))
             self.watcher.now = clock.now()
             engine.run_timers()
+            if not clock.now().microsecond:
+                self.watcher.second()
         self._tick()
 
     def _answer(self) -> None:
