@@ -124,7 +124,7 @@ class Compiled:
         one, fills, risk, orders = self._settings, self._fills, self._config.risk, self._config.settings.orders
         seconds = 60 * self._market.interval
         wrong = {
-            f"{one.class_} gives no targets for a whole frame": self._class.targets.__func__ is Strategy.targets.__func__,  # type: ignore[attr-defined]
+            f"{one.class_} gives no targets for a whole frame": self._class.targets.__func__ is Strategy.targets.__func__,  # type: ignore[attr-defined]  # a classmethod
             "it trades several instruments": len(one.instruments) != 1 or self._class.multi_instrument,
             "it carries positions overnight": one.horizon is not Horizon.INTRADAY,
             "the data are ticks": self._market.interval == 0,

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 import aiohttp
-import socketio  # type: ignore[import-untyped]
+import socketio  # type: ignore[import-untyped]  # untyped library
 
 USER, PASSWORD = "load@example.in", "a-password-for-a-measure"
 PATHS = (
