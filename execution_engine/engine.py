@@ -272,6 +272,8 @@ class Engine:
         if self._record is not None:
             self._record(event)
         self._handlers[type(event)](event)
+        if not self.portfolio.room > 0.0:
+            self._watch_losses()
         if events := self._answers():
             self._hear_answers(events)
 
@@ -294,6 +296,7 @@ class Engine:
     def between_events(self, change: Callable[[], None]) -> None:
         """Carry out a change of what the engine works by, and what the executor answers to it, durably, before the next event."""
         change()
+        self.portfolio.room = 0.0  # its limits may be others now
         self._hear_answers(self._answers())
         self.settle()
 
@@ -562,16 +565,22 @@ class Engine:
         whole = now.replace(microsecond=0) if now.microsecond else now
         self.timers.wait("second", whole, SECOND)  # whole seconds: a granted market steps on them too
         if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
-            breached = self.gate.watch(self.world)
-            if breached:
-                self._take_breaches()
-            if self.gate.changed:
-                self.store.put("engine", "gate", self.gate.state())
+            breached = self._watch_losses()
             self.portfolio.sample(now)
         self.feed_watch.each_second(now)
         self.ledger_watch.each_second(now)
         self.night.look(now)
         return self.protection.look(now) or breached
+
+    def _watch_losses(self) -> bool:
+        """Judge the day's results now, and note how far prices may run before that is needed again; whether a limit was reached."""
+        breached = self.gate.watch(self.world)
+        if breached:
+            self._take_breaches()
+        if self.gate.changed:
+            self.store.put("engine", "gate", self.gate.state())
+        self.portfolio.room = self.gate.room(self.world)
+        return breached
 
     def _look(self, kind: str, now: datetime) -> None:
         """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""

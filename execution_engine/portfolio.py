@@ -93,8 +93,9 @@ class Portfolio:
         self._quantities: dict[tuple[str, str], int] = {}
         self._changed: dict[tuple[str, str, str], _Holding] = {}
         self._positions: Sequence[Position] | None = None  # None since one of them changed
-        self._open: set[str] = set()  # keys of instruments that some sub-account holds
+        self._open: dict[str, float] = {}  # key of an instrument that is held -> how many rupees one rupee of its price makes of ours
         self.moved = True  # whether a fill or a price may have changed the day's result since the last sample
+        self.room = 0.0  # rupees that prices may take before a limit of the day's loss is to be looked at; 0 at most: now
         self._results: dict[str | None, tuple[int, int, int]] = {}  # of the day, by strategy (None: ours), until something moves
         self.trades = Trades()
         self._lines: dict[str, _Line] = {}  # orders of this session
@@ -291,10 +292,13 @@ class Portfolio:
     def mark(self, instrument: Instrument, price: float) -> None:
         """Take the last price, in rupees."""
         key = instrument.key
-        self._marks[key] = price
-        if key in self._open:
+        weight = self._open.get(key)
+        if weight is not None:
             self.moved = True
             self._results.clear()
+            before = self._marks.get(key)
+            self.room = self.room - weight * abs(price - before) if before is not None else 0.0
+        self._marks[key] = price
 
     def position(self, strategy: str, instrument: Instrument) -> int:
         """Signed units that `strategy` owns in the instrument, over all products."""
@@ -425,6 +429,7 @@ class Portfolio:
 
     def _touch(self) -> None:
         self.moved = True
+        self.room = 0.0
         self._results.clear()
         self._positions = None
 
@@ -434,11 +439,12 @@ class Portfolio:
         self._touch()
 
     def _note_open(self, key: str) -> None:
-        for holding in self._by_instrument.get(key, ()):
-            if holding.life.quantity:
-                self._open.add(key)
-                return
-        self._open.discard(key)
+        held = [one for one in self._by_instrument.get(key, ()) if one.life.quantity]
+        if held:
+            ours = (abs(one.life.quantity) * one.instrument.multiplier for one in held if one.strategy != EXTERNAL)
+            self._open[key] = float(sum(ours))
+        else:
+            self._open.pop(key, None)
 
     def start_day(self, day: date, closes: Mapping[str, float] | None = None) -> None:
         """Begin a session: its P&L, charges, curve and drawdown start at 0, what ended flat before it is forgotten.

@@ -1,5 +1,6 @@
 """Hard caps whose breach outlives the request: losses and defended profits that lock for the day, and runaways that halt."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -61,6 +62,17 @@ class LossLocks(_Locks):
             if limit is not None and not (pnl := book.strategy_pnl(strategy)) > -limit:
                 found += self._reached(strategy, pnl, limit, book)
         return found
+
+    def room(self, book: RiskBook, strategies: Iterable[str]) -> float:
+        """How many rupees the nearest of these limits is away, of scopes that are open; less one for what rounding takes."""
+        today, left = book.now.date(), [math.inf]
+        if not self._locked(ACCOUNT, today):
+            left.append(book.day_pnl() + self.settings.max_daily_loss)
+        for strategy in strategies:
+            limit = self.settings.loss_limit(strategy)
+            if limit is not None and not self._locked(strategy, today):
+                left.append(book.strategy_pnl(strategy) + limit)
+        return min(left) - 1.0
 
     def _reached(self, scope: str, pnl: float, limit: float, book: RiskBook) -> list[Breach]:
         now = book.now

@@ -88,12 +88,16 @@ class Gate:
         return self._review_entry(request, without, [rule for rule in self._entry if rule.for_changes])
 
     def watch(self, book: RiskBook) -> bool:
-        """Look at the losses without a request; call it as prices move (once a second is enough). Whether breaches wait to be taken."""
-        strategies = tuple(book.strategies()) if self.settings.strategies_limited else ()
+        """Look at the losses without a request; call it when prices have taken what `room` gave. Whether breaches wait to be taken."""
+        strategies = self._limited(book)
         self._breaches += self._locks.watch(book, strategies)
         if strategies:
             self._breaches += self._profits.watch(book, strategies)
         return bool(self._breaches)
+
+    def room(self, book: RiskBook) -> float:
+        """Rupees that may still be lost before a scope that is not locked can reach its limit; at most 0: look at once."""
+        return self._locks.room(book, self._limited(book))
 
     def take_breaches(self) -> list[Breach]:
         """What the gate asks of the engine since the last call; each breach is given once."""
@@ -121,6 +125,9 @@ class Gate:
         self._locks.restore(state["locks"])
         if "profits" in state:  # earlier versions kept none
             self._profits.restore(state["profits"])
+
+    def _limited(self, book: RiskBook) -> tuple[str, ...]:
+        return tuple(book.strategies()) if self.settings.strategies_limited else ()
 
     def _review_entry(self, request: OrderRequest, book: RiskBook, rules: Sequence[Rule]) -> Approved | Refused:
         self._breaches += self._locks.watch(book, (request.strategy,))

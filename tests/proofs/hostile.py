@@ -89,9 +89,10 @@ class Watcher:
         self.cash -= order.side.sign * quantity * price
         known, filled = self.live[order.id]
         self.live[order.id] = (known, filled + quantity)
+        self.judge()
 
-    def second(self) -> None:
-        """The day's loss is judged at whole seconds: a price that comes and goes in between reaches no limit."""
+    def judge(self) -> None:
+        """A price or a fill has come: the day's loss is judged there and then."""
         self.locked = self.locked or self.result <= -CAPS.max_daily_loss
 
     @property
@@ -165,6 +166,7 @@ class Attack:
 
     def _tick(self) -> None:
         self.watcher.price = round(self.watcher.price * self.chance.uniform(0.999, 1.001), 1)
+        self.watcher.judge()
         price, now = self.watcher.price, self.house.clock.now()
         self.house.engine.process(Tick(self.instrument, now, price, bid=price - 0.1, ask=price + 0.1, exchange_at=now))
 
@@ -176,8 +178,6 @@ class Attack:
             clock.move_to(min(end, max(engine.wake_at(), clock.now() + timedelta(milliseconds=1))))
             self.watcher.now = clock.now()
             engine.run_timers()
-            if not clock.now().microsecond:
-                self.watcher.second()
         self._tick()
 
     def _answer(self) -> None:

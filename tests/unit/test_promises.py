@@ -687,3 +687,30 @@ def test_a_size_that_needs_many_slices_never_passes_the_cap_and_never_leaves_in_
     it.say(1)
     assert 0 < len(it.executor.placed) <= 8
     assert all(order.quantity <= FUTURE.freeze for order in it.executor.placed if FUTURE.freeze)
+
+
+class Drowsy(Gate):
+    """Believes that a loss can only be reached at a whole second."""
+
+    def room(self, book: RiskBook) -> float:
+        return float("inf")
+
+
+@pytest.mark.parametrize(("kind", "locked"), [(Gate, True), (Drowsy, False)])
+def test_a_loss_that_comes_and_goes_between_two_seconds_locks_all_the_same(kind: type[Gate], locked: bool) -> None:
+    it = Harness(risk=msgspec.structs.replace(WIDE, max_daily_loss=10_000.0, flatten_on_loss=False))
+    it.engine.gate.__class__ = kind
+    it.want(1)
+    it.complete()
+    for price in (25_000.0, 24_990.0, 24_840.0, 24_995.0):  # 65 units: the limit is reached 153.85 below
+        it.tick(price, 0.2)
+    it.want(2)
+    assert bool(it.engine.gate.locks(it.clock.now().date())) is locked
+    assert len(it.executor.placed) == (1 if locked else 2)
+
+
+def test_a_fill_that_reaches_the_loss_limit_locks_before_the_next_price() -> None:
+    it = Harness(risk=msgspec.structs.replace(WIDE, max_daily_loss=10_000.0, flatten_on_loss=False))
+    it.want(1)
+    it.complete(price=25_200.0)
+    assert it.engine.gate.locks(it.clock.now().date())
