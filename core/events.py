@@ -128,6 +128,14 @@ class Funds(msgspec.Struct, frozen=True):
     used: float
 
 
+class ChargesTold(msgspec.Struct, frozen=True):
+    """What the broker says that one executed order costs, in rupees: all of it, and the lines that it names, by the names of
+    execution_engine.charges.LINES (`other` for what is none of them); empty where it tells the sum alone."""
+
+    total: float
+    lines: Mapping[str, float]
+
+
 class Books(msgspec.Struct, frozen=True):
     """One complete read of orders, trades and positions from a session proven alive in the same cycle; or its failure.
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Any, Protocol, runtime_checkable
 
-from core.events import BrokerPosition, Event, FeedStatus, Funds, Guard, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Event, FeedStatus, Funds, Guard, Holding, OrderUpdate, Trade
 from core.types import Bar, Fill, Instrument, Order, Position, Snapshot, Tick
 
 
@@ -131,10 +131,10 @@ class HoldingSource(Protocol):
 
 @runtime_checkable
 class ChargeSource(Protocol):
-    """A Broker that also tells what it takes for executed orders."""
+    """A Broker that also tells what it takes for executed orders: by a note of them, or by its calculator at what they filled."""
 
-    def order_charges(self, orders: Sequence[Order]) -> dict[str, float]:
-        """Our order id -> rupees of all charges, for what each of these orders has filled today. Raises BrokerError."""
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, ChargesTold]:
+        """By our order id, for what each of these has filled today; one whose charges it cannot tell is absent. Raises BrokerError."""
         ...
 
 

@@ -19,6 +19,8 @@ from core.errors import ConfigError
 from core.types import Horizon, Instrument, Kind, Side
 
 CRORE = 10_000_000.0
+LINES = ("brokerage", "stt", "txn", "sebi", "stamp", "gst")
+"""The lines in which our charges are held against a broker's; `txn` is all that the exchange takes, with its investor protection fund."""
 _WHERE = "config/market/charges.yaml"
 _EXCHANGES = {"NSE": "NSE", "NFO": "NSE", "CDS": "NSE", "BSE": "BSE", "BFO": "BSE", "BCD": "BSE", "MCX": "MCX", "NCO": "MCX"}
 _TAXES = {"commodity_futures": "ctt_futures_non_agri", "commodity_options": "ctt_options"}
@@ -91,6 +93,7 @@ class Charges:
             raise ConfigError(f"{broker} sells several brokerage plans: choose one of {', '.join(plans)}, got {plan!r}")
         self.broker = broker
         self._plans = [version for version in versions if version.get("plan") == plan]
+        self._told = facts.get("told", {}).get(broker)
         self._rates: dict[tuple[str, str, str, Side, date], Rates] = {}
 
     def order_charges(
@@ -110,6 +113,18 @@ class Charges:
         stt, stamp = value * rates.stt, value * rates.stamp
         gst = rates.gst * (brokerage + txn + (sebi if rates.sebi_taxed else 0.0) + (ipft if rates.ipft_taxed else 0.0))
         return Breakdown(brokerage, stt, txn, ipft, sebi, stamp, gst, brokerage + stt + txn + ipft + sebi + stamp + gst, rates.assumed)
+
+    def lines(self, instrument: Instrument, horizon: Horizon, side: Side, quantity: int, value: float, day: date) -> dict[str, float]:
+        """`for_value` line by line, by the names of LINES."""
+        parts = self.for_value(instrument, horizon, side, quantity, value, day)
+        return {name: getattr(parts, name) + (parts.ipft if name == "txn" else 0.0) for name in LINES}
+
+    @property
+    def near(self) -> int:
+        """Paise by which what the broker tells of one order may differ from ours by its rounding alone."""
+        if self._told is None:
+            raise ConfigError(f"{_WHERE}: `told` has nothing of {self.broker}; write how its API rounds the charges of an order")
+        return int(self._told["paise"])
 
     def depository(self, value: float, day: date) -> float:
         """Rupees, GST included, for delivering shares worth `value` out of the demat account: once a day and share."""

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from core.errors import BrokerError
 from core.ports import Broker, ChargeSource, HoldingSource
+from execution_engine.charges import Charges
 from execution_engine.evening import Evening
 from runtime.rebuild import waiting
+from utils.config_loader import load_charges
 
 if TYPE_CHECKING:
     from runtime.wiring import House
@@ -51,4 +53,5 @@ def closes(house: "House") -> dict[str, float]:
 
 def _books(house: "House") -> Evening:
     engine = house.engine
-    return Evening(house.clock, house.store, engine.desk, engine.portfolio, house.alerts)
+    charges = Charges(load_charges(house.config.folder), house.account.broker, house.account.plan)
+    return Evening(house.clock, house.store, engine.desk, engine.portfolio, charges, house.alerts)

@@ -4,9 +4,19 @@ from typing import Any
 
 from simulators.angelone_errors import ApiError
 from simulators.angelone_names import Names, Scrip
-from simulators.angelone_rows import ORDER_TYPES, PRODUCTS, funds_row, holding_row, order_row, position_row, trade_row, unique_id
+from simulators.angelone_rows import (
+    ORDER_TYPES,
+    PRODUCTS,
+    charge_lines,
+    funds_row,
+    holding_row,
+    order_row,
+    position_row,
+    trade_row,
+    unique_id,
+)
 from simulators.angelone_session import Call
-from simulators.orders import OrderParams, OrderRefused
+from simulators.orders import OrderParams, OrderRefused, SimCharges
 from simulators.world import World
 
 MOST_MARGINS = 50
@@ -96,6 +106,7 @@ class Books:
         if not isinstance(wanted, list) or not wanted:
             raise ApiError("AB2000", "a list of orders is expected")
         rows: list[dict[str, Any]] = []
+        all_charges: list[SimCharges] = []
         traded = 0.0
         for item in wanted:
             try:
@@ -106,18 +117,10 @@ class Books:
                 raise ApiError("AB2000", "a field of an order is missing or wrong") from error
             charges = self._world.exchange.order_charges(one.listing.key, side, product, quantity, price)
             traded += quantity * price
-            lines = (
-                ("Angel One Brokerage", charges.brokerage),
-                ("STT", charges.transaction_tax),
-                ("Transaction Charges", charges.exchange_turnover),
-                ("SEBI Fees", charges.sebi),
-                ("Stamp Duty", charges.stamp),
-                ("GST", charges.gst),
-            )
-            breakup = [{"name": name, "amount": round(amount, 4), "msg": "", "breakup": []} for name, amount in lines]
-            rows.append({"total_charges": round(charges.total, 4), "trade_value": quantity * price, "breakup": breakup})
+            rows.append({"total_charges": round(charges.total, 4), "trade_value": quantity * price, "breakup": charge_lines([charges])})
+            all_charges.append(charges)
         total = round(sum(row["total_charges"] for row in rows), 4)
-        breakup = rows[0]["breakup"] if len(rows) == 1 else []
+        breakup = charge_lines(all_charges)
         return {"summary": {"total_charges": total, "trade_value": traded, "breakup": breakup}, "charges": rows}
 
     def account(self, user: str) -> dict[str, Any]:

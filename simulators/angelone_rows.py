@@ -7,7 +7,7 @@ from typing import Any
 
 from simulators.angelone_names import Scrip
 from simulators.listing import Candle, Quote
-from simulators.orders import HistoryRow, SimFunds, SimHolding, SimOrder, SimPosition, SimTrade, Status
+from simulators.orders import HistoryRow, SimCharges, SimFunds, SimHolding, SimOrder, SimPosition, SimTrade, Status
 
 STATUS = {
     Status.RECEIVED: "put order req received",
@@ -300,6 +300,25 @@ def quote_row(one: Scrip, quote: Quote, mode: str) -> dict[str, Any]:
         "52WeekHigh": quote.high,
         "depth": {side: _depth(levels) for side, levels in (("buy", quote.bids), ("sell", quote.asks))},
     }
+
+
+def charge_lines(orders: list[SimCharges]) -> list[dict[str, Any]]:
+    """The breakup of what orders cost together, in its three groups, as the documents show it."""
+
+    def line(name: str, amount: float, parts: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+        return {"name": name, "amount": round(amount, 4), "msg": "", "breakup": list(parts)}
+
+    external = (
+        line("Exchange Transaction Charges", sum(one.exchange_turnover for one in orders)),
+        line("Stamp Duty", sum(one.stamp for one in orders)),
+        line("SEBI Fees", sum(one.sebi for one in orders)),
+    )
+    taxes = (line("Security Transaction Tax", sum(one.transaction_tax for one in orders)), line("GST", sum(one.gst for one in orders)))
+    return [
+        line("Angel One Brokerage", sum(one.brokerage for one in orders)),
+        line("External Charges", sum(one["amount"] for one in external), external),
+        line("Taxes", sum(one["amount"] for one in taxes), taxes),
+    ]
 
 
 def candle_row(candle: Candle) -> list[Any]:

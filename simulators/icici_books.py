@@ -136,15 +136,15 @@ class Books:
         charges = self._world.exchange.order_charges(one.listing.key, side, product, whole(call.body, "quantity"), price)
         exchange = charges.exchange_turnover
         return {
-            "brokerage": round(charges.brokerage, 2),
-            "exchange_turnover_charges": round(exchange, 2),
-            "stamp_duty": round(charges.stamp, 2),
-            "stt": round(charges.transaction_tax, 2),
+            "brokerage": round(charges.brokerage, 4),
+            "exchange_turnover_charges": round(exchange, 4),
+            "stamp_duty": round(charges.stamp, 4),
+            "stt": round(charges.transaction_tax, 4),
             "sebi_charges": round(charges.sebi, 4),
-            "gst": round(charges.gst, 2),
-            "total_turnover_and_sebi_charges": round(exchange + charges.sebi, 2),
-            "total_other_charges": round(charges.total - charges.brokerage, 2),
-            "total_brokerage": round(charges.total, 2),
+            "gst": round(charges.gst, 4),
+            "total_turnover_and_sebi_charges": round(exchange + charges.sebi, 4),
+            "total_other_charges": round(charges.total - charges.brokerage, 4),
+            "total_brokerage": round(charges.total, 4),
         }
 
     def limits(self, call: Call) -> dict[str, Any]:

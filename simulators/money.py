@@ -91,7 +91,7 @@ def charges_of(facts: Facts, broker: str, listing: Listing, side: str, product: 
     if _ipft_taxed(rule["ipft_in_base"].get(broker, True), day):
         base += ipft
     kind = "ctt" if group.startswith("commodity") else "stt"
-    return SimCharges(brokerage, tax, transaction + ipft, sebi, stamp, rule["rate"] * base, kind)
+    return SimCharges(brokerage, tax, transaction + ipft, sebi, stamp, rule["rate"] * base, kind, ipft)
 
 
 def _ipft_taxed(rule: Any, day: date) -> bool:

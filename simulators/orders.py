@@ -298,6 +298,7 @@ class SimCharges:
     stamp: float
     gst: float
     tax_kind: str = "stt"
+    ipft: float = 0.0  # the investor protection fund's part of exchange_turnover
 
     @property
     def total(self) -> float:

@@ -157,17 +157,23 @@ def funds_row(funds: SimFunds | None) -> dict[str, float]:
 
 
 def charges_row(charges: SimCharges) -> dict[str, Any]:
-    other = {"transaction": charges.exchange_turnover, "clearing": 0.0, "sebi_turnover": charges.sebi}
-    plan = {"name": "BASIC", "min_expense": 20.0}
-    rounded = {name: round(value, 4) for name, value in other.items()}
+    """The tax in whole rupees and every other line in paise, as the documents' sample has them; the depository's fee is not in the sum."""
+    taxes = {"gst": round(charges.gst, 2), "stt": float(round(charges.transaction_tax)), "stamp_duty": round(charges.stamp, 2)}
+    other = {
+        "transaction": round(charges.exchange_turnover - charges.ipft, 2),
+        "clearing": 0.0,
+        "ipft": round(charges.ipft, 2),
+        "sebi_turnover": round(charges.sebi, 2),
+    }
+    brokerage, plan = round(charges.brokerage, 2), {"name": "BASIC", "min_expense": 20.0}
     return {
-        "total": round(charges.total, 4),
-        "brokerage": round(charges.brokerage, 4),
-        "taxes": {"gst": round(charges.gst, 4), "stt": round(charges.transaction_tax, 4), "stamp_duty": round(charges.stamp, 4)},
-        "otherTaxes": rounded,
-        "other_taxes": rounded,
-        "dpPlan": plan,
+        "total": round(brokerage + sum(taxes.values()) + sum(other.values()), 2),
+        "brokerage": brokerage,
+        "taxes": taxes,
+        "other_charges": other,
         "dp_plan": plan,
+        "otherTaxes": other,
+        "dpPlan": plan,
     }
 
 

@@ -99,6 +99,7 @@ class Harness:
         guards: GuardDesk | None = None,
         make_executor: Callable[[ManualClock], Any] | None = None,
         emergency: Emergency | None = None,
+        tariff: Any = None,
     ) -> None:
         self.clock = ManualClock(at)
         self.store = store or MemoryStore()
@@ -108,8 +109,7 @@ class Harness:
         self.instrument = instrument
         self.account = Account("test", kind, "zerodha", 10_000_000.0)
         self.calendar = load_calendar(assumed_cut_offs=True)
-        charges = SimpleNamespace(order_charges=lambda *_: SimpleNamespace(total=0.0))
-        self.portfolio = Portfolio("test", charges)
+        self.portfolio = Portfolio("test", tariff or SimpleNamespace(order_charges=lambda *_: SimpleNamespace(total=0.0)))
         self.desk = OrderDesk("test", self.store, self.executor, self.portfolio, lambda order: "MIS", self._alert, emergency)
         world = World(self.account, self.calendar, load().square_off, self.portfolio, self.desk, self.clock.now, lambda *_: 0.0)
         self.control = Control(lambda *answer: self.answers.append(answer))

@@ -17,7 +17,7 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, 
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response, ServerFault
 from core.errors import DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, InstrumentLookup
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -27,6 +27,7 @@ MASTER = "/OpenAPI_File/files/OpenAPIScripMaster.json"
 _SECURE = "/rest/secure/angelbroking/"
 _MASTER_HOSTS = {"https://apiconnect.angelone.in": "https://margincalculator.angelone.in"}  # what does not live beside the rest
 _QUOTES = 50  # instruments in one request
+_ESTIMATED = 25  # orders in one estimate; its limit is not documented
 _PAUSE = 5.0  # seconds after a throttled request; the limits bite below what is documented
 _READABLE = frozenset(
     {
@@ -219,6 +220,21 @@ class AngelBroker(AngelData):
             return mapping.funds(answer)
         except DataError as error:
             raise Transient(str(error)) from error
+
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, ChargesTold]:
+        """See core.ports.ChargeSource: the calculator, for what each filled at its average price; its rows come in the order asked."""
+        lookup, found = self._lookup(), dict[str, ChargesTold]()
+        known = [(order, parts) for order in orders if (parts := _parts(lookup, order.instrument)) is not None]
+        for first in range(0, len(known), _ESTIMATED):
+            some = [order for order, _ in known[first : first + _ESTIMATED]]
+            asked = [mapping.charge_order(order, lookup.token(order.instrument)) for order in some]
+            answer = self._read(Lane.PORTFOLIO, "charges", "POST", "brokerage/v1/estimateCharges", {"orders": asked})
+            rows = listed(TITLE, "charges", answer.get("charges") if isinstance(answer, dict) else None)
+            if len(rows) != len(some):
+                raise Transient(f"Angel One told the charges of {len(rows)} orders where {len(some)} were asked for; ask again")
+            read = complete(lambda each: mapping.charges(*each), list(zip(some, rows, strict=True)))
+            found.update((order.id, charges) for order, charges in zip(some, read, strict=True))
+        return found
 
     def book(self, kind: str, path: str) -> list[Any]:
         """The rows of a book as the broker sends them; null is an empty one, for a session proven alive by the same reply."""

@@ -24,5 +24,6 @@ LIMITS = (
     Limit("historical/s", _kinds("historical"), 2, 1.25),  # of 3
     Limit("historical/min", _kinds("historical"), 100, 60.0),  # of 180; 150 were seen
     Limit("historical/h", _kinds("historical"), 3300, 3600.0),  # of 5000
+    Limit("charges", _kinds("charges"), 1, 1.25),  # the page does not name the calculator; the smallest of all its limits
     Limit("other", _kinds("other"), 1, 1.25),  # the instrument file
 )

@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time
 from typing import Any
 
-from brokers.book_rows import price, units
+from brokers.book_rows import price, reading, units
+from brokers.charge_lines import told
 from core.errors import BrokerError, DataError, LoginRefused, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side, Validity
 
@@ -238,6 +239,54 @@ def _present(row: Mapping[str, Any], name: str) -> str:
 def _short(row: Any) -> str:
     names = ("orderid", "fillid", "exchange", "tradingsymbol", "orderstatus")
     return str({name: row.get(name) for name in names if name in row}) if isinstance(row, Mapping) else repr(row)[:80]
+
+
+# --- charges ----------------------------------------------------------------------------------------------------------------------------
+
+_CHARGES = {
+    "angel one brokerage": "brokerage",
+    "security transaction tax": "stt",
+    "exchange transaction charges": "txn",
+    "sebi fees": "sebi",
+    "stamp duty": "stamp",
+    "gst": "gst",
+}
+
+
+def charge_order(order: Order, token: Token) -> dict[str, str]:
+    """What estimateCharges wants to know of an executed order."""
+    exchange, symbol_token, symbol = parts_of(token)
+    return {
+        "product_type": order.product or product(order.horizon, order.instrument),
+        "transaction_type": order.side.value,
+        "quantity": str(order.filled),
+        "price": f"{order.average_price:.4f}".rstrip("0").rstrip("."),
+        "exchange": exchange,
+        "symbol_name": symbol,
+        "token": symbol_token,
+    }
+
+
+def charges(order: Order, row: Mapping[str, Any]) -> ChargesTold:
+    """The charges in a row of its answer; raises DataError where that is worth something else than the order."""
+    with reading("SmartAPI", "a charge", row):
+        worth = order.filled * order.average_price
+        if abs(number(row["trade_value"]) - worth) > max(1.0, worth * 1e-4):
+            raise ValueError(f"it is of {row['trade_value']!r} rupees where {order.instrument.key} was worth {worth:.2f}")
+        lines: dict[str, float] = {}
+        for name, amount in _leaves(row["breakup"]):
+            ours = _CHARGES.get(name.strip().lower(), "other")
+            lines[ours] = lines.get(ours, 0.0) + amount
+        return told("SmartAPI", order, row, row["total_charges"], lines)
+
+
+def _leaves(rows: Any) -> Iterator[tuple[str, float]]:
+    """The lines of a breakup that have none below them: sums stand above their parts."""
+    for row in rows:
+        if row.get("breakup"):
+            yield from _leaves(row["breakup"])
+        else:
+            yield str(row["name"]), number(row["amount"])
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------

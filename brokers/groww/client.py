@@ -18,7 +18,7 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, complete
 from brokers.spec import Audit, Endpoints, Lookup, Session
 from brokers.transport import Allow, PooledSession, Response, ServerFault
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, Token
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -62,6 +62,11 @@ class Calls:
         """The payload of a read."""
         self.budget.acquire(lane, kind, patience=patience)
         return self._call(kind, "GET", path, params, None, seconds, is_order=False)
+
+    def ask(self, kind: str, path: str, params: Mapping[str, Any], body: Any, lane: Lane) -> Any:
+        """The payload of a question that is put by POST."""
+        self.budget.acquire(lane, kind)
+        return self._call(kind, "POST", path, params, body, READ_SECONDS, is_order=False)
 
     def post(self, lane: Lane, kind: str, path: str, body: Mapping[str, Any]) -> Any:
         """The payload of an order call, which is sent once."""
@@ -272,6 +277,16 @@ class GrowwBroker(GrowwData):
             return mapping.funds(payload)
         except DataError as error:
             raise Transient(str(error)) from error
+
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, ChargesTold]:
+        """See core.ports.ChargeSource: the margin calculator, order by order: of several it tells the sum alone."""
+        found: dict[str, ChargesTold] = {}
+        for order in orders:
+            if token := _token(self._lookup(), order.instrument):
+                segment, asked = mapping.names_of(token)[1], [mapping.charge_order(order, token)]
+                answer = self._calls.ask("other", "/v1/margins/detail/orders", {"segment": segment}, asked, Lane.PORTFOLIO)
+                found[order.id] = complete(lambda data: mapping.charges(order, data), [answer])[0]  # noqa: B023 - called at once
+        return found
 
     def _order_rows(self) -> list[Any]:
         """Every order of the day, each once, the newest first within a segment."""

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from brokers.book_rows import broker_id, finite, price, reading, sendable, units
+from brokers.charge_lines import told
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side, Validity
 
@@ -244,6 +245,29 @@ def funds(data: Row) -> Funds:
         return Funds(available=finite(data["clear_cash"]), used=finite(data["net_margin_used"]))
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise DataError(f"Groww's margins miss clear_cash or net_margin_used ({type(error).__name__}: {error})") from error
+
+
+# --- charges ----------------------------------------------------------------------------------------------------------------------------
+
+
+def charge_order(order: Order, token: Token) -> dict[str, Any]:
+    """What the margin calculator wants to know of an executed order."""
+    exchange, _, symbol = names_of(token)
+    return {
+        "trading_symbol": symbol,
+        "exchange": exchange,
+        "transaction_type": order.side.value,
+        "quantity": order.filled,
+        "price": round(order.average_price, 4),
+        "order_type": "LIMIT",
+        "product": order.product or product(order.horizon, order.instrument),
+    }
+
+
+def charges(order: Order, data: Any) -> ChargesTold:
+    """The sum of all charges beside the margin; its lines are not told."""
+    with reading("Groww", "a charge", data if isinstance(data, dict) else {}):
+        return told("Groww", order, data, data["brokerage_and_charges"], {})
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, complete
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response, ServerFault, compact
 from core.errors import DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, CodeLookup, Token
-from core.types import IST, Bar, Horizon, Instrument, Order
+from core.types import IST, Bar, Horizon, Instrument, Kind, Order
 from utils.pacing import Budget, Lane
 
 _PAUSE = 20.0  # seconds after a throttled request: the minute's window must empty
@@ -288,6 +288,21 @@ class IciciBroker(IciciData):
             return mapping.funds(answer)
         except DataError as error:
             raise Transient(str(error)) from error
+
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, ChargesTold]:
+        """See core.ports.ChargeSource: an order's preview, for what each filled at its average price, one call for each. Shares of the
+        day are left out: they go as cash, so that the preview takes them for delivery."""
+        found: dict[str, ChargesTold] = {}
+        for order in orders:
+            if order.horizon is Horizon.INTRADAY and order.instrument.kind is Kind.EQUITY:
+                continue
+            try:
+                token = self._lookup().token(order.instrument)
+            except DataError:
+                continue  # what is in today's master no more cannot be asked for
+            answer = self._read(Lane.PORTFOLIO, "charges", "preview_order", mapping.charge_body(order, token))
+            found[order.id] = complete(lambda row: mapping.charges(order, row), [answer])[0]  # noqa: B023 - called at once
+        return found
 
     def rows(self, kind: str, route: str, body: Mapping[str, Any]) -> Any:
         """A read as the broker sends it."""

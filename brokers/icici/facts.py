@@ -12,7 +12,7 @@ MASTER_HOSTS = {ENDPOINTS.rest: "https://directlink.icicidirect.com"}
 ORDER_HOSTS = {ENDPOINTS.stream: "wss://livefeeds.icicidirect.com"}
 
 _ORDER_CALLS = frozenset({"place", "modify", "cancel"})
-_READS = frozenset({"orders", "trades", "positions", "funds", "profile", "quote", "historical"})
+_READS = frozenset({"orders", "trades", "positions", "funds", "profile", "quote", "historical", "charges"})
 
 LIMITS = (
     # of the README of breeze-connect 1.0.69 and api.icicidirect.com (April 2026); exits and cancels alone may use what is reserved.
@@ -22,6 +22,7 @@ LIMITS = (
     Limit("calls/day", _ORDER_CALLS | _READS, 4800, 86_400.0, reserve=0.2),  # of 5,000
     Limit("historical/day", frozenset({"historical"}), 600, 86_400.0),  # our plan: warm-up and gaps
     Limit("quotes/day", frozenset({"quote"}), 400, 86_400.0),  # our plan: circuits and prices by hand
+    Limit("charges/day", frozenset({"charges"}), 400, 86_400.0),  # our plan: the evening's comparison, a call for each order
     Limit("master", frozenset({"master"}), 4, 60.0),  # a public file of another host
 )
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from brokers.book_rows import finite, price, units
+from brokers.book_rows import finite, price, reading, units
+from brokers.charge_lines import told
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import CodeLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Purpose, Side, Validity
 
@@ -343,6 +344,40 @@ def _needed(row: Mapping[str, Any], name: str) -> str:
 def _short(row: Mapping[str, Any]) -> str:
     names = ("order_id", "exchange_trade_id", "exchange_code", "stock_code", "status", "action")
     return str({name: row.get(name) for name in names if name in row})
+
+
+# --- charges ----------------------------------------------------------------------------------------------------------------------------
+
+_CHARGES = {
+    "brokerage": "brokerage",
+    "stt": "stt",
+    "txn": "exchange_turnover_charges",
+    "sebi": "sebi_charges",
+    "stamp": "stamp_duty",
+    "gst": "gst",
+}
+
+
+def charge_body(order: Order, token: Token) -> dict[str, str]:
+    """What preview_order wants to know of an executed order; its price type has a spelling of its own."""
+    exchange, code, _ = parts_of(token)
+    return {
+        "stock_code": code,
+        "exchange_code": exchange,
+        "product": order.product or product(order.horizon, order.instrument),
+        "order_type": "limit",
+        "price": _price(order.average_price),
+        "action": order.side.value.lower(),
+        "quantity": str(order.filled),
+        "specialflag": "N",
+        **contract_fields(order.instrument),
+    }
+
+
+def charges(order: Order, row: Any) -> ChargesTold:
+    """The charges in its answer, whose `total_brokerage` is the sum of all of them."""
+    with reading(TITLE, "a charge", row if isinstance(row, dict) else {}):
+        return told(TITLE, order, row, row["total_brokerage"], {ours: row[theirs] for ours, theirs in _CHARGES.items()})
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from brokers.spec import Endpoints, Spec, later
 from utils.pacing import Limit
 
 _ORDER_CALLS = frozenset({"place", "modify", "cancel"})
-_READS = frozenset({"quote", "historical", "other"})
+_READS = frozenset({"quote", "historical", "other", "charges"})
 
 LIMITS = (
     # below what upstox.com/developer/api-documentation/rate-limiting gives an algo without registration (read 2026-09-02), exits reserved;

@@ -20,7 +20,7 @@ from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, 
 from brokers.spec import Audit, Endpoints, Lookup, Session
 from brokers.transport import Allow, PooledSession, Response, ServerFault
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -223,6 +223,15 @@ class UpstoxBroker(UpstoxData):
             return mapping.funds(answer)
         except DataError as error:
             raise Transient(str(error)) from error
+
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, ChargesTold]:
+        """See core.ports.ChargeSource: the calculator, which is asked order by order, for what each filled at its average price."""
+        found: dict[str, ChargesTold] = {}
+        for order in orders:
+            if token := _token(self._lookup(), order.instrument):
+                answer = self._mapping("charges", "charges", "/v2/charges/brokerage", mapping.charge_query(order, token), Lane.PORTFOLIO)
+                found[order.id] = complete(lambda data: mapping.charges(order, data), [answer])[0]  # noqa: B023 - called at once
+        return found
 
     def _order(self, lane: Lane, kind: str, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> Any:
         self._budget.acquire(lane, kind, patience=patience_of(lane))

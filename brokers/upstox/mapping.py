@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import brokers.book_rows as book_rows
+from brokers.charge_lines import told
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
 from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
 
@@ -150,6 +151,38 @@ def funds(data: Mapping[str, Any]) -> Funds:
         return Funds(available=float(equity["available_margin"]), used=float(equity["used_margin"]))
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"Upstox's funds miss the available or used margin ({type(error).__name__}: {error})") from error
+
+
+# --- charges ----------------------------------------------------------------------------------------------------------------------------
+
+
+def charge_query(order: Order, token: Token) -> dict[str, str]:
+    """What /v2/charges/brokerage wants to know of an executed order."""
+    return {
+        "instrument_token": str(token),
+        "quantity": str(order.filled),
+        "product": order.product or product(order.horizon, order.instrument),
+        "transaction_type": order.side.value,
+        "price": f"{order.average_price:.4f}".rstrip("0").rstrip("."),
+    }
+
+
+def charges(order: Order, data: Any) -> ChargesTold:
+    """The charges in its answer. What the exchange takes has had two names (`other_charges` since 2024), and the fee for investors'
+    protection a line of its own, which is the exchange's too; the depository's (`dp_plan`) is no part of the sum."""
+    with book_rows.reading("Upstox", "a charge", data if isinstance(data, dict) else {}):
+        said = data["charges"]
+        taxes, other = said["taxes"], said.get("other_charges") or said.get("other_taxes") or said["otherTaxes"]
+        lines = {
+            "brokerage": said["brokerage"],
+            "stt": taxes["stt"],
+            "txn": book_rows.finite(other["transaction"]) + book_rows.finite(other.get("ipft")),
+            "sebi": other["sebi_turnover"],
+            "stamp": taxes["stamp_duty"],
+            "gst": taxes["gst"],
+            "other": other.get("clearing"),
+        }
+        return told("Upstox", order, data, said["total"], lines)
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------

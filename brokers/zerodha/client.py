@@ -22,7 +22,7 @@ from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response
 from brokers.zerodha.session import ZerodhaSession
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Guard, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Guard, Holding, OrderUpdate, Trade
 from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
@@ -236,17 +236,17 @@ class ZerodhaBroker(ZerodhaData):
         single = [row for row in rows if not isinstance(row, dict) or row.get("type") == "single"]
         return tuple(complete(lambda row: mapping.guard(row, lookup), single))
 
-    def order_charges(self, orders: Sequence[Order]) -> dict[str, float]:
+    def order_charges(self, orders: Sequence[Order]) -> dict[str, ChargesTold]:
         """See core.ports.ChargeSource: Kite's virtual contract note, whose rows come in the order they were asked for."""
-        found: dict[str, float] = {}
+        found: dict[str, ChargesTold] = {}
         for first in range(0, len(orders), _NOTED):
             some = orders[first : first + _NOTED]
             asked = [mapping.charge_parameters(order) for order in some]
             rows = self._rows("charges", functools.partial(_contract_note, asked=asked))
             if len(rows) != len(some):
                 raise Transient(f"Zerodha told the charges of {len(rows)} orders where {len(some)} were asked for; ask again")
-            totals = complete(lambda pair: mapping.charge_total(*pair), list(zip(rows, asked, strict=True)))
-            found.update((order.id, total) for order, total in zip(some, totals, strict=True))
+            read = complete(lambda each: mapping.charges(*each), list(zip(some, rows, asked, strict=True)))
+            found.update((order.id, charges) for order, charges in zip(some, read, strict=True))
         return found
 
     def _order(self, lane: Lane, kind: str, send: Callable[[Any], Any]) -> str:

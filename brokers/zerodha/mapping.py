@@ -8,9 +8,10 @@ from datetime import date, datetime
 from typing import Any
 
 import brokers.book_rows as book_rows
+from brokers.charge_lines import told
 from brokers.spec import InstrumentRow
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
-from core.events import BrokerPosition, Funds, Guard, Holding, OrderUpdate, Trade
+from core.events import BrokerPosition, ChargesTold, Funds, Guard, Holding, OrderUpdate, Trade
 from core.ports import InstrumentLookup, Token
 from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
 
@@ -170,6 +171,15 @@ def guard(row: Mapping[str, Any], lookup: InstrumentLookup) -> Guard:
         )
 
 
+_CHARGES = {
+    "brokerage": "brokerage",
+    "stt": "transaction_tax",
+    "txn": "exchange_turnover_charge",
+    "sebi": "sebi_turnover_charge",
+    "stamp": "stamp_duty",
+}
+
+
 def charge_parameters(order: Order) -> dict[str, Any]:
     """What /charges/orders wants to know of an executed order."""
     return {
@@ -185,12 +195,14 @@ def charge_parameters(order: Order) -> dict[str, Any]:
     }
 
 
-def charge_total(row: Mapping[str, Any], asked: Mapping[str, Any]) -> float:
-    """All charges in a row of its answer, in rupees; raises DataError where it is not the row of what was asked."""
+def charges(order: Order, row: Mapping[str, Any], asked: Mapping[str, Any]) -> ChargesTold:
+    """The charges in a row of its answer; raises DataError where it is not the row of what was asked."""
     with book_rows.reading("Kite", "a charge", row):
         if any(row[name] != asked[name] for name in ("tradingsymbol", "transaction_type", "quantity")):
             raise ValueError(f"it is not of {asked['transaction_type']} {asked['quantity']} {asked['tradingsymbol']}")
-        return book_rows.finite(row["charges"]["total"])
+        said = row["charges"]
+        lines = {ours: said[theirs] for ours, theirs in _CHARGES.items()} | {"gst": said["gst"]["total"]}
+        return told("Kite", order, row, said["total"], lines)
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------

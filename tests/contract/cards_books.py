@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from core.errors import BrokerError, NiyamError, Rejected, SessionExpired, Transient
-from core.ports import HoldingSource
-from core.types import IST, Horizon, Kind, OrderState, SessionState, Side
+from core.events import ChargesTold
+from core.ports import ChargeSource, HoldingSource
+from core.types import IST, Horizon, Kind, Order, OrderState, SessionState, Side
 from tests.contract.card import CARDS, Card, card
 from tests.contract.kit import Kit
 from tests.contract.stage import Stage
+from utils.config_loader import load_charges
 
 BOOKS, DATA, DAYS = "books", "market data", "over the night"
 TODAY = datetime(2026, 11, 20, tzinfo=IST)
@@ -154,6 +156,66 @@ def _agree(stage: Stage) -> None:
     assert all((rows[one].filled, rows[one].quantity) == (order.filled, order.quantity) for one, order in orders.items())
     trades = {(trade.instrument.exchange, trade.id): trade.quantity for trade in stage.broker.trades()}
     assert sum(trades.values()) == sum(order.filled for order in orders.values())
+
+
+# --- charges ----------------------------------------------------------------------------------------------------------------------------
+
+TOLD = load_charges()["told"]
+LINES = {"brokerage": "brokerage", "stt": "transaction_tax", "txn": "exchange_turnover", "sebi": "sebi", "stamp": "stamp", "gst": "gst"}
+
+
+def _told(stage: Stage, order: Order, found: ChargesTold) -> None:
+    """What came over the wire is what the exchange's own formula says, within the broker's rounding."""
+    product = "MIS" if order.horizon is Horizon.INTRADAY else "CNC" if order.instrument.kind is Kind.EQUITY else "NRML"
+    terms = (order.instrument.key, order.side.value, product, order.filled, order.average_price)
+    costs = stage.served.run(stage.served.exchange.order_charges, *terms)
+    near = TOLD[stage.kit.name]["paise"] / 100 + 1e-6
+    assert found.total == pytest.approx(costs.total, abs=near)
+    assert set(found.lines) - {"other"} == (set(LINES) if stage.kit.names_charges else set())
+    assert all(found.lines[ours] == pytest.approx(getattr(costs, theirs), abs=near) for ours, theirs in LINES.items() if found.lines)
+
+
+def _charged(kit: Kit) -> str:
+    return "line by line" if kit.names_charges else "the sum alone"
+
+
+@card(BOOKS, "what executed orders cost: shares delivered, futures and options, bought and sold, each its own", says=_charged)
+def _costs(stage: Stage) -> None:
+    assert isinstance(stage.broker, ChargeSource)
+    orders = [stage.executed(one, side=side) for one in (stage.future, stage.option) for side in Side]
+    orders += [stage.executed(stage.share, side=side, horizon=Horizon.CARRY) for side in Side]
+    found = stage.broker.order_charges(orders)
+    assert list(found) == [order.id for order in orders]
+    for order in orders:
+        _told(stage, order, found[order.id])
+
+
+def _shares_of_the_day(kit: Kit) -> str:
+    return "not asked: it would be told delivery's" if kit.charges_deliver_shares else "yes"
+
+
+@card(BOOKS, "what shares bought and sold the same day cost", says=_shares_of_the_day)
+def _costs_of_day(stage: Stage) -> None:
+    order, before = stage.executed(stage.share), len(stage.served.simulator.requests)
+    found = stage.broker.order_charges([order])
+    if stage.kit.charges_deliver_shares:
+        assert found == {}
+        assert len(stage.served.simulator.requests) == before
+        return
+    _told(stage, order, found[order.id])
+
+
+@card(BOOKS, "what an instrument costs that today's file has not: left out or told by its name, and the others are told")
+def _costs_unlisted(stage: Stage) -> None:
+    gone, held = stage.executed(stage.future), stage.executed(stage.option)
+    whole = stage.lookup
+    stage.lookup = whole.without(gone.instrument.key)
+    try:
+        found = stage.broker.order_charges([gone, held])
+    finally:
+        stage.lookup = whole
+    assert held.id in found
+    assert set(found) <= {gone.id, held.id}
 
 
 def _by_broker(kit: Kit) -> str:

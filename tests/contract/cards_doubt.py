@@ -133,6 +133,7 @@ _READS: Mapping[str, Callable[[Stage], Any]] = {
     "prices": lambda stage: stage.broker.last_prices([stage.future]),
     "candles": lambda stage: stage.broker.candles(stage.future, stage.clock.now() - timedelta(minutes=20), stage.clock.now(), 1),
     "profile": lambda stage: stage.broker.profile(),
+    "charges": lambda stage: stage.broker.order_charges([stage.executed(stage.future)]),
 }
 
 
@@ -396,7 +397,7 @@ def _not_empty(kit: Kit) -> str:
     return "no empty answer: SessionExpired"
 
 
-for _read in ("orders", "trades", "positions", "funds", "profile"):
+for _read in ("orders", "trades", "positions", "funds", "profile", "charges"):
     CARDS.append(Card(LOGIN, f"{_read} on a dead token", partial(_dead_read, _read), partial(_says, _read, _not_empty)))
 
 

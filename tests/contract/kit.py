@@ -29,6 +29,7 @@ class Routes:
     candles: str
     dump: str
     profile: str
+    charges: str
 
     def orders_sent(self) -> tuple[str, ...]:
         return self.place, self.modify, self.cancel
@@ -66,6 +67,7 @@ class Kit:
     `reasons_by_stream`: whether its order updates do. `cuts_history`: the client itself asks in pieces that the broker takes.
     `feed`: "socket", or "poll" where prices and order states are asked for. `marks_positions`: its positions name a last price.
     `dated_tokens`: what an instrument is ordered by changes from day to day. `login_answers`: what `accept` must say to wrong answers.
+    `names_charges`: it tells an order's charges line by line; `charges_deliver_shares`: it takes every share for delivery.
     A route that is "" is no call of this broker's.
     """
 
@@ -98,6 +100,8 @@ class Kit:
     feed: str = "socket"
     marks_positions: bool = True
     dated_tokens: bool = True
+    names_charges: bool = True
+    charges_deliver_shares: bool = False
     login_answers: Mapping[str, type[NiyamError]] = field(default_factory=dict)
 
     @property

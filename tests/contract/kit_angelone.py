@@ -19,6 +19,7 @@ ANGELONE = Kit(
         candles="POST *getCandleData",
         dump="GET *OpenAPIScripMaster.json",
         profile="GET *getProfile",
+        charges="POST *brokerage/v1/estimateCharges",
     ),
     products=products("INTRADAY", "DELIVERY", "CARRYFORWARD"),
     ladder=ladder("validation pending", "open pending", "open", "trigger pending", "modify pending",

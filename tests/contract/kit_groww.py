@@ -19,6 +19,7 @@ GROWW = Kit(
         candles="GET /v1/historical/candles",
         dump="GET /instruments/instrument.csv",
         profile="GET /v1/user/detail",
+        charges="POST /v1/margins/detail/orders",
     ),
     products=products("MIS", "CNC", "NRML"),
     ladder=ladder("NEW", "ACKED", "APPROVED", "TRIGGER_PENDING", "MODIFICATION_REQUESTED", "MODIFICATION_REQUESTED",
@@ -59,5 +60,6 @@ GROWW = Kit(
     feed="poll",
     marks_positions=False,
     dated_tokens=False,
+    names_charges=False,
     login_answers={"000000": LoginRefused, "12345": ConfigError, "http://127.0.0.1/?code=1": ConfigError},
 )  # fmt: skip

@@ -24,6 +24,7 @@ ICICI = Kit(
         candles="GET /api/v2/historicalcharts*",
         dump="GET *.zip",
         profile="",
+        charges="GET */v1/preview_order",
     ),
     products={(horizon, kind): word for horizon in Horizon for kind, word in _PRODUCTS.items()},
     ladder={
@@ -77,6 +78,7 @@ ICICI = Kit(
     dates_updates=False,
     reasons_by_stream=False,
     intraday_is_carried=True,
+    charges_deliver_shares=True,
     refuses_stop_ioc="would end before its trigger",
     cuts_history=True,
     login_answers={"wrong1": NiyamError, "http://127.0.0.1/?nothing=1": ConfigError},

@@ -19,6 +19,7 @@ UPSTOX = Kit(
         candles="GET /v3/historical-candle/*",
         dump="GET /market-quote/instruments/*",
         profile="GET /v2/user/profile",
+        charges="GET /v2/charges/brokerage",
     ),
     products=products("I", "D", "D"),
     ladder=ladder("validation pending", "open pending", "open", "trigger pending", "modify validation pending",

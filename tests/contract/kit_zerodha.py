@@ -19,6 +19,7 @@ ZERODHA = Kit(
         candles="GET /instruments/historical/*",
         dump="GET /instruments",
         profile="GET /user/profile",
+        charges="POST /charges/orders",
     ),
     products=products("MIS", "CNC", "NRML"),
     ladder=ladder("VALIDATION PENDING", "OPEN PENDING", "OPEN", "TRIGGER PENDING", "MODIFY VALIDATION PENDING",

@@ -329,6 +329,13 @@ class Stage:
         self.until(lambda: self.at_broker(order.tag)[0].filled == order.quantity, 60.0)
         return order
 
+    def executed(self, instrument: Instrument, **changes: Any) -> Order:
+        """An order as it is in our ledger when it has filled at the last price; the broker has seen none."""
+        order = self.order(instrument, **changes)
+        product = self.kit.products[order.horizon, instrument.kind if not instrument.is_option else Kind.CALL]
+        done = {"filled": order.quantity, "average_price": self.last(instrument), "product": product, "broker_order_id": "1"}
+        return msgspec.structs.replace(order, **done)
+
     def fill(self, order: Order, quantity: int) -> None:
         """The market takes `quantity` of our resting order, at its limit."""
         self.served.run(self.served.exchange.fill, self.at_broker(order.tag)[0].id, quantity, order.limit_price, self.clock.now())

@@ -247,7 +247,8 @@ class Stage:
 
 
 def same_day_twice(folder: Path, *flags: str, account: str = "practice-live", trades: int = 3) -> None:
-    """Play a practice day two times from nothing: each ends flat with at least so many trades, and both have one digest."""
+    """Play a practice day two times from nothing: each ends flat with at least so many trades, both have one digest, and where there is a
+    broker its charges of the day are ours."""
     digests = []
     for number in range(2):
         again = folder / str(number)
@@ -257,6 +258,9 @@ def same_day_twice(folder: Path, *flags: str, account: str = "practice-live", tr
             report = stage.report()
             assert report["trades"] >= trades, daemon.said
             assert stage.call("status", "--json").json["flat"] is True
+            if account == "practice-live":
+                assert [entry["orders"] > 1 for entry in stage.journal("charges_compared")] == [True], stage.journal("charges_not_compared")
+                assert stage.journal("charges_differ") == []
             digests.append(report["digest"])
     assert digests[0] == digests[1]
 

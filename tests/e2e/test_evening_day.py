@@ -1,5 +1,7 @@
 """An evening and the morning after it at the wire simulator: the day's charges against the broker's, and the close a position starts at."""
 
+import pytest
+
 from tests.e2e.stage import BUSY, Stage
 
 CARRYING = BUSY.replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]").replace("horizon: intraday", "horizon: carry")
@@ -20,9 +22,16 @@ def test_charges_that_differ_are_booked_and_told_and_what_is_carried_starts_at_t
     assert sold
     assert len(differ) == len({entry["order"] for entry in sold})
     assert all(entry["difference"] > 0 for entry in differ)
+    for entry in differ:
+        lines = entry["lines"]
+        assert [name for name in lines if lines[name]["broker"] - lines[name]["ours"] > 0.01] == ["stt"], "the line that is wrong is seen"
+        assert sum(line["broker"] for line in lines.values()) == pytest.approx(entry["broker"], abs=0.01)
     added = sum(entry["difference"] for entry in differ)
     assert abs(compared["broker"] - compared["ours"] - added) <= 0.01 * compared["orders"]
     assert stage.alerts().count(("warn", "Charges differ")) == 1
+    [told] = [entry["text"] for entry in stage.journal("alert") if entry["title"] == "Charges differ"]
+    ours, theirs = (sum(entry["lines"]["stt"][whose] for entry in differ) for whose in ("ours", "broker"))
+    assert f"stt {theirs:.2f} / {ours:.2f}" in told
     report = stage.call("report", "--day", "2026-11-17", "--json").json
     assert abs(report["charges_adjusted"] - added) < 0.005
     assert abs(report["charges"] - compared["broker"]) <= 0.01 * compared["orders"]

@@ -24,6 +24,7 @@ FAULTS: list[dict[str, Any]] = [
     {"fault": "garbage_frame", "match": {"after": "14:56"}},
     {"fault": "truncated_frame", "match": {"after": "14:57", "lane": "*/feed"}},
     {"fault": "unknown_token", "match": {"after": "14:57", "lane": "*/feed"}},
+    {"fault": "broken_json", "match": {"route": "GET /v2/charges/brokerage"}, "skip": 2},
 ]
 
 
@@ -47,3 +48,5 @@ def test_a_day_of_the_brokers_own_faults_ends_flat_and_true(tmp_path: Path) -> N
             if row["tag"]:
                 assert ours[row["tag"]].filled == row["filled_quantity"], row
         assert sum(fill.quantity for fill in stage.ledger.fills()) == sum(trade["quantity"] for trade in account["trades"])
+        assert stage.journal("charges_compared") == stage.journal("charges_differ") == [], "half an answer is none"
+        assert len(stage.journal("charges_not_compared")) == stage.alerts().count(("warn", "Charges not compared")) == 1

@@ -11,7 +11,7 @@ from brokers import registry
 from core.clock import ManualClock
 from core.errors import ConfigError, DataError
 from core.types import Horizon, Instrument, Kind, OrderState
-from tests.builders import NIFTY, RELIANCE, T0
+from tests.builders import NIFTY, RELIANCE, T0, make_order
 from tests.wire.kite_samples import KNOWN
 from utils.pacing import Budget, Lane
 
@@ -244,14 +244,35 @@ def test_the_longer_limits_stay_below_kites() -> None:
 
 def charged(**changes: Any) -> dict[str, Any]:
     """A row of /charges/orders for a sale of ten RELIANCE."""
-    return {"tradingsymbol": "RELIANCE", "transaction_type": "SELL", "quantity": 10, "charges": {"total": 12.3456}, **changes}
+    parts = {"transaction_tax": 3.5, "exchange_turnover_charge": 0.4, "sebi_turnover_charge": 0.01, "brokerage": 4.2, "stamp_duty": 0}
+    charges = {**parts, "gst": {"igst": 0.83, "cgst": 0, "sgst": 0, "total": 0.83}, "total": 8.94}
+    return {"tradingsymbol": "RELIANCE", "transaction_type": "SELL", "quantity": 10, "charges": charges, **changes}
 
 
-def test_a_charge_is_the_total_of_the_row_that_was_asked_for() -> None:
-    assert mapping.charge_total(charged(), charged()) == pytest.approx(12.3456)
+def test_charges_are_those_of_the_row_that_was_asked_for() -> None:
+    found = mapping.charges(make_order(), charged(), charged())
+    assert found.total == pytest.approx(8.94)
+    assert found.lines == {"brokerage": 4.2, "stt": 3.5, "txn": 0.4, "sebi": 0.01, "stamp": 0.0, "gst": 0.83}
 
 
-@pytest.mark.parametrize("wrong", [{"quantity": 20}, {"tradingsymbol": "INFY"}, {"charges": {}}, {"charges": {"total": "much"}}])
-def test_a_charge_of_something_else_is_none(wrong: dict[str, Any]) -> None:
+def spoilt(**changes: Any) -> dict[str, Any]:
+    return {"charges": {**charged()["charges"], **changes}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"quantity": 20},
+        {"tradingsymbol": "INFY"},
+        {"charges": {}},
+        spoilt(total="much"),
+        spoilt(total=None),
+        spoilt(total=-8.94),
+        spoilt(total=80.94),
+        spoilt(gst=None),
+        spoilt(brokerage=float("nan")),
+    ],
+)
+def test_charges_of_something_else_or_that_do_not_add_up_are_none(wrong: dict[str, Any]) -> None:
     with pytest.raises(DataError):
-        mapping.charge_total(charged(**wrong), charged())
+        mapping.charges(make_order(), charged(**wrong), charged())
