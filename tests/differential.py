@@ -361,13 +361,13 @@ def _text(moment: datetime) -> str:
 
 
 class Compared(NamedTuple):
-    """One symbol of one file: sessions compared and left out, bars, trades, differences."""
+    """One symbol of one file: sessions compared and left out, bars, trades by rule, differences."""
 
     name: str
     sessions: int
     left_out: int
     bars: int
-    trades: int
+    trades: dict[str, int]
     problems: list[str]
 
 
@@ -378,11 +378,11 @@ def compared(file: Path, symbol: str, step: int) -> Compared:
     frame = full_sessions(rows, step)
     name, days = f"{file.name} {symbol}", rows.timestamp.dt.date.nunique()
     if frame.empty:
-        return Compared(name, 0, days, 0, 0, [])
+        return Compared(name, 0, days, 0, {}, [])
     counts: dict[str, int] = {}
     problems = [f"{name}: {one}" for one in differences(frame, list(RULES), counts.__setitem__, step)]
     sessions = frame.timestamp.dt.date.nunique()
-    return Compared(name, sessions, days - sessions, len(frame), sum(counts.values()), problems)
+    return Compared(name, sessions, days - sessions, len(frame), counts, problems)
 
 
 def _table(file: Path) -> pd.DataFrame:
@@ -410,15 +410,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for future in as_completed([pool.submit(compared, *one) for one in series(given.data)]):
             one = future.result()
             found.append(one)
-            print(f"{one.name}: {one.sessions} sessions, {one.left_out} left out, {one.trades} trades", flush=True)
+            print(f"{one.name}: {one.sessions} sessions, {one.left_out} left out, {sum(one.trades.values())} trades", flush=True)
             for problem in one.problems:
                 print(f"differs: {problem}", flush=True)
     sessions, left_out = sum(one.sessions for one in found), sum(one.left_out for one in found)
-    bars, trades = sum(one.bars for one in found), sum(one.trades for one in found)
-    problems = sum(len(one.problems) for one in found)
+    bars, problems = sum(one.bars for one in found), sum(len(one.problems) for one in found)
+    totals = {rule: sum(one.trades.get(rule, 0) for one in found) for rule in RULES}
+    print("trades by rule: " + ", ".join(f"{rule} {count}" for rule, count in totals.items()))
     print(
         f"differential: {len(RULES)} rules, {len(found)} series, {sessions} sessions ({sessions / YEAR:.1f} symbol-years; {left_out} left "
-        f"out), {bars} bars, {trades} trades, {problems} differences"
+        f"out), {bars} bars, {sum(totals.values())} trades, {problems} differences"
     )
     return 1 if problems or not bars else 0
 
