@@ -6,6 +6,7 @@ Only the days in use are in memory. What a name means is decided by what traded 
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -148,7 +149,7 @@ class BacktestMarket:
     def _table(self, day: date) -> Any:
         found = self._tables.get(day)
         if found is None:
-            found = self._tables[day] = pq.read_table(self.manifest.folder / f"{day.isoformat()}.parquet")
+            found = self._tables[day] = _read(self.manifest.folder / f"{day.isoformat()}.parquet")
             if len(self._tables) > 2:
                 self._tables.popitem(last=False)
         return found
@@ -182,6 +183,11 @@ class BacktestMarket:
             totals[key] = totals.get(key, 0) + quantity
             made.append(Tick(listed[key], at, price, totals[key], quantity, at, bid or 0.0, ask or 0.0, oi=oi or 0))
         return made
+
+
+def _read(file: Path) -> Any:
+    with pq.ParquetFile(file) as opened:  # pq.read_table imports pandas, which is 40 MB
+        return opened.read(use_threads=False)
 
 
 def _moments(table: Any) -> list[datetime]:

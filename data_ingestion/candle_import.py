@@ -12,9 +12,12 @@ from core.market import Calendar
 from core.types import IST
 from data_ingestion.candle_report import CandleReport, examine
 from data_ingestion.candle_store import CandleStore, Series, Span
+from data_ingestion.day_files import Contracts, table_of
 from data_ingestion.intervals import INTERVALS
 from data_ingestion.market_files import read_rows
-from data_ingestion.normalise import Market, aliases, table_of
+from data_ingestion.normalise import Market
+from data_ingestion.shelf import Shelf
+from data_ingestion.vendor_names import aliases
 
 
 class Brought(msgspec.Struct, frozen=True):
@@ -41,19 +44,30 @@ def bring_in(
 
     `symbols` maps vendor's names to keys; `repair` drops or puts in order what would be refused and says so.
     """
-    rows = read_rows(path, repair=repair, note=note)
-    if rows.kind != "bars":
+    with Shelf(store.root) as shelf:
+        read_rows(path, shelf, repair=repair, note=note)
+        return _kept(path, shelf, store, source, calendar, symbols, repair, note)
+
+
+def _kept(
+    path: Path, shelf: Shelf, store: CandleStore, source: str, calendar: Calendar, symbols: Path | None, repair: bool,
+    note: Callable[[str], None],
+) -> list[Brought]:  # fmt: skip
+    if shelf.kind != "bars":
         raise DataError(f"{path} holds ticks, and the candle store keeps bars; ticks are played with `run --data {path}`")
-    market = Market(rows, calendar, aliases(path, symbols), repair, note)
+    market = Market(shelf, calendar, aliases(path, symbols), repair, note)
     minutes = market.interval_s // 60
     if minutes not in INTERVALS:
         raise DataError(f"{path} holds bars of {minutes} minutes; kept are {', '.join(map(str, INTERVALS))} (1440 = day)")
     days = market.days()
-    instruments = {one.key: one for one in market.instruments(days[-1], frozenset(days))}
+    contracts, parts = Contracts(market, calendar, days[-1]), list(market.parts(days))
+    for part in parts:
+        contracts.add(part)
+    instruments = {one.key: one for one in contracts.instruments(note)}
     brought = []
-    for code in np.unique(market.codes):
+    for code in np.unique(np.concatenate([part.codes for part in parts])).tolist():
         series = store.series(source, instruments[market.names[code].key], minutes)
-        table = table_of(market, int(code))
+        table = table_of(parts, code)
         span = Span(_midnight(table["timestamp"][0].as_py().date()), _midnight(table["timestamp"][-1].as_py().date() + timedelta(days=1)))
         merge = series.add(table, span)
         if merge.differs:

@@ -1,283 +1,337 @@
-"""A user's market data files, read and checked column by column: Parquet or CSV, bars or ticks, one file or a folder.
+"""A user's market data files, read and checked batch by batch: Parquet or CSV, bars or ticks, one file or a folder.
 
-Every check is a vector operation over whole columns, so a million rows take a second. What is wrong is refused with file, row (the
-first data row is 1) and reason; with `repair` it is dropped, or put in order, and counted in a note.
+Every check is a vector operation over a batch's columns: a million rows take a second, and ten million no more memory. What is wrong is
+refused with file, row (the first data row is 1) and reason; with `repair` it is dropped, or put in order, and counted in a note.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from core.errors import DataError
-from core.types import IST
+from data_ingestion.arrow import flags, numbers
+from data_ingestion.shelf import BARS, COLUMNS, Floats, Ints, Mask, Rows, Shelf, moment_of
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-BARS = ("open", "high", "low", "close")
 PRICES = {"bars": BARS, "ticks": ("price",)}
-COLUMNS = {"bars": (*BARS, "volume", "oi"), "ticks": ("price", "volume", "bid", "ask", "oi")}
+BATCH = 1 << 14  # rows read and checked at a time
+_BUFFER = 1 << 18  # bytes of a Parquet column read ahead
 _ALIASES = {"qty": "volume", "quantity": "volume"}
 _SUFFIXES = (".parquet", ".csv", ".csv.gz", ".txt", ".txt.gz")
-_EPOCH = datetime(1970, 1, 1, tzinfo=IST) + timedelta(hours=5, minutes=30)
+_NOTHING = ("", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "NA", "N/A", "n/a", "#N/A", "#NA")  # a number that is not there, in text
+_NO_TIME = np.iinfo(np.int64).min
 _OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
 _LARGEST = 2.0**53  # beyond it a float is no exact count
-_FIX = "correct the file, or give --repair to leave such rows out"
+FIX = "correct the file, or give --repair to leave such rows out"
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Checked rows of one or more files, ordered by (symbol, time). `at` is microseconds since the epoch, `symbol` indexes `names`.
-
-    `file` indexes `files` and `row` is the row's place in its file, for messages.
-    """
-
-    kind: str
-    files: tuple[Path, ...]
-    names: tuple[str, ...]
-    at: Ints
-    symbol: Ints
-    file: Ints
-    row: Ints
-    values: dict[str, Floats]
-
-    def take(self, chosen: Any) -> "Rows":
-        """The rows of a mask or of indices, in that order."""
-        return replace(
-            self,
-            at=self.at[chosen],
-            symbol=self.symbol[chosen],
-            file=self.file[chosen],
-            row=self.row[chosen],
-            values={name: column[chosen] for name, column in self.values.items()},
-        )
-
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def where(self, index: int) -> str:
-        """`FILE: row N (SYMBOL, TIME)` of one row."""
-        moment = moment_of(int(self.at[index])).isoformat(sep=" ")
-        return f"{self.files[self.file[index]]}: row {self.row[index]} ({self.names[self.symbol[index]]}, {moment})"
+class Unreadable(DataError):
+    """The file itself does not read, or holds something else."""
 
 
-def moment_of(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+class Tally:
+    """How often something was seen, and where first."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, str]] = {}
+
+    def add(self, what: str, count: int, first: object) -> None:
+        before = self._seen.get(what)
+        self._seen[what] = (count, str(first)) if before is None else (before[0] + count, before[1])
+
+    def told(self) -> list[str]:
+        """`{count}` and `{first}` in what was seen are filled in."""
+        return [what.replace("{count}", str(count)).replace("{first}", first) for what, (count, first) in self._seen.items()]
 
 
-def read_rows(path: Path, *, repair: bool, note: Callable[[str], None]) -> Rows:
-    """All rows of a file or folder, checked; DataError with file, row and reason. In a folder ticks beat bars, the rest is noted."""
+def read_rows(path: Path, shelf: Shelf, *, repair: bool, note: Callable[[str], None]) -> None:
+    """Put all rows of a file or folder, checked, on the shelf; DataError with file, row and reason. In a folder ticks beat bars, the rest
+    is noted. Rows of one moment that are there twice are left for whoever takes them."""
     if not path.exists():
         raise DataError(f"there is no market data at {path}; give a Parquet or CSV file, or a folder of them, with --data")
     if not path.is_dir():
-        return _join([_read(path, repair, note)], repair, note)
-    parts = []
+        source = _open(path)
+        shelf.hold(source.kind)
+        _Reading(source, shelf, repair, note).read()
+        return
+    sources = []
     for file in sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES) and not file.name.startswith(".")):
         try:
-            table, kind = _open(file)
-        except DataError as error:
+            sources.append(_open(file))
+        except Unreadable as error:
             note(f"skipped: {error}")
-            continue
-        parts.append((file, table, kind))
-    if not parts:
+    if not sources:
         raise DataError(
             f"no file in {path} is market data; columns: timestamp, open, high, low, close, volume, symbol (bars) or timestamp, price"
         )
-    kind = "ticks" if any(kind == "ticks" for _, _, kind in parts) else "bars"
-    for file, _, other in parts:
-        if other != kind:
-            note(f"skipped: {file} holds {other}, and the folder also holds {kind}")
-    return _join([_check(file, table, kind, repair, note) for file, table, other in parts if other == kind], repair, note)
+    shelf.hold("ticks" if any(source.kind == "ticks" for source in sources) else "bars")
+    broken = ""
+    for source in sources:
+        if source.kind != shelf.kind:
+            note(f"skipped: {source.path} holds {source.kind}, and the folder also holds {shelf.kind}")
+            continue
+        try:
+            _Reading(source, shelf, repair, note).read()
+        except Unreadable as error:
+            shelf.forget(len(shelf.files) - 1)
+            broken = f"skipped: {error}"
+            note(broken)
+    if not len(shelf.pairs):
+        raise DataError(f"no file in {path} reads to its end ({broken})")
 
 
-def _read(path: Path, repair: bool, note: Callable[[str], None]) -> Rows:
-    table, kind = _open(path)
-    return _check(path, table, kind, repair, note)
+# --- files ------------------------------------------------------------------------------------------------------------------------------
 
 
-def _open(path: Path) -> tuple[Any, str]:
-    """The file as an Arrow table with our column names, and what it holds."""
+@dataclass(frozen=True)
+class _Source:
+    """A file that holds bars or ticks. `columns`: our name -> its own; `unknown` are those that are not read."""
+
+    path: Path
+    kind: str
+    columns: Mapping[str, str]
+    unknown: tuple[str, ...]
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """Arrow arrays by our names."""
+        wanted = list(self.columns.values())
+        try:
+            if _is_parquet(self.path):
+                with pq.ParquetFile(self.path, buffer_size=_BUFFER) as file:
+                    for batch in file.iter_batches(BATCH, columns=wanted, use_threads=False):
+                        yield {name: batch.column(own) for name, own in self.columns.items()}
+            else:
+                with _csv(self.path, wanted) as reader:
+                    for batch in reader:
+                        yield {name: batch.column(own) for name, own in self.columns.items()}
+        except (pa.ArrowException, OSError) as error:
+            raise _does_not_read(self.path, error) from error
+
+
+def _open(path: Path) -> _Source:
+    """What a file holds; Unreadable where that is nothing of ours."""
     try:
-        table = pq.read_table(path) if path.name.endswith(".parquet") else _read_csv(path)
+        if _is_parquet(path):
+            with pq.ParquetFile(path) as file:
+                own, empty = list(file.schema_arrow.names), file.metadata.num_rows == 0
+        else:
+            with _csv(path, []) as reader:
+                own, empty = list(reader.schema.names), not any(batch.num_rows for batch in reader)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} does not read: {str(error).splitlines()[0]}") from error
-    if table.num_rows == 0:
-        raise DataError(f"{path} holds no rows")
-    found = [str(name).strip().lower() for name in table.column_names]
+        raise _does_not_read(path, error) from error
+    if empty:
+        raise Unreadable(f"{path} holds no rows")
+    found = [str(name).strip().lower() for name in own]
     names = [_ALIASES[name] if name in _ALIASES and _ALIASES[name] not in found else name for name in found]
-    table = table.rename_columns(names)
     have = set(names)
     if "timestamp" in have and have.issuperset(BARS):
-        return table, "bars"
-    if "timestamp" in have and "price" in have:
-        return table, "ticks"
-    raise DataError(
-        f"{path} is no market data: its columns are {', '.join(names[:12])}; bars need timestamp, open, high, low, close, volume and "
-        "symbol, ticks timestamp, symbol and price"
-    )
-
-
-def _read_csv(path: Path) -> Any:
-    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(("timestamp", "Timestamp", "symbol", "Symbol"), pa.string()))
-    return pyarrow.csv.read_csv(path, convert_options=options)
-
-
-def _check(path: Path, table: Any, kind: str, repair: bool, note: Callable[[str], None]) -> Rows:
-    known = {"timestamp", "symbol", *COLUMNS[kind]}
-    unknown = [name for name in table.column_names if name not in known]
-    if unknown:
-        note(f"{path}: columns ignored: {', '.join(unknown)}")
-    if kind == "bars" and "volume" not in table.column_names:
-        note(f"{path}: no volume column, taken as 0")
-    names, codes = _symbols(path, table)
-    values = {name: _numbers(path, table, name) for name in COLUMNS[kind] if name in table.column_names}
-    for name in COLUMNS[kind]:
-        values.setdefault(name, np.zeros(table.num_rows))
-    size = table.num_rows
-    rows = Rows(kind, (path,), names, _times(path, table, repair, note), codes, np.zeros(size, np.int64), np.arange(1, size + 1), values)
-    rows = _possible(rows, repair, note)
-    for name in ("volume", "oi", "bid", "ask"):
-        if name in rows.values:
-            rows.values[name] = np.nan_to_num(rows.values[name])
-    return _ordered(rows, repair, note)
-
-
-def _symbols(path: Path, table: Any) -> tuple[tuple[str, ...], Ints]:
-    """Names and codes; -1 where a row has none. Without the column the file's name up to the first underscore is the symbol."""
-    if "symbol" not in table.column_names:
-        name = path.name.split(".")[0].split("_")[0]
-        return (name,), np.zeros(table.num_rows, np.int64)
-    encoded = table.column("symbol").cast(pa.string()).combine_chunks().dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    names = tuple(str(name).strip() for name in encoded.dictionary.to_pylist())
-    codes[np.isin(codes, [index for index, name in enumerate(names) if not name])] = -1
-    return names, codes
-
-
-def _numbers(path: Path, table: Any, name: str) -> Floats:
-    column = table.column(name)
-    try:
-        numbers: Floats = column.cast(pa.float64()).to_numpy().astype(np.float64)
-        return numbers
-    except pa.ArrowException as error:
-        for number, value in enumerate(column.to_pylist(), 1):
-            try:
-                float(value) if value is not None else 0.0
-            except (TypeError, ValueError):
-                raise DataError(f"{path}: row {number}: {name} {value!r} is no number; correct the file") from error
-        raise DataError(f"{path}: column {name} holds no numbers ({error})") from error
-
-
-def _times(path: Path, table: Any, repair: bool, note: Callable[[str], None]) -> Ints:
-    """Microseconds since the epoch; the smallest integer where a row has no time. Naive times are refused, or read as IST and noted."""
-    column = table.column("timestamp")
-    if pa.types.is_timestamp(column.type):
-        if column.type.tz is None:
-            if not repair:
-                raise DataError(
-                    f"{path}: row 1: the timestamp {column[0].as_py()} is naive; write its offset (+05:30), or give --repair to read IST"
-                )
-            note(f"{path}: {len(column)} naive timestamps read as IST")
-            column = pc.assume_timezone(column, "Asia/Kolkata")
-        return _microseconds(column)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        raise DataError(
-            f"{path}: the timestamp column is {column.type}; it must hold times with an offset, such as 2026-11-20 09:15:00+05:30"
+        kind = "bars"
+    elif "timestamp" in have and "price" in have:
+        kind = "ticks"
+    else:
+        raise Unreadable(
+            f"{path} is no market data: its columns are {', '.join(names[:12])}; bars need timestamp, open, high, low, close, volume and "
+            "symbol, ticks timestamp, symbol and price"
         )
-    column = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    aware = pc.fill_null(pc.match_substring_regex(column, _OFFSET), True)
-    naive = int(np.count_nonzero(~aware.to_numpy()))
-    if naive:
-        first = int(np.argmin(aware.to_numpy()))
-        text = column[first].as_py()
-        if not repair:
+    known = {"timestamp", "symbol", *COLUMNS[kind]}
+    twice = [name for name in names if name in known and names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path} has the column {twice[0]} twice; take one of them out")
+    columns = {name: one for name, one in zip(names, own, strict=True) if name in known}
+    return _Source(path, kind, columns, tuple(name for name in names if name not in known))
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.endswith(".parquet")
+
+
+def _csv(path: Path, columns: list[str]) -> Any:
+    """A reader of these columns (none: of all) as text: what a number or a time looks like is ours to judge, row by row."""
+    from pyarrow import csv  # for those who have such a file
+
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), include_columns=columns)
+    return csv.open_csv(path, convert_options=convert, read_options=csv.ReadOptions(use_threads=False))
+
+
+def _does_not_read(path: Path, error: Exception) -> Unreadable:
+    return Unreadable(f"{path} does not read: {str(error).splitlines()[0]}")
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------------------------
+
+
+class _Reading:
+    """One file on its way into the shelf."""
+
+    def __init__(self, source: _Source, shelf: Shelf, repair: bool, note: Callable[[str], None]) -> None:
+        self._source, self._path, self._kind = source, source.path, source.kind
+        self._shelf, self._repair, self._note = shelf, repair, note
+        self._number = shelf.open(source.path)
+        self._tally = Tally()
+        self._read = 0  # rows before this batch
+        self._latest: Ints = np.zeros(0, np.int64)  # each symbol's latest time
+
+    def read(self) -> None:
+        """Every batch; notes at the end."""
+        kept = 0
+        if self._source.unknown:
+            self._note(f"{self._path}: columns ignored: {', '.join(self._source.unknown)}")
+        if self._kind == "bars" and "volume" not in self._source.columns:
+            self._note(f"{self._path}: no volume column, taken as 0")
+        for batch in self._source.batches():
+            rows = self._ordered(self._possible(self._rows(batch)))
+            self._shelf.add(rows)
+            self._read += len(batch["timestamp"])
+            kept += len(rows)
+        for text in self._tally.told():
+            self._note(text)
+        if not kept:
+            raise DataError(f"{self._path}: no row of it is possible")
+
+    def _rows(self, batch: Mapping[str, Any]) -> Rows:
+        size = len(batch["timestamp"])
+        values = {name: self._numbers(name, batch[name]) if name in batch else np.zeros(size) for name in COLUMNS[self._kind]}
+        times, symbols = self._times(batch["timestamp"]), self._symbols(batch.get("symbol"), size)
+        places = np.arange(self._read + 1, self._read + size + 1)
+        shelf, file = self._shelf, np.full(size, self._number, np.int64)
+        return Rows(self._kind, shelf.files, shelf.names, times, symbols, file, places, values)
+
+    def _symbols(self, column: Any, size: int) -> Ints:
+        """Numbers; -1 where a row has no symbol. Without the column the file's name up to the first underscore is the symbol."""
+        if column is None:
+            return np.full(size, self._shelf.code(self._path.name.split(".")[0].split("_")[0]), np.int64)
+        encoded = column.cast(pa.string()).dictionary_encode()
+        names = [str(name).strip() for name in encoded.dictionary.to_pylist()]
+        codes: Ints = np.array([*(self._shelf.code(name) if name else -1 for name in names), -1], np.int64)
+        found: Ints = codes[numbers(encoded.indices, -1)]
+        return found
+
+    def _numbers(self, name: str, column: Any) -> Floats:
+        """NaN where a row has none."""
+        try:
+            return numbers(column.cast(pa.float64()), np.nan)
+        except pa.ArrowException as error:
+            made = []
+            for place, value in enumerate(column.to_pylist(), self._read + 1):
+                try:
+                    made.append(np.nan if value is None or str(value) in _NOTHING else float(value))
+                except (TypeError, ValueError):
+                    raise DataError(f"{self._path}: row {place}: {name} {value!r} is no number; correct the file") from error
+            return np.array(made, np.float64)
+
+    def _times(self, column: Any) -> Ints:
+        """Microseconds since the epoch; the smallest integer where a row has no time. Naive times are refused, or read as IST and noted."""
+        if pa.types.is_timestamp(column.type):
+            if column.type.tz is None:
+                self._naive(0, column[0].as_py(), len(column))
+                column = pc.assume_timezone(column, "Asia/Kolkata")
+            return _microseconds(column)
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             raise DataError(
-                f"{path}: row {first + 1}: the timestamp {text!r} is naive; write its offset (+05:30), or give --repair to read IST"
+                f"{self._path}: the timestamp column is {column.type}; it must hold times with an offset, such as 2026-11-20 09:15:00+05:30"
             )
-        note(f"{path}: {naive} naive timestamps read as IST")
-        column = pc.if_else(aware, column, pc.binary_join_element_wise(column, pa.scalar("+05:30"), ""))
-    try:
-        return _microseconds(column.cast(pa.timestamp("us", "UTC")))
-    except pa.ArrowException as error:
-        for number, text in enumerate(column.to_pylist(), 1):
-            try:
-                datetime.fromisoformat(text) if text is not None else None
-            except ValueError:
-                raise DataError(f"{path}: row {number}: {text!r} is no time; write it like 2026-11-20 09:15:00+05:30") from error
-        raise DataError(f"{path}: the timestamps do not read ({error})") from error
+        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        aware = flags(pc.match_substring_regex(column, _OFFSET), missing=True)
+        if not aware.all():
+            first = int(np.argmin(aware))
+            self._naive(first, repr(column[first].as_py()), int(np.count_nonzero(~aware)))
+            column = pc.if_else(pa.array(aware), column, pc.binary_join_element_wise(column, pa.scalar("+05:30"), ""))
+        try:
+            return _microseconds(column.cast(pa.timestamp("us", "UTC")))
+        except pa.ArrowException as error:
+            for place, text in enumerate(column.to_pylist(), self._read + 1):
+                try:
+                    datetime.fromisoformat(text) if text is not None else None
+                except ValueError:
+                    where = f"{self._path}: row {place}"
+                    raise DataError(f"{where}: {text!r} is no time; write it like 2026-11-20 09:15:00+05:30") from error
+            raise DataError(f"{self._path}: the timestamps do not read ({error})") from error
+
+    def _naive(self, index: int, text: object, count: int) -> None:
+        if not self._repair:
+            where = f"{self._path}: row {self._read + index + 1}"
+            raise DataError(f"{where}: the timestamp {text} is naive; write its offset (+05:30), or give --repair to read IST")
+        self._tally.add(f"{self._path}: {{count}} naive timestamps read as IST", count, "")
+
+    def _possible(self, rows: Rows) -> Rows:
+        """Without the rows that cannot be; those are refused or counted."""
+        values = rows.values
+        prices = [values[name] for name in PRICES[rows.kind]]
+        total, lowest = np.sum(prices, axis=0), np.minimum.reduce(prices)
+        wrong: list[tuple[str, Mask]] = [
+            ("no time", rows.at == _NO_TIME),
+            ("no symbol", rows.symbol < 0),
+            ("price missing (NaN)", np.isnan(total)),
+            ("price infinite", np.isinf(total)),
+            ("price not positive", lowest <= 0),
+            ("volume negative", values["volume"] < 0),
+            ("volume or open interest too large to be one", np.maximum(values["volume"], values["oi"]) > _LARGEST),
+        ]
+        if rows.kind == "bars":
+            opens, highs, lows, closes = prices
+            wrong.append(("high below low", highs < lows))
+            wrong.append(("open or close outside high and low", (np.maximum(opens, closes) > highs) | (np.minimum(opens, closes) < lows)))
+        bad = np.zeros(len(rows), np.bool_)
+        for reason, mask in wrong:
+            mask &= ~bad
+            if not mask.any():
+                continue
+            index = int(np.argmax(mask))
+            if not self._repair:
+                seen = ", ".join(f"{name} {values[name][index]:g}" for name in (*PRICES[rows.kind], "volume"))
+                where = f"{self._path}: row {rows.row[index]}" if reason in ("no time", "no symbol") else rows.where(index)
+                raise DataError(f"{where}: {reason} ({seen}); {FIX}")
+            self._tally.add(f"{self._path}: dropped {{count}} rows: {reason} (first: row {{first}})", int(mask.sum()), rows.row[index])
+            bad |= mask
+        for name in ("volume", "oi", "bid", "ask"):
+            if name in values:
+                values[name] = np.nan_to_num(values[name])
+        return rows.take(~bad) if bad.any() else rows
+
+    def _ordered(self, rows: Rows) -> Rows:
+        """The same rows; each symbol must be in order of time, from batch to batch too."""
+        if not len(rows):
+            return rows
+        new = len(self._shelf.names) - len(self._latest)
+        self._latest = np.concatenate((self._latest, np.full(new, _NO_TIME, np.int64)))
+        order = np.argsort(rows.symbol, kind="stable")
+        symbol, at = rows.symbol[order], rows.at[order]
+        begins = np.flatnonzero(np.diff(symbol)) + 1
+        before = np.concatenate(([0], at[:-1]))
+        firsts = np.concatenate(([0], begins))
+        before[firsts] = self._latest[symbol[firsts]]
+        lasts = np.concatenate((begins, [len(at)])) - 1
+        self._latest[symbol[lasts]] = at[lasts]
+        back = np.flatnonzero(at < before)
+        if len(back):
+            one = back[np.argmin(rows.row[order[back]])]
+            if not self._repair:
+                earlier = moment_of(int(before[one])).isoformat(sep=" ")
+                where = rows.where(int(order[one]))
+                raise DataError(f"{where}: out of order, the row before it is of {earlier}; sort the file, or give --repair")
+            first = rows.row[order[one]]
+            self._tally.add(f"{self._path}: put {{count}} rows in order (first: row {{first}})", len(back), first)
+        return rows
 
 
 def _microseconds(column: Any) -> Ints:
-    whole = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
-    stamps: Ints = pc.fill_null(whole, np.iinfo(np.int64).min).to_numpy().astype(np.int64)
-    return stamps
+    return numbers(column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64()), _NO_TIME)
 
 
-def _possible(rows: Rows, repair: bool, note: Callable[[str], None]) -> Rows:
-    """Without the rows that cannot be; those are refused or counted."""
-    values = rows.values
-    prices = [values[name] for name in PRICES[rows.kind]]
-    lowest = np.minimum.reduce(prices)
-    wrong: list[tuple[str, Mask]] = [
-        ("no time", rows.at == np.iinfo(np.int64).min),
-        ("no symbol", rows.symbol < 0),
-        ("price missing (NaN)", np.isnan(np.sum(prices, axis=0))),
-        ("price infinite", np.isinf(np.sum(prices, axis=0))),
-        ("price not positive", lowest <= 0),
-        ("volume negative", values["volume"] < 0),
-        ("volume or open interest too large to be one", np.maximum(values["volume"], values["oi"]) > _LARGEST),
-    ]
-    if rows.kind == "bars":
-        opens, highs, lows, closes = prices
-        wrong.append(("high below low", highs < lows))
-        wrong.append(("open or close outside high and low", (np.maximum(opens, closes) > highs) | (np.minimum(opens, closes) < lows)))
-    bad = np.zeros(len(rows), np.bool_)
-    for reason, mask in wrong:
-        mask &= ~bad
-        if not mask.any():
-            continue
-        index = int(np.argmax(mask))
-        if not repair:
-            seen = ", ".join(f"{name} {values[name][index]:g}" for name in (*PRICES[rows.kind], "volume"))
-            where = f"{rows.files[0]}: row {rows.row[index]}" if reason in ("no time", "no symbol") else rows.where(index)
-            raise DataError(f"{where}: {reason} ({seen}); {_FIX}")
-        note(f"{rows.files[0]}: dropped {int(mask.sum())} rows: {reason} (first: row {rows.row[index]})")
-        bad |= mask
-    if bad.all():
-        raise DataError(f"{rows.files[0]}: no row of it is possible")
-    return rows.take(~bad) if bad.any() else rows
-
-
-def _ordered(rows: Rows, repair: bool, note: Callable[[str], None]) -> Rows:
-    """By (symbol, time), file order within a second kept; each symbol must have been in order."""
-    rows = rows.take(np.argsort(rows.symbol, kind="stable"))
-    back = np.flatnonzero((np.diff(rows.at) < 0) & (np.diff(rows.symbol) == 0)) + 1
-    if len(back):
-        if not repair:
-            index = int(back[np.argmin(rows.row[back])])
-            before = moment_of(int(rows.at[index - 1])).isoformat(sep=" ")
-            raise DataError(f"{rows.where(index)}: out of order, the row before it is of {before}; sort the file, or give --repair")
-        note(f"{rows.files[0]}: put {len(back)} rows in order (first: row {int(rows.row[back].min())})")
-        rows = rows.take(np.lexsort((rows.at, rows.symbol)))
-    return _without_twins(rows, repair, note)
-
-
-def _without_twins(rows: Rows, repair: bool, note: Callable[[str], None]) -> Rows:
-    """Bars: one for each (symbol, time). Ticks: no two rows alike in everything. `rows` are in order of (symbol, time)."""
+def without_twins(rows: Rows, repair: bool, tally: Tally | None) -> Rows:
+    """Bars: one for each (symbol, time). Ticks: no two rows alike in everything. `rows` are by (symbol, time, file, row); the first of such
+    stays. DataError, or with `repair` counted in `tally`."""
     same = (np.diff(rows.at) == 0) & (np.diff(rows.symbol) == 0)
     twins = np.flatnonzero(same) + 1
     if rows.kind == "ticks" and len(twins):
         among = np.union1d(twins, twins - 1)
-        keys: list[npt.NDArray[Any]] = [rows.row[among], rows.file[among], *(rows.values[name][among] for name in COLUMNS["ticks"])]
+        keys = [rows.row[among], rows.file[among], *(rows.values[name][among] for name in COLUMNS["ticks"])]
         among = among[np.lexsort((*keys, rows.at[among], rows.symbol[among]))]
         alike = (np.diff(rows.at[among]) == 0) & (np.diff(rows.symbol[among]) == 0)
         for name in COLUMNS["ticks"]:
@@ -285,30 +339,14 @@ def _without_twins(rows: Rows, repair: bool, note: Callable[[str], None]) -> Row
         twins = np.sort(among[1:][alike])
     if not len(twins):
         return rows
-    index = int(twins[np.lexsort((rows.row[twins], rows.file[twins]))[0]])
+    twins = twins[np.lexsort((rows.row[twins], rows.file[twins]))]
     if not repair:
-        raise DataError(f"{rows.where(index)}: a duplicate of an earlier row; {_FIX}")
-    note(f"{rows.files[rows.file[index]]}: dropped {len(twins)} duplicate rows (first: row {rows.row[index]})")
+        raise DataError(f"{rows.where(int(twins[0]))}: a duplicate of an earlier row; {FIX}")
+    if tally is not None:
+        for file in np.unique(rows.file[twins]):
+            mine = twins[rows.file[twins] == file]
+            told = f"{rows.files[file]}: dropped {{count}} duplicate rows (first: row {{first}})"
+            tally.add(told, len(mine), rows.row[mine[0]])
     keep = np.ones(len(rows), np.bool_)
     keep[twins] = False
     return rows.take(keep)
-
-
-def _join(parts: Sequence[Rows], repair: bool, note: Callable[[str], None]) -> Rows:
-    """All files' rows as one, by (symbol, time); a row that two files hold is a duplicate."""
-    if len(parts) == 1:
-        return parts[0]
-    names = tuple(sorted({name for part in parts for name in part.names}))
-    place = {name: index for index, name in enumerate(names)}
-    symbols = [np.array([place[name] for name in part.names], np.int64)[part.symbol] for part in parts]
-    joined = Rows(
-        kind=parts[0].kind,
-        files=tuple(part.files[0] for part in parts),
-        names=names,
-        at=np.concatenate([part.at for part in parts]),
-        symbol=np.concatenate(symbols),
-        file=np.repeat(np.arange(len(parts), dtype=np.int64), [len(part) for part in parts]),
-        row=np.concatenate([part.row for part in parts]),
-        values={name: np.concatenate([part.values[name] for part in parts]) for name in COLUMNS[parts[0].kind]},
-    )
-    return _without_twins(joined.take(np.lexsort((joined.at, joined.symbol))), repair, note)

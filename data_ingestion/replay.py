@@ -2,7 +2,7 @@
 
 The folder holds `manifest.json` (kind, interval_s, days, instruments) and one Parquet file for each day: timestamp (IST), key, and open,
 high, low, close, volume, oi (bars) or price, volume, bid, ask, oi (ticks; volume = quantity of that trade). The work is done in
-normalise.py, which alone needs numpy and pyarrow: they are imported when data is prepared, not when the trading path is.
+normalise.py and its neighbours, which need numpy and pyarrow: they are imported when data is prepared, not when the trading path is.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,8 +61,12 @@ def prepare(
     all. `observe`: before 2020 a day that the calendar does not know is a session where the data has one. `repair` drops or puts in order
     what would be refused and says so.
     """
-    from data_ingestion.market_files import read_rows  # numpy and pyarrow: 0.2 s and 60 MB that the trading path does not pay
-    from data_ingestion.normalise import KNOWN_FROM, Market, aliases, write
+    from data_ingestion.arrow import release
+    from data_ingestion.day_files import Contracts, write, write_manifest  # numpy, pyarrow: 0.2 s and 60 MB that trading does not pay
+    from data_ingestion.market_files import read_rows
+    from data_ingestion.normalise import KNOWN_FROM, Market
+    from data_ingestion.shelf import Shelf
+    from data_ingestion.vendor_names import aliases
 
     notes: list[str] = []
 
@@ -71,22 +75,30 @@ def prepare(
         if on_note is not None:
             on_note(text)
 
-    rows = read_rows(path, repair=repair, note=note)
-    market = Market(rows, calendar, aliases(path, symbols), repair, note, observe)
-    if market.interval_s >= 86_400:
-        raise DataError(f"{path} holds day candles; to trade it, give intraday bars, or ticks (`fetch --import` keeps day candles)")
-    available = market.days()
-    full = market.first_full_session()
-    start = day if day in available else full
-    if day is not None and day != start:
-        note(f"{day} is not in the data ({available[0]} to {available[-1]}): {start}, its first full session, is played")
-    place = available.index(start)
-    chosen = available if days is None else available[max(0, place - history) : place + days]
-    instruments = market.instruments(start, frozenset(chosen))
-    if chosen[0] < KNOWN_FROM:
-        note(f"{chosen[0]} is before {KNOWN_FROM}: hours, charges and cut-offs are the earliest known ones, assumed")
-    write(out_folder, market, chosen, instruments, note)
-    return Manifest(
-        out_folder, rows.kind, market.interval_s, chosen, start, available, full, instruments, market.renamed(start), tuple(notes),
-        market.observed,
-    )  # fmt: skip
+    with Shelf(out_folder) as shelf:
+        read_rows(path, shelf, repair=repair, note=note)
+        market = Market(shelf, calendar, aliases(path, symbols), repair, note, observe)
+        if market.interval_s >= 86_400:
+            raise DataError(f"{path} holds day candles; to trade it, give intraday bars, or ticks (`fetch --import` keeps day candles)")
+        available = market.days()
+        full = market.first_full_session()
+        start = day if day in available else full
+        if day is not None and day != start:
+            note(f"{day} is not in the data ({available[0]} to {available[-1]}): {start}, its first full session, is played")
+        place = available.index(start)
+        chosen = available if days is None else available[max(0, place - history) : place + days]
+        contracts = Contracts(market, calendar, start)
+        rounded = write(out_folder, market, chosen, contracts)
+        instruments = contracts.instruments(note)
+        if chosen[0] < KNOWN_FROM:
+            note(f"{chosen[0]} is before {KNOWN_FROM}: hours, charges and cut-offs are the earliest known ones, assumed")
+        if rounded:
+            note(f"{rounded} prices rounded to the paisa")
+        write_manifest(out_folder, market, chosen, instruments)
+        manifest = Manifest(
+            out_folder, market.kind, market.interval_s, chosen, start, available, full, instruments, market.renamed(start), tuple(notes),
+            market.observed,
+        )  # fmt: skip
+    del shelf, market, contracts
+    release()
+    return manifest
