@@ -7,6 +7,8 @@ Plain state, no sockets. The rules:
 3. Time goes to the earliest of: the market's next event for this client, the client's own wake, the next parked reply.
 4. There: the market moves, stream frames leave, replies leave, and only then the grant that counts them all.
 5. A client that dies has its last requests carried out and its replies dropped; time then stands still until the next attach.
+6. `pace` names a moment: up to there time goes as fast as it can, from there one second a second, so that whoever looks on can act at
+   that moment, however slow the machine is.
 """
 
 import hashlib
@@ -102,8 +104,10 @@ class Grants:
         self._later = later
         self._on_move = on_move
         self._guard: Timer | None = None
+        self._fast_until: datetime | None = None
         self._brake: Timer | None = None
         self._braked_since = 0.0
+        self._braked_from = start
         self._braked_to = start
         self._pace = wall()
 
@@ -130,6 +134,15 @@ class Grants:
             state.poked = True
             if self._brake is not None:
                 self._release_brake(state)
+
+    def pace(self, until: datetime | None) -> None:
+        """As fast as it goes up to `until` and one second a second from there; None: as fast as it goes, for good."""
+        self._speed, self._fast_until = (None, None) if until is None else (1.0, until)
+        self._pace = self._wall()
+        if self._brake is not None and self.attached is not None:
+            self._brake.cancel()
+            self._brake = None
+            self._go_to(self.attached, self._braked_to)
 
     def detach(self, link: Link) -> None:
         """The client is gone: what it had asked for is carried out, nobody hears the answers, time stands."""
@@ -248,9 +261,13 @@ class Grants:
             state.ended, state.done = True, None
             state.link.send({"end": "the market has no more days" if target is not None else "nothing is left to wait for"})
             return
+        self._go_to(state, target)
+
+    def _go_to(self, state: Attached, target: datetime) -> None:
+        """Step to `target` at once, or when the brake lets go of it."""
         pause = self._pause(target)
         if pause > 0:
-            self._braked_since, self._braked_to = self._wall(), target
+            self._braked_since, self._braked_from, self._braked_to = self._wall(), self._braked(), target
             self._brake = self._later(pause, self._unbrake)
         else:
             self._step(state, target)
@@ -321,11 +338,15 @@ class Grants:
         drawn = hashlib.blake2b(f"{self._seed}/{lane}/{number}".encode(), digest_size=8).digest()
         return timedelta(microseconds=20_000 + int.from_bytes(drawn, "big") % 130_001)
 
+    def _braked(self) -> datetime:
+        """From when on time is braked: now, or the moment that a pace named."""
+        return self.now if self._fast_until is None else max(self.now, self._fast_until)
+
     def _pause(self, target: datetime) -> float:
         """Real seconds to wait before `target`; nights pass without a brake."""
         if self._speed is None:
             return 0.0
-        span = (target - self.now).total_seconds() if target.date() == self.now.date() else 0.0
+        span = max(0.0, (target - self._braked()).total_seconds()) if target.date() == self.now.date() else 0.0
         wall = self._wall()
         self._pace = max(self._pace, wall - CATCH_UP_S) + span / self._speed
         return self._pace - wall
@@ -343,6 +364,6 @@ class Grants:
         self._brake = None
         state.poked = False
         wall = self._wall()
-        reached = self.now + timedelta(seconds=(wall - self._braked_since) * self._speed)
+        reached = self._braked_from + timedelta(seconds=(wall - self._braked_since) * self._speed)
         self._pace = wall
         self._step(state, min(reached, self._braked_to))

@@ -406,6 +406,7 @@ class Server:
             "GET /requests": lambda _: list(named.requests),
             "GET /messages": lambda _: named.messages(),
             "POST /move": self._move,
+            "POST /pace": self._set_pace,
             "POST /redirect": self._redirect,
             "POST /shutdown": self._shutdown,
         }
@@ -434,6 +435,13 @@ class Server:
 
     def _move(self, body: bytes) -> Any:
         self.move(float(json.loads(body)["seconds"]))
+        return {"now": self.now.isoformat()}
+
+    def _set_pace(self, body: bytes) -> Any:
+        if not self.options.granted:
+            raise ValueError("a pace is for granted time; this simulator's time moves by itself or by hand")
+        until = json.loads(body)["until"]
+        self._grants.pace(None if until is None else datetime.fromisoformat(until).astimezone(IST))
         return {"now": self.now.isoformat()}
 
     def _redirect(self, body: bytes) -> Any:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MAIN = [sys.executable, str(ROOT / "main.py")]
 PATIENCE = 120.0  # wall seconds until whatever a test waits for counts as hung
 DAY = "2026-11-20"
+HELD = "1"
+"""A speed that counts as standing still: a second a second, in which a command still gets its answer and an order its fill."""
 
 BUSY = """\
 class: sma_cross
@@ -140,7 +143,10 @@ class Stage:
         speed: str = "max",
         broker: str = "zerodha",
     ) -> None:
-        """Start a simulator that stays when the run has ended, so that its books can be looked at; one before it is ended."""
+        """Start a simulator that stays when the run has ended, so that its books can be looked at; one before it is ended.
+
+        A test that acts within the day starts it HELD and names the moments at which it acts: `go_to`, `go_on_until`, `go_on`.
+        """
         self._end_simulator()
         script, said = self.folder / "faults.json", self.folder / "simulator.out"
         script.write_text(json.dumps(list(faults)), encoding="utf-8")
@@ -199,6 +205,54 @@ class Stage:
 
         until(look, what)
         return seen
+
+    # --- market time, which waits for the test --------------------------------------------------------------------------------------
+
+    def go_to(self, clock: str, day: str = DAY) -> None:
+        """Play up to this moment of the day as fast as it goes; there time is held until the next word."""
+        moment = datetime.fromisoformat(f"{day}T{clock}+05:30")
+        self._pace(moment)
+        self._reached(moment)
+
+    def go_on_until(self, ready: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """Play minute by minute, held at second 30 of each (bars close at the full one), until the status is as wanted; time stays held."""
+        moment = self._now().replace(second=30, microsecond=0)
+        while True:
+            moment += timedelta(minutes=1)
+            self._pace(moment)
+            self._reached(moment)
+            seen = self.status()
+            if seen and ready(seen):
+                return seen
+            assert moment.date() == self._now().date(), f"the day is over, without {what}"
+
+    def go_on(self) -> None:
+        """Let time go as fast as it can, for good."""
+        self._pace(None)
+
+    def _pace(self, until: datetime | None) -> None:
+        admin(self._market, "POST", "/pace", {"until": until and until.isoformat()})
+
+    def _now(self) -> datetime:
+        return datetime.fromisoformat(admin(self._market, "GET", "/")["now"])
+
+    def _reached(self, moment: datetime) -> None:
+        def there() -> bool:
+            last = self._daemons[-1]
+            assert last.alive, f"the daemon is down; it said:\n{last.said[-4000:]}"
+            return self._now() >= moment
+
+        until(there, f"{moment:%H:%M:%S} of the market")
+
+    @property
+    def _market(self) -> str:
+        """The admin address of the simulator that owns time: the stage's own, or the run's."""
+        if self.simulator:
+            return self.simulator
+        until(lambda: (found := state_folder.current(self.state)) is not None and found.simulator() is not None, "the run's simulator")
+        facts = self.run_folder.simulator()
+        assert facts is not None
+        return str(facts["admin"])
 
     def replayed(self, day: str = DAY) -> dict[str, Any]:
         """The recorded day once more, which must be identical to what the ledger has."""

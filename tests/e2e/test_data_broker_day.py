@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from core.types import Purpose
-from tests.e2e.stage import Stage, admin, closed
+from tests.e2e.stage import HELD, Stage, admin, closed
 
 ACCOUNT = "  split:\n    kind: practice-live\n    broker: zerodha\n    data_broker: upstox\n    capital: 1000000\n"
 
 
-def split(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:30") -> None:
+def split(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:30", speed: str = "max") -> None:
     """Orders at Zerodha, prices from Upstox."""
     stage.configure("settings.yaml", "accounts:\n", "accounts:\n" + ACCOUNT)
-    stage.simulate("--beside", "upstox", start=start, faults=faults or [])
+    stage.simulate("--beside", "upstox", start=start, faults=faults or [], speed=speed)
 
 
 def asked(stage: Stage, broker: str) -> set[str]:
@@ -46,12 +46,14 @@ def test_the_day_is_the_same_whoever_tells_the_prices(tmp_path: Path) -> None:
 
 def test_a_dead_token_of_the_prices_stops_entries_and_leaves_the_orders_be(tmp_path: Path) -> None:
     with Stage(tmp_path) as stage:
-        split(stage, [{"fault": "kill_token", "broker": "upstox", "match": {"after": "14:50"}}])
-        daemon = stage.run("--speed", "120", account="split")
-        seen = stage.until(lambda status: not status["feed"]["connected"] and status["market"]["now"][11:16] >= "14:50", "the feed's end")
+        split(stage, [{"fault": "kill_token", "broker": "upstox", "match": {"after": "14:50"}}], speed=HELD)
+        daemon = stage.run(account="split")
+        stage.go_to("14:55:30")
+        seen = stage.until(lambda status: not status["feed"]["connected"], "the feed's end")
         assert seen["session"] == "VALID", "the login of the orders is another one"
         assert stage.ask("login").ok
         stage.until(lambda status: status["feed"]["connected"], "prices again")
+        stage.go_on()
         assert daemon.wait() == 0, daemon.said[-4000:]
         assert closed(stage) == []
         assert "Login required for prices" in daemon.said

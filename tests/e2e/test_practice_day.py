@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import Stage, until
+from tests.e2e.stage import HELD, Stage, until
 
 # the fields that are promised; more may be there
 STATUS = {
@@ -85,8 +85,8 @@ def check_readouts(stage: Stage, *, running: bool) -> None:
 
 
 def test_readouts_while_it_runs_and_when_it_is_down(stage: Stage) -> None:
-    daemon = stage.run("--start", "14:40", "--seed", "2", "--speed", "200")
-    stage.until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
+    daemon = stage.run("--start", "14:40", "--seed", "2", "--speed", HELD)
+    stage.go_on_until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
     check_readouts(stage, running=True)
     daemon.kill()
     check_readouts(stage, running=False)
@@ -100,8 +100,8 @@ def said(stage: Stage, *words: str, code: int = 0) -> str:
 
 
 def test_commands_change_a_running_day_and_a_halt_survives_a_restart(stage: Stage) -> None:
-    daemon = stage.run("--start", "14:40", "--seed", "2", "--speed", "60")
-    stage.until(lambda status: not status["flat"], "a position")
+    daemon = stage.run("--start", "14:40", "--seed", "2", "--speed", HELD)
+    stage.go_on_until(lambda status: not status["flat"], "a position")
     assert "entries are off" in said(stage, "pause")
     assert stage.status()["trading_state"] == "REDUCE_ONLY"
     assert "ACTIVE" in said(stage, "resume")
@@ -112,7 +112,7 @@ def test_commands_change_a_running_day_and_a_halt_survives_a_restart(stage: Stag
     orders = len(stage.ledger.orders())
     daemon.kill()
 
-    daemon = stage.run("--speed", "60")
+    daemon = stage.run()
     seen = stage.until(lambda status: bool(status["feed"]["connected"]), "the second process")
     assert seen["trading_state"] == "HALTED", "the halt survives"
     assert "resume --confirm" in said(stage, "resume", code=1)
@@ -126,9 +126,9 @@ def test_commands_change_a_running_day_and_a_halt_survives_a_restart(stage: Stag
 
 
 def test_a_second_instance_is_refused_and_the_first_goes_on(stage: Stage) -> None:
-    first = stage.run("--start", "14:40", "--speed", "60")
+    first = stage.run("--start", "14:40", "--speed", HELD)
     stage.until(lambda status: bool(status["feed"]["connected"]), "the first daemon")
-    second = stage.run("--start", "14:40", "--speed", "60")
+    second = stage.run("--start", "14:40", "--speed", HELD)
     assert second.wait(30) == 1
     assert f"another daemon (process {first.process.pid}) already runs" in second.said
     assert "Traceback" not in second.said
@@ -136,14 +136,15 @@ def test_a_second_instance_is_refused_and_the_first_goes_on(stage: Stage) -> Non
 
 
 def test_after_a_kill_the_next_run_attaches_to_the_same_simulator_and_ends_the_day(stage: Stage) -> None:
-    first = stage.run("--start", "14:40", "--seed", "2", "--speed", "600")
-    stage.until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
+    first = stage.run("--start", "14:40", "--seed", "2", "--speed", HELD)
+    stage.go_on_until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
     first.kill()
     facts = stage.run_folder.simulator()
     assert facts is not None
     os.kill(facts["pid"], 0)  # it outlives the daemon
     folder, fills = stage.run_folder, stage.call("fills", "--json").json
     second = stage.run()
+    stage.go_on()
     assert second.wait() == 0, second.said
     assert stage.run_folder == folder, "the run goes on, no fresh one is started"
     assert stage.call("fills", "--json").json[: len(fills)] == fills
@@ -152,7 +153,7 @@ def test_after_a_kill_the_next_run_attaches_to_the_same_simulator_and_ends_the_d
 
 
 def test_a_run_whose_simulator_is_gone_is_not_gone_on_with(stage: Stage) -> None:
-    first = stage.run("--start", "15:30", "--speed", "60")
+    first = stage.run("--start", "15:30", "--speed", HELD)
     stage.until(lambda status: bool(status["feed"]["connected"]), "the feed")
     first.kill()
     facts, folder = stage.run_folder.simulator(), stage.run_folder
@@ -161,18 +162,18 @@ def test_a_run_whose_simulator_is_gone_is_not_gone_on_with(stage: Stage) -> None
     refused = stage.run("--resume")
     assert refused.wait() == 1
     assert "cannot go on" in refused.said
-    fresh = stage.run("--start", "15:35")
+    fresh = stage.run("--start", "15:35", "--speed", "max")
     assert fresh.wait() == 0, fresh.said
     assert stage.run_folder != folder, "without its simulator a practice run starts afresh"
 
 
 def test_a_fresh_run_ends_the_simulator_that_a_killed_one_left(stage: Stage) -> None:
-    first = stage.run("--start", "15:30", "--speed", "60")
+    first = stage.run("--start", "15:30", "--speed", HELD)
     stage.until(lambda status: bool(status["feed"]["connected"]), "the feed")
     first.kill()
     facts = stage.run_folder.simulator()
     assert facts is not None
-    other = stage.run("--start", "15:35", account="practice")
+    other = stage.run("--start", "15:35", "--speed", "max", account="practice")
     assert other.wait() == 0, other.said
     until(lambda: not Path(f"/proc/{facts['pid']}/stat").exists() or " Z " in Path(f"/proc/{facts['pid']}/stat").read_text(), "its end")
 

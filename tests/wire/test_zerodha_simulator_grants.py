@@ -277,6 +277,30 @@ def test_speed_brakes_the_grants_and_a_poke_ends_the_wait() -> None:
         client.die()
 
 
+def test_a_pace_is_fast_up_to_its_moment_and_from_there_a_second_a_second() -> None:
+    with simulator("--granted", "--speed", "1", "--start", "10:00") as about:
+        client = GrantedClient(about)
+        moment = client.now + timedelta(minutes=30)
+        client.done(moment)  # half an hour of real time, but for the pace
+        admin(about, "POST", "/pace", {"until": moment.isoformat()})
+        client.next()
+        assert client.now == moment
+        client.done(moment + timedelta(hours=1))
+        client.say({"poke": True})
+        client.next()
+        assert moment <= client.now < moment + timedelta(minutes=1)
+        client.done(moment + timedelta(hours=1))
+        admin(about, "POST", "/pace", {"until": None})
+        client.next()
+        assert client.now == moment + timedelta(hours=1)
+        client.die()
+
+
+def test_a_pace_is_refused_where_time_is_not_granted() -> None:
+    with simulator("--speed", "0", "--start", "10:00") as about, pytest.raises(ValueError, match="a pace is for granted time"):
+        admin(about, "POST", "/pace", {"until": None})
+
+
 def test_a_line_that_is_no_message_is_answered_with_what_would_be_one(shared: dict[str, Any]) -> None:
     import socket
 
