@@ -264,7 +264,9 @@ class Grants:
         self._go_to(state, target)
 
     def _go_to(self, state: Attached, target: datetime) -> None:
-        """Step to `target` at once, or when the brake lets go of it."""
+        """Step to `target` at once, or when the brake lets go of it; a moment that a pace named is no moment to leap over."""
+        if self._fast_until is not None and self.now < self._fast_until < target:
+            target = self._fast_until
         pause = self._pause(target)
         if pause > 0:
             self._braked_since, self._braked_from, self._braked_to = self._wall(), self._braked(), target

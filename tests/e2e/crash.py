@@ -1,10 +1,11 @@
 """kill -9 of the daemon at random moments of a practice-live day: nothing doubled, nothing lost, and the day ends flat.
 
-    python -m tests.e2e.crash --kills 10            # a whole day at 600 times the clock
-    python -m tests.e2e.crash --kills 3 --start 14:40 --speed 300
+    python -m tests.e2e.crash --kills 10            # a whole day
+    python -m tests.e2e.crash --kills 3 --start 14:40
 
-The moments are drawn from --seed, in wall time: one in each part of the day, and some while the daemon is still starting. After each
-restart our ledger is compared with the simulator's own books. The last line of the output is the figures; exit 1 on any violation.
+The moments are drawn from --seed: one in each part of the day, struck while the market runs as fast as it goes, and some while the
+daemon is still starting. After each restart our ledger is compared with the simulator's own books. The last line of the output is the
+figures; exit 1 on any violation.
 """
 
 import argparse
@@ -14,16 +15,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from tests.e2e.stage import Daemon, Stage, closed, compare, until
+from tests.e2e.stage import DAY, HELD, Daemon, Stage, closed, compare, until
 
 SQUARE_OFF = "15:20"
 EARLY = 0.25  # of the kills hit a daemon that is still starting
-SETTLE = 30.0  # wall seconds within which the books must agree after a restart
+STEP, STEPS = 15, 16  # market seconds, and how many such steps after a restart the books may take to agree
 A_DAY = 20  # kills
 TAIL = 120.0  # wall seconds for the rest of the day after the last kill
+ROPE = timedelta(minutes=5)  # how far the market may run past the moment of a kill before it is held for it
 
 
 @dataclass
@@ -62,37 +64,37 @@ def trading(stage: Stage, daemon: Daemon) -> bool:
     )
 
 
-def gaps(kills: int, day: float, seed: int) -> Iterator[tuple[bool, float]]:
-    """(while it still starts, seconds to wait) for each kill; waits count from exec when early, else from trading."""
+def moments(kills: int, begins: datetime, ends: datetime, seed: int) -> Iterator[tuple[float, datetime | None]]:
+    """For each kill: wall seconds after exec, while it still starts; or (0 and) the moment of the market, one in each part of the day."""
     drawn = random.Random(seed)
-    before = 0.0
     for number in range(kills):
         if drawn.random() < EARLY:
-            yield True, drawn.uniform(0.05, 1.2)
-            continue
-        moment = day * (number + drawn.random()) / kills
-        yield False, max(0.05, moment - before)
-        before = moment
+            yield drawn.uniform(0.05, 1.2), None
+        else:
+            yield 0.0, begins + (ends - begins) * (number + drawn.random()) / kills
 
 
-def play(stage: Stage, outcome: Outcome, *, kills: int, seed: int, start: str, speed: float) -> None:
-    """One day, with as many of the kills as it is long enough for."""
-    seconds = (datetime.strptime(SQUARE_OFF, "%H:%M") - datetime.strptime(start, "%H:%M")).total_seconds()
-    stage.simulate(start=start, speed=f"{speed:g}")
+def play(stage: Stage, outcome: Outcome, *, kills: int, seed: int, start: str) -> None:
+    """One day with so many kills."""
+    begins, over = (datetime.fromisoformat(f"{DAY}T{clock}+05:30") for clock in (start, SQUARE_OFF))
+    stage.simulate(start=start, speed=HELD)
     daemon = stage.run()
-    for early, wait in gaps(kills, 0.95 * seconds / speed, seed):
-        if early:
-            time.sleep(wait)
+    for early, moment in moments(kills, begins, begins + 0.95 * (over - begins), seed):
+        if moment is None:
+            time.sleep(early)
         else:
             recovered(stage, daemon, outcome)
-            time.sleep(wait)
+            stage.allow(f"{moment + ROPE:%H:%M:%S}")
+            until(lambda moment=moment, daemon=daemon: stage.now() >= moment or not daemon.alive, f"{moment:%H:%M}")  # type: ignore[misc]
         if not daemon.alive:
-            break  # the day was over before its last kill
+            break
         daemon.kill()
         outcome.kills += 1
+        stage.hold()
         daemon = stage.run()
     if daemon.alive:
         recovered(stage, daemon, outcome)
+    stage.go_on()
     code = daemon.wait(TAIL)
     if code != 0:
         outcome.other.append(f"exit {code} at the day's end: {daemon.said[-500:]}")
@@ -109,12 +111,12 @@ def recovered(stage: Stage, daemon: Daemon, outcome: Outcome) -> None:
         return
     if outcome.kills:
         outcome.recoveries.append(time.monotonic() - daemon.began)
-    end = time.monotonic() + SETTLE
-    while True:
-        seen = compare(stage)
-        if seen.doubled or not seen.problems or time.monotonic() > end or not daemon.alive:
+    seen = compare(stage)
+    for _ in range(STEPS):
+        if seen.doubled or not seen.problems or not daemon.alive:
             break
-        time.sleep(0.05)
+        stage.step(STEP)
+        seen = compare(stage)
     outcome.doubled += seen.doubled
     if daemon.alive:
         outcome.lost += seen.lost
@@ -126,13 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", default="09:00", help="first market time, HH:MM")
-    parser.add_argument("--speed", type=float, default=600.0, help="market seconds per second")
     given = parser.parse_args(arguments)
     outcome, days = Outcome(), 0
     while outcome.kills < given.kills and outcome.clean and days < given.kills:
         with tempfile.TemporaryDirectory(prefix="niyam-crash-") as folder, Stage(Path(folder)) as stage:
             kills = min(A_DAY, given.kills - outcome.kills)
-            play(stage, outcome, kills=kills, seed=given.seed + days, start=given.start, speed=given.speed)
+            play(stage, outcome, kills=kills, seed=given.seed + days, start=given.start)
         days += 1
         print(f"day {days}: {outcome.line()}", file=sys.stderr)
     for problem in (*outcome.doubled, *outcome.lost, *outcome.other):

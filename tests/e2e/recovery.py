@@ -21,7 +21,7 @@ from typing import Any
 
 from data_ingestion.instruments import InstrumentStore
 from tests.e2e.crash import trading
-from tests.e2e.stage import DAY, Stage, compare, until
+from tests.e2e.stage import DAY, HELD, Stage, compare, until
 from utils.config_loader import load_calendar
 
 
@@ -70,7 +70,7 @@ def play(stage: Stage, *, positions: int, orders: int, kills: int) -> Recovered:
         "    kind: practice-live\n    broker: zerodha\n    capital: 1000000",
         "    kind: practice-live\n    broker: zerodha\n    capital: 100000000",
     )
-    stage.simulate(start="10:00", speed="30")
+    stage.simulate(start="10:00", speed=HELD)
     daemon = stage.run()
     until(lambda: trading(stage, daemon), "the daemon to trade")
     keys, found = options(stage, positions), Recovered()

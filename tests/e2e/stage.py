@@ -210,21 +210,33 @@ class Stage:
 
     def go_to(self, clock: str, day: str = DAY) -> None:
         """Play up to this moment of the day as fast as it goes; there time is held until the next word."""
-        moment = datetime.fromisoformat(f"{day}T{clock}+05:30")
-        self._pace(moment)
-        self._reached(moment)
+        self._to(datetime.fromisoformat(f"{day}T{clock}+05:30"))
 
-    def go_on_until(self, ready: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """Play minute by minute, held at second 30 of each (bars close at the full one), until the status is as wanted; time stays held."""
-        moment = self._now().replace(second=30, microsecond=0)
+    def allow(self, clock: str, day: str = DAY) -> None:
+        """Let time go up to this moment, where it is held, and do not wait for it."""
+        self._pace(datetime.fromisoformat(f"{day}T{clock}+05:30"))
+
+    def go_on_until(self, ready: Callable[[dict[str, Any]], bool], what: str, seconds: int = 60) -> dict[str, Any]:
+        """Play step by step until the status is as wanted at the end of one, where time is held.
+
+        A step is a minute, from second 30 to second 30 (bars close at the full minute), or so many `seconds`.
+        """
+        begun = self.now()
         while True:
-            moment += timedelta(minutes=1)
-            self._pace(moment)
-            self._reached(moment)
+            moment = self.now() + timedelta(seconds=seconds)
+            self._to(moment.replace(second=30, microsecond=0) if seconds == 60 else moment)
             seen = self.status()
             if seen and ready(seen):
                 return seen
-            assert moment.date() == self._now().date(), f"the day is over, without {what}"
+            assert self.now().date() == begun.date(), f"the day is over, without {what}"
+
+    def step(self, seconds: int) -> None:
+        """Play so many seconds of the market on; then time is held."""
+        self._to(self.now() + timedelta(seconds=seconds))
+
+    def hold(self) -> None:
+        """Hold time where it stands."""
+        self._pace(self.now())
 
     def go_on(self) -> None:
         """Let time go as fast as it can, for good."""
@@ -233,14 +245,17 @@ class Stage:
     def _pace(self, until: datetime | None) -> None:
         admin(self._market, "POST", "/pace", {"until": until and until.isoformat()})
 
-    def _now(self) -> datetime:
+    def now(self) -> datetime:
+        """The market's time."""
         return datetime.fromisoformat(admin(self._market, "GET", "/")["now"])
 
-    def _reached(self, moment: datetime) -> None:
+    def _to(self, moment: datetime) -> None:
+        self._pace(moment)
+
         def there() -> bool:
             last = self._daemons[-1]
             assert last.alive, f"the daemon is down; it said:\n{last.said[-4000:]}"
-            return self._now() >= moment
+            return self.now() >= moment
 
         until(there, f"{moment:%H:%M:%S} of the market")
 

@@ -10,7 +10,7 @@ from core.types import Purpose
 from execution_engine.order_state import TERMINAL
 from runtime import state_folder
 from storage.store import SqlReader, open_reader
-from tests.e2e.stage import BUSY, Stage, admin, closed, until
+from tests.e2e.stage import BUSY, HELD, Stage, admin, closed, until
 
 NAMES = ("kite", "angel", "paper")
 ACCOUNTS = {"kite": ("practice-live", "zerodha"), "angel": ("practice-live", "angelone"), "paper": ("practice", "zerodha")}
@@ -31,10 +31,10 @@ def write_accounts(stage: Stage, more: str = "") -> Path:
     return stage.config
 
 
-def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:45") -> None:
+def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:45", speed: str = "max") -> None:
     """The three accounts, and one exchange with both brokers' wires."""
     write_accounts(stage)
-    stage.simulate("--beside", "angelone", start=start, faults=faults or [])
+    stage.simulate("--beside", "angelone", start=start, faults=faults or [], speed=speed)
 
 
 def ledger(stage: Stage, name: str) -> SqlReader:
@@ -97,11 +97,12 @@ def test_three_accounts_trade_one_market_and_each_is_what_it_would_be_alone(tmp_
 def test_what_befalls_one_account_is_no_others(tmp_path: Path) -> None:
     """A kill -9 of them all; a dead token at one broker; a ledger that cannot be written; a kill of one account."""
     with Stage(tmp_path) as stage:
-        prepare(stage, [{"fault": "kill_token", "broker": "zerodha", "match": {"after": "14:58"}}], start="14:44")
-        daemon = stage.run(*SIDE_BY_SIDE, "--speed", "120", account="kite", files=True)
-        stage.until(lambda status: status["market"]["now"][11:16] >= "14:50", "some trading")
+        prepare(stage, [{"fault": "kill_token", "broker": "zerodha", "match": {"after": "14:58"}}], start="14:44", speed=HELD)
+        daemon = stage.run(*SIDE_BY_SIDE, account="kite", files=True)
+        stage.go_to("14:50:30")
         daemon.kill()
-        daemon = stage.run(*SIDE_BY_SIDE, "--speed", "120", account="kite", files=True)
+        daemon = stage.run(*SIDE_BY_SIDE, account="kite", files=True)
+        stage.go_to("14:58:30")
         stage.until(lambda status: status["session"] == "LOGIN_REQUIRED", "the dead token")
 
         def of(name: str) -> dict[str, Any]:
@@ -115,6 +116,7 @@ def test_what_befalls_one_account_is_no_others(tmp_path: Path) -> None:
         assert of("paper")["session"] == "VALID"
         with closing(sqlite3.connect(state_folder.of_account(stage.state, "angel").ledger, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
+            stage.allow("15:05:30")
             until(lambda: "ledger" in str(of("angel")["blind"]), "the ledger that another process holds")
             assert "ledger" not in f"{of('kite')['blind']} {of('paper')['blind']}", "their ledgers are their own"
             assert "books" not in str(of("paper")["blind"]), "its book lists what an earlier process traded today"
@@ -124,6 +126,7 @@ def test_what_befalls_one_account_is_no_others(tmp_path: Path) -> None:
         assert killed.code == 0, killed
         states = {row["account"]: row["trading_state"] for row in of("kite")["accounts"]}
         assert states == {"kite": "HALTED", "angel": "ACTIVE", "paper": "ACTIVE"}
+        stage.go_on()
         assert daemon.wait() == 0, daemon.said[-4000:]
         assert closed(stage) == []
         assert [wrong for name in NAMES for wrong in untrue(stage, name)] == []

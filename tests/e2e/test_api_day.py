@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from runtime.brokerage import fingerprint
-from tests.e2e.stage import BUSY, Stage, admin, until
+from tests.e2e.stage import BUSY, HELD, Stage, admin, until
 
 PASSWORD = "marked-password-77321"
 IDLE = """\
@@ -106,7 +106,7 @@ def _status(entry: Path) -> str:
 def test_a_person_registers_logs_in_to_a_broker_trades_and_kills_over_http_alone(stage: Stage) -> None:
     port = free_port()
     stage.configure("settings.yaml", "  port: 8000", f"  port: {port}")
-    stage.simulate(start="10:00", speed="10")
+    stage.simulate(start="10:00", speed=HELD)
     known = admin(stage.simulator, "GET", "/")
     key, secret = known["credentials"]["api_key"], known["credentials"]["api_secret"]
     daemon = stage.run(api=True)
@@ -209,10 +209,10 @@ def no_secret_is_left(stage: Stage, daemon: int, browser: Browser, secrets: dict
 
 def test_a_paper_accounts_portfolio_is_its_own_ledgers_and_no_other_app_gets_it(stage: Stage) -> None:
     stage.strategy.write_text(BUSY, encoding="utf-8")
-    stage.simulate(start="14:40", speed="6")  # ten seconds to the next bar, on which the strategy may go out again
+    stage.simulate(start="14:40", speed=HELD)
     key = admin(stage.simulator, "GET", "/")["credentials"]["api_key"]
     stage.run(account="practice")
-    stage.until(lambda status: not status["flat"], "a position")
+    stage.go_on_until(lambda status: not status["flat"], "a position")
     stage.ask("pause")
     for broker, app in (("zerodha", "another-key"), ("upstox", key)):
         other = stage.ask("brokerage", do="portfolio", broker=broker, app=fingerprint(broker, app))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import Done, Stage, closed, compare, until
+from tests.e2e.stage import HELD, Done, Stage, closed, compare, until
 from tests.e2e.test_practice_day import bars, share
 
 
@@ -112,26 +112,27 @@ def test_an_account_that_is_not_there_and_a_paper_account_with_data(stage: Stage
 
 
 def test_a_full_disk_stops_entries_is_told_and_loses_nothing(stage: Stage) -> None:
-    stage.simulate(speed="300")
+    stage.simulate(speed=HELD)
     daemon = stage.run()
-    stage.until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
+    stage.go_on_until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
     soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (4096, hard))  # no file may grow
-    seen = stage.until(lambda status: bool(status["blind"]), "the ledger to fail")
+    seen = stage.go_on_until(lambda status: bool(status["blind"]), "the ledger to fail")
     assert seen["blind"].startswith("ledger"), seen["blind"]
     assert [alert["level"] for alert in seen["alerts"] if alert["title"] == "Entries are off"] == ["page"]
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
     stage.until(lambda status: not status["blind"], "the ledger to be written again")
+    stage.go_on()
     assert daemon.wait() == 0, daemon.said
     assert closed(stage) == [], daemon.said
 
 
 def test_an_exit_sent_while_the_ledger_could_not_be_written_is_known_after_kill_9(stage: Stage) -> None:
-    stage.simulate(speed="60")
+    stage.simulate(speed=HELD)
     daemon = stage.run()
-    stage.until(lambda status: bool(status["orders"].get("FILLED")) and not status["flat"], "a position")
+    stage.go_on_until(lambda status: bool(status["orders"].get("FILLED")) and not status["flat"], "a position")
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))  # no file may grow
-    stage.until(lambda status: bool(status["blind"]), "the ledger to fail")
+    stage.go_on_until(lambda status: bool(status["blind"]), "the ledger to fail")
     assert stage.ask("square-off").ok
     daemon.kill()
     with closing(stage.ledger) as ledger:
@@ -148,8 +149,8 @@ def test_an_exit_sent_while_the_ledger_could_not_be_written_is_known_after_kill_
 
 
 def test_a_ledger_that_is_not_one_stops_the_start_and_is_left_as_it_is(stage: Stage) -> None:
-    daemon = stage.run("--start", "14:40", "--seed", "2", "--speed", "600")
-    stage.until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
+    daemon = stage.run("--start", "14:40", "--seed", "2", "--speed", HELD)
+    stage.go_on_until(lambda status: status["orders"].get("FILLED", 0) >= 2, "two fills")
     daemon.kill()
     path = stage.run_folder.ledger
     for log in path.parent.glob("ledger.sqlite-*"):

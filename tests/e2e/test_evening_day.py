@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.stage import BUSY, Stage
+from tests.e2e.stage import BUSY, HELD, Stage
 
 CARRYING = BUSY.replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]").replace("horizon: intraday", "horizon: carry")
 TAX = "- {from: 2026-04-01, to: null, sell: 0.0005, src: [FATAX73524]}"
@@ -11,9 +11,10 @@ TAX = "- {from: 2026-04-01, to: null, sell: 0.0005, src: [FATAX73524]}"
 def test_charges_that_differ_are_booked_and_told_and_what_is_carried_starts_at_the_brokers_close(stage: Stage) -> None:
     stage.strategy.write_text(CARRYING, encoding="utf-8")
     stage.configure("market/charges.yaml", TAX, TAX.replace("0.0005", "0.0002"))  # of before April 2026: the broker knows better
-    stage.simulate(date="2026-11-17", start="15:00", seed=2)
+    stage.simulate(date="2026-11-17", start="15:00", seed=2, speed=HELD)
     daemon = stage.run("--days", "2")
-    stage.until(lambda status: bool(stage.journal("rebased")), "the next morning")
+    stage.go_to("09:00:30", day="2026-11-18")
+    stage.go_on_until(lambda _: bool(stage.journal("rebased")), "the next morning")
     daemon.kill()
 
     [compared] = stage.journal("charges_compared")

@@ -9,7 +9,7 @@ import pytest
 
 from core.types import OrderState
 from data_ingestion.replay import prepare
-from tests.e2e.stage import BUSY, DAY, Daemon, Stage, closed, compare
+from tests.e2e.stage import BUSY, DAY, HELD, Daemon, Stage, closed, compare
 from utils.config_loader import load_calendar
 
 Script = Sequence[Mapping[str, Any]]
@@ -201,13 +201,15 @@ def test_without_a_login_exits_wait_and_a_person_is_told_where_to_log_in(stage: 
 
 
 def test_after_a_new_login_the_books_are_read_and_the_square_off_is_done(stage: Stage) -> None:
-    stage.simulate(faults=DEAD_TOKEN, speed="400")
+    stage.simulate(faults=DEAD_TOKEN, speed=HELD)
     daemon = stage.run()
+    stage.go_to("15:05:30")
     stage.until(lambda status: status["session"] == "LOGIN_REQUIRED", "the token to die")
     done = stage.call("login", "zerodha")
     assert (done.code, done.err) == (0, ""), done
     assert "practice-live" in done.out
     stage.until(lambda status: status["session"] == "VALID" and status["feed"]["connected"], "the feed with the new token")
+    stage.go_on()
     assert daemon.wait() == 0
     assert closed(stage) == [], daemon.said
     assert stage.report()["square_off"]["flat"] is not None
@@ -229,8 +231,9 @@ def test_a_truncated_dump_on_the_first_day_stops_the_start(stage: Stage) -> None
 
 def test_a_truncated_dump_leaves_yesterdays_snapshot_in_use(stage: Stage) -> None:
     """Its tokens may be out of date (the simulator draws new ones daily): then no prices come, which is told, and nothing trades."""
-    stage.simulate(start="15:28", faults=[fault("truncated_dump", DUMP, skip=1)])
+    stage.simulate(start="15:28", faults=[fault("truncated_dump", DUMP, skip=1)], speed=HELD)
     stage.run("--days", "2")
+    stage.go_to("09:20:30", day="2026-11-23")
     seen = stage.until(lambda status: status["as_of"][11:16] >= "09:20" and status["as_of"][:10] > DAY, "the second morning")
     told = {alert["title"]: alert for alert in seen["alerts"]}
     assert (told["Instrument dump refused"]["level"], DAY in told["Instrument dump refused"]["text"]) == ("page", True)

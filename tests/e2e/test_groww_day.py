@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import HELD, Stage
 
 PLACE = "POST /v1/order/create"
 FAULTS: list[dict[str, Any]] = [
@@ -35,9 +35,10 @@ def _played(folder: Path) -> str:
     """One such day's digest. A second of the market costs five polls, so that the day is short: it is stopped when it is flat."""
     folder.mkdir()
     with Stage(folder) as stage:
-        stage.simulate(broker="groww", start="14:50", faults=FAULTS)
+        stage.simulate(broker="groww", start="14:50", faults=FAULTS, speed=HELD)
         daemon = stage.run("--broker", "groww")
-        stage.until(lambda status: status["flat"] and status["market"]["now"] > "2026-11-20T15:15:30", "the end of the square-off")
+        stage.go_to("15:15:30")
+        stage.go_on_until(lambda status: status["flat"], "the end of the square-off")
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.wait() == 0, daemon.said[-4000:]
         account, struck = stage.account(), Counter(fault["fault"] for fault in stage.faults() if fault["struck"])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.e2e.stage import BUSY, Stage, admin
+from tests.e2e.stage import BUSY, HELD, Stage, admin
 
 CARRYING = (
     BUSY.replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]")
@@ -19,15 +19,17 @@ def calls(stage: Stage, method: str) -> list[dict[str, Any]]:
 def test_it_is_set_in_the_evening_found_after_a_kill_and_taken_back_in_the_morning(stage: Stage) -> None:
     stage.configure("settings.yaml", "  by: auto", "  by: broker")
     stage.strategy.write_text(CARRYING, encoding="utf-8")
-    stage.simulate(date="2026-11-17", start="15:00", seed=2)
+    stage.simulate(date="2026-11-17", start="15:00", seed=2, speed=HELD)
     daemon = stage.run("--days", "2")
-    stage.until(lambda status: bool(stage.journal("guard_placed")), "a trigger at the broker")
+    stage.allow("15:59:30", day="2026-11-17")
+    stage.until(lambda _: bool(stage.journal("guard_placed")), "a trigger at the broker")
     daemon.kill()  # wherever it stands between the call and the list
 
     daemon = stage.run("--days", "2", "--resume")
-    stage.until(lambda status: bool(stage.journal("guard_removed")), "the next morning")
-    until_stop = lambda status: any(entry["at"] > "2026-11-18" for entry in stage.journal("intent") if entry["purpose"] == "protect")  # noqa: E731
-    stage.until(until_stop, "the day's stop")
+    stage.allow("09:17:30", day="2026-11-18")
+    stage.until(lambda _: bool(stage.journal("guard_removed")), "the morning")
+    protected = lambda _: any(entry["at"] > "2026-11-18" for entry in stage.journal("intent") if entry["purpose"] == "protect")  # noqa: E731
+    stage.go_on_until(protected, "the day's stop")
     daemon.kill()
 
     assert len(calls(stage, "POST")) == 1, "one trigger, also over the kill"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import BUSY, Stage, admin, compare, until
+from tests.e2e.stage import BUSY, HELD, Stage, admin, compare, until
 from tests.wire.granted_client import GrantedClient
 
 TIGHT = BUSY.replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]").replace("max_loss: 1000000", "max_loss: 1000000, stop_pct: 0.06")
@@ -24,13 +24,14 @@ def stop_of(stage: Stage) -> dict[str, Any] | None:
 def test_the_stop_at_the_broker_closes_the_position_of_a_dead_daemon(stage: Stage) -> None:
     stage.configure("settings.yaml", "  by: auto", "  by: broker")
     stage.strategy.write_text(TIGHT, encoding="utf-8")
-    stage.simulate(start="10:00", speed="300", seed=1)  # whose price comes down to the stop nine minutes later
+    stage.simulate(start="10:00", speed=HELD, seed=1)  # whose price comes down to the stop nine minutes later
     daemon = stage.run()
-    until(lambda: stop_of(stage) is not None, "a position with its stop at the broker")
+    stage.go_on_until(lambda _: stop_of(stage) is not None, "a position with its stop at the broker")
     daemon.kill()
     stop = stop_of(stage)
     assert stop is not None, "it was closed in the moment of the kill"
 
+    stage.go_on()
     dead = GrantedClient(admin(stage.simulator, "GET", "/"), "practice-live")
     end = dead.now + timedelta(hours=2)
     while stop_of(stage) is not None and dead.now < end:
@@ -57,15 +58,16 @@ def test_the_stop_at_the_broker_closes_the_position_of_a_dead_daemon(stage: Stag
 def test_a_stop_that_fires_while_the_token_is_dead_is_booked_soon_after_the_next_login(stage: Stage, where: dict[str, str]) -> None:
     stage.configure("settings.yaml", "  by: auto", "  by: broker")
     stage.strategy.write_text(TIGHT, encoding="utf-8")
-    stage.simulate(start="10:00", speed="120", seed=1, faults=[{"fault": "kill_token", "match": where}])
+    stage.simulate(start="10:00", speed=HELD, seed=1, faults=[{"fault": "kill_token", "match": where}])
     daemon = stage.run()
+    stage.go_to("10:05:30")
     dead = stage.until(lambda status: status["session"] == "LOGIN_REQUIRED", "the token to die")
     [struck] = stage.faults()[0]["struck"]
     [_, seen] = [datetime.fromisoformat(entry["at"]) for entry in stage.journal("session")]
     assert timedelta(0) <= seen - datetime.fromisoformat(struck) <= timedelta(seconds=5)
     [page] = [entry for entry in stage.journal("alert") if entry["title"] == "Login required"]
     assert "/connect/login?" in page["text"]
-    until(lambda: stop_of(stage) is None, "the stop to fire")
+    stage.go_on_until(lambda _: stop_of(stage) is None, "the stop to fire")
     assert not dead["flat"]
     refused = [one for one in admin(stage.simulator, "GET", "/requests") if one["status"] == 403 and one["at"] > struck]
     assert len(refused) <= 3, f"a dead token was shown again: {refused}"

@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from tests.e2e.stage import Stage, closed, until
+from tests.e2e.stage import HELD, Stage, closed, until
 
 NOTHING = "special_sessions: []"
 SHORT = 'special_sessions:\n  - {d: 2026-11-20, kind: shortened, segments: [FO, EQ], sessions: [["09:15", "15:05"]], src: test}'
@@ -14,7 +14,7 @@ def test_sighup_takes_up_good_overrides_refuses_bad_ones_and_the_day_ends_by_the
     assert stage.config is not None
     overrides: Path = stage.config / "market" / "overrides.yaml"
     good = overrides.read_text(encoding="utf-8")
-    stage.simulate(start="14:45", speed="60")
+    stage.simulate(start="14:45", speed=HELD)
     daemon = stage.run()
     stage.until(lambda seen: seen["feed"]["connected"], "a connected feed")
 
@@ -31,6 +31,7 @@ def test_sighup_takes_up_good_overrides_refuses_bad_ones_and_the_day_ends_by_the
     told = stage.call("reload")
     assert (told.code, told.out) == (0, "the files are as they were read last; nothing changed\n")
 
+    stage.go_on()
     assert daemon.wait() == 0, daemon.said
     [entry] = stage.journal("reloaded")
     assert list(entry["files"]) == ["market/overrides.yaml"]

@@ -9,7 +9,7 @@ import pytest
 
 from core.types import OrderState, Purpose
 from tests.e2e import recorded_days
-from tests.e2e.stage import Stage, compare, until
+from tests.e2e.stage import HELD, Stage, compare, until
 
 CARRY = """\
 class: sma_cross
@@ -42,13 +42,14 @@ def legs(stage: Stage, key: str) -> list[dict[str, Any]]:
 
 def test_killed_in_both_legs_the_roll_is_made_once(stage: Stage) -> None:
     """An order whose daemon died before it left is never sent again; when the books prove its absence, the leg is decided anew."""
-    stage.simulate(start="14:57", speed="20", faults=SLOW)
+    stage.simulate(start="14:57", speed=HELD, faults=SLOW)
     daemon = stage.run()
-    stage.until(lambda status: bool(status["market"]["now"]), "the day")
+    stage.go_to("14:59:58")
     for key in (OLD, NEW):
-        until(lambda key=key: bool(legs(stage, key)), f"the leg in {key}")  # type: ignore[misc]
+        stage.go_on_until(lambda _, key=key: bool(legs(stage, key)), f"the leg in {key}", seconds=2)  # type: ignore[misc]
         daemon.kill()  # its answer is eight seconds of market time away
         daemon = stage.run()
+    stage.allow("15:09:30")
     until(lambda: bool(stage.journal("roll_done")), "the end of the roll")
     with closing(stage.ledger) as ledger:
         orders = [order for order in ledger.orders() if order.purpose is Purpose.ROLL]

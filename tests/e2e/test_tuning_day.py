@@ -3,7 +3,7 @@
 import signal
 from pathlib import Path
 
-from tests.e2e.stage import BUSY, Stage, closed, until
+from tests.e2e.stage import BUSY, HELD, Stage, closed, until
 
 
 def test_a_running_day_takes_up_good_files_refuses_bad_ones_and_a_toggle_outlives_a_kill(stage: Stage) -> None:
@@ -14,10 +14,9 @@ def test_a_running_day_takes_up_good_files_refuses_bad_ones_and_a_toggle_outlive
         shipped.unlink()
     trend = strategies / "trend.yaml"
     trend.write_text(BUSY.replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]"), encoding="utf-8")
-    stage.simulate(start="14:20", speed="60")
+    stage.simulate(start="14:20", speed=HELD)
     daemon = stage.run(files=True)
-    stage.until(lambda seen: seen["feed"]["connected"], "a connected feed")
-    until(lambda: any(entry["strategy"] == "trend" for entry in stage.journal("signal")), "a first signal")
+    stage.go_on_until(lambda _: any(entry["strategy"] == "trend" for entry in stage.journal("signal")), "a first signal")
 
     trend.write_text(trend.read_text(encoding="utf-8").replace("slow: 12", "slow: 3"), encoding="utf-8")  # below fast
     daemon.process.send_signal(signal.SIGHUP)
@@ -38,8 +37,9 @@ def test_a_running_day_takes_up_good_files_refuses_bad_ones_and_a_toggle_outlive
     assert (reloaded["strategies"]["bank"]["change"], reloaded["strategies"]["bank"]["does"]) == ("added", "started")
     assert reloaded["config"]["old"] == stage.journal("started")[0]["config"]
     taken = reloaded["seq"]
-    until(lambda: any(one["seq"] > taken and one["strategy"] == "trend" for one in stage.journal("signal")), "the new averages' signal")
-    until(lambda: any(one["seq"] > taken and one["strategy"] == "bank" for one in stage.journal("signal")), "the added strategy's signal")
+    for name in ("trend", "bank"):
+        fresh = lambda _, name=name: any(one["seq"] > taken and one["strategy"] == name for one in stage.journal("signal"))  # noqa: E731
+        stage.go_on_until(fresh, f"a signal of the new {name}")
 
     told = stage.call("retune", "bank", "size.lots=2", "risk.max_trades=9")
     assert told.code == 0, told.err
@@ -62,6 +62,7 @@ def test_a_running_day_takes_up_good_files_refuses_bad_ones_and_a_toggle_outlive
     told = stage.call("enable", "trend")
     assert (told.code, told.out) == (0, "trend enabled: started\n")
 
+    stage.go_on()
     assert daemon.wait() == 0, daemon.said
     assert closed(stage) == [], daemon.said
     down = {row["name"]: row["state"] for row in stage.call("strategies", "--json").json}

@@ -26,7 +26,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_script_alone_trades_on_paper_and_with_live_at_the_simulator(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with simulator("--start", "10:00", "--speed", "5") as about:
+    with simulator("--start", "10:00", "--speed", "1") as about:
         monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
         manager = OrderManager(broker="zerodha")
 
@@ -98,7 +98,7 @@ def test_a_running_daemon_takes_the_order_and_squares_it_off(state: Path) -> Non
         "--days",
         "1",
         "--speed",
-        "300",
+        "1",
     ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as daemon:
         try:
@@ -107,6 +107,9 @@ def test_a_running_daemon_takes_the_order_and_squares_it_off(state: Path) -> Non
             assert (told["success"], told["status"], told["filled"]) == (True, "EXECUTED", 10), told["error"]
             refused = OrderManager().place_order("INFY", "BUY", 10, live=True)
             assert "is of kind practice" in refused["error"]
+            facts = folder.simulator()
+            assert facts is not None
+            admin(facts, "POST", "/pace", {"until": None})  # until here a second took a second
             assert daemon.wait(120) == 0
         finally:
             if daemon.poll() is None:
