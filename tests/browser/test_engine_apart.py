@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.stage import PASSWORD, Person, answers, serving
-from tests.e2e.stage import Stage, until
+from tests.e2e.stage import HELD, Stage, until
 from tests.e2e.test_api_day import IDLE, free_port, web_process
 
 
@@ -24,7 +24,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 def test_a_killed_web_process_comes_back_with_its_pages_and_the_engine_goes_on(browser: Browser, stage: Stage) -> None:
     port = free_port()
     stage.configure("settings.yaml", "  port: 8000", f"  port: {port}")
-    stage.simulate(start="10:00", speed="10")
+    stage.simulate(start="10:00", speed=HELD)
     daemon = stage.run(api=True)
     address = f"http://127.0.0.1:{port}"
     until(lambda: answers(address), "the web process")
@@ -48,7 +48,7 @@ def test_a_killed_web_process_comes_back_with_its_pages_and_the_engine_goes_on(b
 
 @pytest.mark.walk
 def test_what_a_dead_or_hanging_daemon_said_looks_old(browser: Browser, stage: Stage) -> None:
-    stage.simulate(start="10:00", speed="10")
+    stage.simulate(start="10:00", speed=HELD)
     daemon = stage.run()
     stage.until(lambda status: bool(status["feed"]["connected"]), "the day")
     with serving(stage) as address:

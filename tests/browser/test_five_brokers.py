@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from brokers.angelone.session import totp
 from tests.browser.stage import Person, answers
-from tests.e2e.stage import Stage, admin, until
+from tests.e2e.stage import HELD, Stage, admin, until
 from tests.e2e.test_api_day import IDLE, free_port
 
 REDIRECTED = {"zerodha", "upstox"}  # their redirect says whose login it was: nothing is typed
@@ -59,7 +59,7 @@ def set_up(person: Person, stage: Stage, broker: str) -> None:
 def test_from_the_first_registration_to_flat(browser: Browser, stage: Stage, broker: str) -> None:
     port = free_port()
     stage.configure("settings.yaml", "  port: 8000", f"  port: {port}")
-    stage.simulate(start="10:00", speed="10", broker=broker)
+    stage.simulate(start="10:00", speed=HELD, broker=broker)
     if broker == "upstox":  # its login address names the redirect: that of the account's credentials
         admin(stage.simulator, "POST", "/redirect", {"url": f"http://127.0.0.1:{port}/api/v1/dashboard/upstox/callback"})
     stage.run("--broker", broker, api=True)

@@ -13,7 +13,7 @@ import yaml
 from playwright.sync_api import Browser, expect
 
 from tests.browser.stage import DESKTOP, PASSWORD, PHONE, Person, answers
-from tests.e2e.stage import Stage, until
+from tests.e2e.stage import HELD, Stage, until
 from tests.e2e.test_api_day import free_port
 
 pytestmark = [pytest.mark.walk, pytest.mark.xdist_group("pages")]  # one daemon for all of them; the suite's short form: test_pages_scripted
@@ -52,7 +52,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         port = free_port()
         stage.configure("settings.yaml", "  port: 8000", f"  port: {port}")
         stage.strategy.write_text(stage.strategy.read_text(encoding="utf-8").replace("fast: 5, slow: 12", "fast: 2, slow: 4"))
-        stage.simulate(start="09:14", speed="60")
+        stage.simulate(start="09:14", speed=HELD)
         data = stage.state / "backtest-data"
         data.mkdir(parents=True)
         (data / "three_days.csv").write_text(bars(), encoding="utf-8")
@@ -62,7 +62,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         made.ask("POST", "/api/v1/auth/register", {"username": OWNER, "password": PASSWORD})
         invitation = made.ask("POST", "/api/v1/auth/invitations", {"role": "viewer"}, made.token(OWNER))["invitation"]
         made.ask("POST", "/api/v1/auth/register", {"username": VIEWER, "password": PASSWORD, "invitation": invitation})
-        until(lambda: len(stage.call("journal", "--json").json) > 110, "a journal of more than a page")
+        stage.go_to("10:00:30")
+        stage.go_on_until(lambda _: len(stage.journal()) > 110, "a journal of more than a page")
         yield made
 
 
@@ -85,6 +86,7 @@ def test_a_chart_has_bars_indicators_and_trades_and_grows(browser: Browser, day:
         expect(picture.locator(".legendtext", has_text=words)).to_have_count(1)
     expect(person.see("chart-fills").locator("tbody tr").first).to_contain_text("busy")
     before = int(person.page.get_by_text("bars, the last closed at").inner_text().split()[0])
+    day.stage.step(60)
     person.page.wait_for_function("before => parseInt([...document.querySelectorAll('.note')].map(n => n.innerText)"
                                   ".find(t => t.includes('bars, the last'))) > before", arg=before)  # fmt: skip
     person.page.get_by_role("switch", name="Indicators").click()

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Response, WebSocket
 
 from tests.browser.stage import PASSWORD, Person, answers
 from tests.browser.test_five_brokers import set_up
-from tests.e2e.stage import ROOT, Stage, admin, until
+from tests.e2e.stage import HELD, ROOT, Stage, admin, until
 from tests.e2e.test_api_day import IDLE, free_port, web_process
 
 pytestmark = pytest.mark.walk
@@ -40,7 +40,7 @@ def test_no_secret_is_left_by_the_page(browser: Browser, stage: Stage) -> None:
     stage.strategy.write_text(IDLE, encoding="utf-8")
     port = free_port()
     stage.configure("settings.yaml", "  port: 8000", f"  port: {port}")
-    stage.simulate(start="10:00", speed="10")
+    stage.simulate(start="10:00", speed=HELD)
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (most, most))  # as a machine that keeps dumps has it
     daemon = stage.run(api=True)
