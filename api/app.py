@@ -16,7 +16,7 @@ from api.backtests import Backtests
 from api.brokerage import Desk
 from api.guard import Guard
 from api.ports import Parts
-from api.routes import apps, auth, backtests, dashboard, health, live, trading, webhooks
+from api.routes import apps, auth, backtests, dashboard, health, live, postbacks, trading, webhooks
 from core.errors import BrokerError, ConfigError, NiyamError, StoreError
 from storage.vault import VaultError
 from utils.redaction import redact
@@ -44,7 +44,7 @@ def create(parts: Parts, *, hosts: tuple[str, ...] = (), tls: bool = False) -> F
     app = FastAPI(title="Niyam", version="1", lifespan=life, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     for name, value in state.items():
         setattr(app.state, name, value)
-    for one in (auth, dashboard, apps, trading, backtests, webhooks, live, health):
+    for one in (auth, dashboard, apps, trading, backtests, webhooks, postbacks, live, health):
         app.include_router(one.router)
     app.include_router(auth.again)
     _document(app)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from core.events import Event
+from core.events import Event, OrderUpdate
 from core.ports import Broker, Clock, CredentialStore, DataSession, Feed, InstrumentLookup, Token, TokenSource
 from core.types import Horizon, Instrument, Kind, SessionState
 from utils.pacing import Budget, Limit
@@ -175,6 +175,12 @@ class FeedFactory(Protocol):
         ...
 
 
+class Postback(Protocol):
+    def __call__(self, body: bytes, credentials: CredentialStore, at: datetime, lookup: InstrumentLookup) -> OrderUpdate:
+        """What the broker posted, received `at`. Raises Rejected where it is not this account's app's, DataError where it does not read."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReadPace:
     """How often a broker's books are read without a reason, in seconds; 0.0: with each read. A read with a reason (a login, an order of
@@ -214,6 +220,7 @@ class Spec:
     `tape_columns` turns many frames into a recording's columns (None: this broker's stream cannot be recorded).
     `instruments_per_stream` is what one connection of the feed takes, `streams` how many connections one login may have.
     `guards_nights`: its client keeps triggers over days (core.ports.GuardBroker), so that stops may stand over a night.
+    `postback` reads the order updates that it posts to an address of ours; None: it posts none.
     `holds_at_wire`: its order calls go through brokers.transport.PooledSession alone, so that they may be prepared while their intent is
     written (utils/departure.py).
     """
@@ -244,5 +251,6 @@ class Spec:
     holds_at_wire: bool = False
     guards_nights: bool = False
     with_state: Callable[[str, str], str] = no_state
+    postback: Postback | None = None
     exchange_number: Callable[[Token], str] = no_number
     login: LoginKind = "redirect"

@@ -41,6 +41,10 @@ class Trade(msgspec.Struct, frozen=True):
     at: datetime
 
 
+POSTBACK = "postback"
+"""The source of an update that the broker posted to an address of ours: of its app, so perhaps of another account's order."""
+
+
 class OrderUpdate(msgspec.Struct, frozen=True):
     """One order row seen at the broker (order socket, postback, order book, or the paper exchange).
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from core.events import Books, OrderUpdate, Reply
+from core.events import POSTBACK, Books, OrderUpdate, Reply
 from core.ports import Clock, Executor
 from core.types import Instrument, Order, OrderRequest, OrderState, Purpose, SessionState
 from execution_engine.buy_sell_logic import Target
@@ -91,7 +91,10 @@ class Outcomes:
 
     def on_update(self, update: OrderUpdate) -> None:
         if self._desk.owner(update.broker_order_id, update.tag) is None:
-            self._reconciliation.foreign(update)
+            if update.source == POSTBACK:  # its app may serve other accounts: this one's books tell
+                self._executor.read_books(positions=True, urgent=True)
+            else:
+                self._reconciliation.foreign(update)
             return
         self._on_change(self._desk.on_update(update))
 

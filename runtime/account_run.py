@@ -32,6 +32,7 @@ from runtime.hang_alarm import HangAlarm
 from runtime.lines import Lines
 from runtime.market_doubts import SessionProbe, mind_year, trades_on_a_holiday
 from runtime.options import RunOptions
+from runtime.postbacks import Postbacks
 from runtime.reload import Reload
 from runtime.roster import Roster
 from runtime.scheduler import Job, Scheduler, daily_jobs
@@ -337,6 +338,8 @@ class AccountRun:
             return self._log_in()
         if name == "brokerage":
             return Brokerage(self._house, self._sources.door.credentials, self._errands, self._ledger_reader).answer(arguments)
+        if name == "postback":
+            return Postbacks(self._house, self._sources.door.credentials).answer(arguments)
         if name == "reload":
             arguments = self._reload.read()
         if name == "retune":

@@ -145,6 +145,7 @@ class Api(_Section):
     largest_request: Annotated[StrictInt, Field(ge=1024, le=10_000_000)] = 262_144
     bulk: StrictBool = True
     webhooks: StrictBool = False
+    postbacks: StrictBool = False
     data: Text | None = None
 
 

@@ -1,8 +1,8 @@
 """The daemon's control socket as its clients see it: one line of JSON asked, one line answered.
 
 Names: status strategies orders positions signals fills journal report usage chart (read-outs), and pause resume reduce-only square-off kill
-acknowledge login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage (the web
-process's own: the account's login and portfolio; runtime/brokerage.py).
+acknowledge login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage and
+postback (the web process's own: the account's login and portfolio, and what its broker posts; runtime/brokerage.py, postbacks.py).
 """
 
 import os
@@ -20,7 +20,7 @@ from core.errors import NiyamError
 READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report", "usage", "chart")
 COMMANDS = (
     *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "watch"),
-    *("reload", "retune", "enable", "disable", "signal", "brokerage"),
+    *("reload", "retune", "enable", "disable", "signal", "brokerage", "postback"),
 )
 LONGEST_LINE = 64 * 1024 * 1024  # bytes; a report of a whole year fits many times
 

@@ -32,6 +32,7 @@ SPEC = Spec(
     parse_instruments=later("brokers.angelone.dump", "parse_instruments"),
     exchange_number=mapping.exchange_number,
     objection=mapping.objection,
+    postback=later("brokers.angelone.postback", "read"),
     login="code",
 )
 

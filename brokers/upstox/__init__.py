@@ -48,4 +48,5 @@ SPEC = Spec(
     exchange_number=mapping.exchange_number,
     objection=mapping.objection,
     with_state=_with_state,
+    postback=later("brokers.upstox.postback", "read"),
 )

@@ -48,4 +48,5 @@ SPEC = Spec(
     holds_at_wire=True,
     guards_nights=True,
     with_state=_with_state,
+    postback=later("brokers.zerodha.postback", "read"),
 )

@@ -14,6 +14,7 @@ OPEN = {
     ("GET", "/api/v1/dashboard/{broker}/callback"),  # guarded by the state
     ("POST", "/api/v1/dashboard/{broker}/callback"),
     ("POST", "/api/v1/webhooks/{source}"),  # guarded by a signature
+    ("POST", "/api/v1/postbacks/{broker}"),  # guarded by the secret in its address
     ("GET", "/healthz"),
     ("GET", "/metrics"),  # this machine, or a token
     *(("GET", path) for path in ("/docs", "/docs/start.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json")),

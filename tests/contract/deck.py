@@ -1,10 +1,10 @@
 """All cards of a broker."""
 
-from tests.contract import cards_books, cards_doubt, cards_feed, cards_groww, cards_life, cards_orders
+from tests.contract import cards_books, cards_doubt, cards_feed, cards_groww, cards_life, cards_orders, cards_postback
 from tests.contract.card import CARDS, Card
 from tests.contract.kit import Kit
 
-__all__ = ["cards_books", "cards_feed", "cards_groww", "cards_orders", "deck"]
+__all__ = ["cards_books", "cards_feed", "cards_groww", "cards_orders", "cards_postback", "deck"]
 
 
 def deck(kit: Kit) -> list[Card]:

@@ -67,6 +67,7 @@ class Kit:
     `reasons_by_stream`: whether its order updates do. `cuts_history`: the client itself asks in pieces that the broker takes.
     `feed`: "socket", or "poll" where prices and order states are asked for. `marks_positions`: its positions name a last price.
     `dated_tokens`: what an instrument is ordered by changes from day to day. `login_answers`: what `accept` must say to wrong answers.
+    `posts`: what it posts of an order's last change, made of (its simulator, the account's credentials, the order); None: it posts nothing.
     `names_charges`: it tells an order's charges line by line; `charges_deliver_shares`: it takes every share for delivery.
     A route that is "" is no call of this broker's.
     """
@@ -100,6 +101,7 @@ class Kit:
     feed: str = "socket"
     marks_positions: bool = True
     dated_tokens: bool = True
+    posts: Callable[[Any, Mapping[str, str], SimOrder], dict[str, Any]] | None = None
     names_charges: bool = True
     charges_deliver_shares: bool = False
     login_answers: Mapping[str, type[NiyamError]] = field(default_factory=dict)

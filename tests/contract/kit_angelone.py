@@ -1,9 +1,23 @@
 """Angel One in the words of its own documents."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from brokers.registry import get
 from core.errors import ConfigError, LoginRefused, Rejected, SessionExpired, Transient, Unknown
 from core.types import OrderState
+from simulators.angelone_rows import order_message
+from simulators.orders import SimOrder
 from tests.contract.kit import Kit, Label, Routes, ladder, products, refusal
+
+
+def posts(simulator: Any, credentials: Mapping[str, str], order: SimOrder) -> dict[str, Any]:
+    """The order socket's data with the client's code beside it."""
+    return {
+        **order_message(order, simulator.names.of(order.listing), order.history[-1])["orderData"],
+        "clientcode": credentials["client_code"],
+    }
+
 
 ANGELONE = Kit(
     spec=get("angelone"),
@@ -66,5 +80,6 @@ ANGELONE = Kit(
     changed_too_late=Unknown,
     busy=Unknown,
     alive_feed=True,
+    posts=posts,
     login_answers={"000000": LoginRefused, "12345": ConfigError, "http://127.0.0.1/?code=1": ConfigError},
 )  # fmt: skip

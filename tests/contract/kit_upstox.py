@@ -1,9 +1,21 @@
 """Upstox in the words of its own documents."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from brokers.registry import get
 from core.errors import BrokerError, ConfigError, Rejected, SessionExpired, Transient, Unknown
 from core.types import OrderState
+from simulators.orders import SimOrder
+from simulators.upstox_rows import order_row
 from tests.contract.kit import Kit, Label, Routes, ladder, products, refusal
+
+
+def posts(simulator: Any, credentials: Mapping[str, str], order: SimOrder) -> dict[str, Any]:
+    """The webhook: the order stream's message."""
+    row = order_row(order, order.history[-1])
+    return {"update_type": "order", "user_id": order.user, "userId": order.user, **row, "instrument_key": row["instrument_token"]}
+
 
 UPSTOX = Kit(
     spec=get("upstox"),
@@ -57,6 +69,7 @@ UPSTOX = Kit(
     ),
     no_candles=301,
     longest_tag=40,
+    posts=posts,
     dies_at="03:30",
     order_route_of_reader=("POST", "/v3/order/place"),
     login_answers={"wrong1": BrokerError, "": ConfigError, "http://127.0.0.1/?error=denied": ConfigError},

@@ -1,9 +1,23 @@
 """Zerodha in the words of its own documents."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from brokers.registry import get
 from core.errors import ConfigError, Rejected, SessionExpired, Transient, Unknown
 from core.types import OrderState
+from simulators.orders import SimOrder, Status
+from simulators.zerodha_rows import order_message, order_row
 from tests.contract.kit import Kit, Label, Routes, ladder, products, refusal
+
+
+def posts(simulator: Any, credentials: Mapping[str, str], order: SimOrder) -> dict[str, Any]:
+    """The postback; its status is UPDATE where the book says OPEN with something filled."""
+    last = order.history[-1]
+    status = "UPDATE" if last.status is Status.OPEN and last.filled else str(order_row(order, last, None)["status"])
+    posted: dict[str, Any] = order_message(order, last, status, 1234, credentials["api_secret"], None)["data"]
+    return posted
+
 
 ZERODHA = Kit(
     spec=get("zerodha"),
@@ -56,5 +70,6 @@ ZERODHA = Kit(
     dies_at="06:00",
     order_route_of_reader=("POST", "/orders/regular"),
     orders_socket=False,
+    posts=posts,
     login_answers={"request_token=wrong": SessionExpired, "": ConfigError, "status=error": ConfigError},
 )  # fmt: skip
