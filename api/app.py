@@ -37,7 +37,7 @@ def create(parts: Parts, *, hosts: tuple[str, ...] = (), tls: bool = False) -> F
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        app.state.live = live.Live(parts)
+        app.state.live = live.Lives(parts)
         yield
         app.state.backtests.stop()
 

@@ -2,10 +2,11 @@
 
 import secrets as random
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated
 
+import anyio.to_thread
 from argon2.exceptions import InvalidHashError, VerificationError
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -63,12 +64,12 @@ class Door:
             return False
 
 
-def parts_of(request: Request) -> Parts:
+async def parts_of(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
 
-def door_of(request: Request) -> Door:
+async def door_of(request: Request) -> Door:
     door: Door = request.app.state.door
     return door
 
@@ -76,17 +77,18 @@ def door_of(request: Request) -> Door:
 Given = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-def token_of(given: Given) -> str:
+async def token_of(given: Given) -> str:
     """The bearer token as it was sent; 401 without one."""
     if given is None or not given.credentials:
         raise HTTPException(401, "log in first: send the access_token as `Authorization: Bearer ...`", {"WWW-Authenticate": "Bearer"})
     return given.credentials
 
 
-def _user(role: str) -> Callable[..., User]:
-    def asking(request: Request, token: Annotated[str, Depends(token_of)]) -> User:
-        parts = parts_of(request)
-        user = parts.users.of_token(token, parts.now())
+def _user(role: str) -> Callable[..., Awaitable[User]]:
+    async def asking(parts: Annotated[Parts, Depends(parts_of)], token: Annotated[str, Depends(token_of)]) -> User:
+        user = parts.users.recall(token, parts.now())
+        if user is None:
+            user = await anyio.to_thread.run_sync(lambda: parts.users.of_token(token, parts.now()))
         if user is None:
             raise HTTPException(401, "this token is not valid (any more); log in again", {"WWW-Authenticate": "Bearer"})
         if not user.may(role):

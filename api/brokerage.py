@@ -185,7 +185,7 @@ def event(name: str, app: App, user: User | None = None, **more: Any) -> None:
     (log.warning if name.endswith(("_failed", "_error", "_fallback")) else log.info)(name)
 
 
-def desk_of(request: Request) -> Desk:
+async def desk_of(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
 

@@ -17,8 +17,25 @@ from utils.config_schema import Api
 from utils.control import Answer
 
 
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """What a running daemon told of itself last: each read-out as JSON, and decoded; what it did not tell anew is the same object still.
+
+    `heard_at` is when it was last heard of (monotonic); `source` differs for each Snapshot.
+    """
+
+    source: tuple[str, int]
+    encoded: Mapping[str, bytes]
+    decoded: Mapping[str, Any]
+    heard_at: float
+
+
 class Desk(Protocol):
-    """The daemon of the state folder, or what it left behind. Every method blocks."""
+    """The daemon of the state folder, or what it left behind. Every method but `at_hand` blocks."""
+
+    def at_hand(self, account: str | None = None) -> Latest | None:
+        """What an account's running daemon (None: that of the one in use) told last, without a wait; None where `read` has to find out."""
+        ...
 
     def ask(self, name: str, arguments: Mapping[str, Any] | None = None) -> Answer:
         """A command; raises DaemonDown where no daemon runs."""

@@ -1,8 +1,11 @@
 """The crowd of benchmarks/load.py: open pages as browsers hold them (the page's own socket), and requests of the API, so many a second.
 
 `python -m benchmarks.load_clients ADDRESS PAGES REQUESTS` signs in as the first user and obeys lines on standard input: `go` opens the
-pages, begins to ask, and answers `ready` once every page is connected; `stop` ends both and answers one line of JSON; the end of input ends
-it.
+pages, begins to ask, and answers `ready` once every page is connected; `stop` ends both and answers one line of JSON; `orders` answers how
+many orders the API shows; the end of input ends it.
+
+Every answer is read and judged: what it is made of, and how old it is. `as_of` is the engine's own clock, which runs as ours does: the
+answer that lagged least gives the difference of the two, every other one its age beyond that.
 """
 
 import ast
@@ -11,7 +14,8 @@ import json
 import re
 import sys
 import uuid
-from statistics import median
+from datetime import datetime
+from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
@@ -19,14 +23,17 @@ import aiohttp
 import socketio  # type: ignore[import-untyped]  # untyped library
 
 USER, PASSWORD = "load@example.in", "a-password-for-a-measure"
-PATHS = (
-    "/api/v1/status",
-    "/api/v1/orders",
-    "/api/v1/positions",
-    "/api/v1/signals",
-    "/api/v1/fills",
-    "/api/v1/journal?limit=50",
-    "/metrics",
+PATHS = (  # what a front end asks for; the field that each row, or the document, has to have
+    ("/api/v1/status", "trading_state"),
+    ("/api/v1/dashboard/dashboard", "portfolio_overview"),
+    ("/api/v1/orders", "broker_order_id"),
+    ("/api/v1/positions", "unrealised"),
+    ("/api/v1/strategies", "ranges"),
+    ("/api/v1/journal?limit=50", "seq"),
+    ("/api/v1/signals", "target"),
+    ("/api/v1/fills", "charges"),
+    ("/api/v1/journal?limit=100&kind=intent", "seq"),
+    ("/metrics", ""),
 )
 _QUERY = re.compile(r"query: (\{'client_id'.*?\}),")
 
@@ -44,6 +51,7 @@ class Crowd:
         self.updates = 0
         self.taken: list[float] = []
         self.failures: list[str] = []
+        self.lags: list[float] = []  # seconds of our clock less `as_of`
         self.unanswered = 0  # asked when `stop` came, and not answered yet
 
     async def sign_in(self, http: aiohttp.ClientSession) -> None:
@@ -60,7 +68,7 @@ class Crowd:
         self._stopping.clear()
         door = asyncio.Semaphore(5)  # people do not come at one moment
         await asyncio.gather(*(self._open(http, door) for _ in range(self._pages)))
-        self.updates, self.taken, self.failures, self._began = 0, [], [], perf_counter()
+        self.updates, self.taken, self.failures, self.lags, self._began = 0, [], [], [], perf_counter()
         self._asking = [asyncio.create_task(self._ask(http))]
 
     async def stop(self) -> dict[str, Any]:
@@ -69,6 +77,8 @@ class Crowd:
         await asyncio.gather(*(one.disconnect() for one in self._sockets))
         told = {"pages": len(self._sockets), "updates": self.updates, "requests": len(self.taken), "failures": self.failures[:5]}
         told |= {"failed": len(self.failures), "unanswered": self.unanswered, "seconds": round(perf_counter() - self._began, 1)}
+        told["oldest_s"] = round(max(self.lags) - min(self.lags), 2) if self.lags else None
+        told["p99_ms"] = round(quantiles(self.taken, n=100)[98] * 1e3, 2) if len(self.taken) > 1 else None
         told["p50_ms"] = round(median(self.taken) * 1e3, 2) if self.taken else None
         self._sockets = []
         return told
@@ -103,7 +113,7 @@ class Crowd:
         while not self._stopping.is_set():
             due = began + number / self._requests
             await asyncio.sleep(max(0.0, due - perf_counter()))
-            task = asyncio.create_task(self._request(http, PATHS[number % len(PATHS)]))
+            task = asyncio.create_task(self._request(http, *PATHS[number % len(PATHS)]))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
             number += 1
@@ -111,13 +121,30 @@ class Crowd:
         for task in list(under_way):
             task.cancel()
 
-    async def _request(self, http: aiohttp.ClientSession, path: str) -> None:
+    async def orders(self, http: aiohttp.ClientSession) -> int:
+        async with http.get(f"{self._address}/api/v1/orders", headers={"Authorization": f"Bearer {self._token}"}) as reply:
+            return len(await reply.json())
+
+    def _judge(self, path: str, field: str, reply: aiohttp.ClientResponse, text: bytes) -> str:
+        """What is wrong with an answer; nothing for a right one."""
+        if reply.status != 200:
+            return str(reply.status)
+        if not field:
+            return "" if b"niyam_daemon_running 1.0" in text else "no daemon in it"
+        found = json.loads(text)
+        if any(field not in row for row in (found if isinstance(found, list) else [found])):
+            return f"no {field} in it"
+        as_of = found["as_of"] if path.endswith("/status") else reply.headers.get("x-niyam-as-of")
+        if as_of is not None:
+            self.lags.append(perf_counter() - datetime.fromisoformat(as_of).timestamp())
+        return ""
+
+    async def _request(self, http: aiohttp.ClientSession, path: str, field: str) -> None:
         began = perf_counter()
         try:
             async with http.get(f"{self._address}{path}", headers={"Authorization": f"Bearer {self._token}"}) as reply:
-                await reply.read()
-                if reply.status != 200:
-                    self.failures.append(f"{path}: {reply.status}")
+                if wrong := self._judge(path, field, reply, await reply.read()):
+                    self.failures.append(f"{path}: {wrong}")
         except (aiohttp.ClientError, TimeoutError) as error:
             self.failures.append(f"{path}: {type(error).__name__}")
         self.taken.append(perf_counter() - began)
@@ -137,6 +164,8 @@ async def main(address: str, pages: int, requests: int) -> None:
             if line.strip() == "go":
                 await crowd.go(http)
                 print("ready", flush=True)
+            elif line.strip() == "orders":
+                print(await crowd.orders(http), flush=True)
             else:
                 print(json.dumps(await crowd.stop()), flush=True)
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from loguru import logger
 
 from core.errors import NiyamError
 from core.types import Snapshot
-from utils.control import COMMANDS, READOUTS, Answer, Request, reachable
+from utils.control import COMMANDS, EVERY_S, FOLLOW, READOUTS, SHOWN, Answer, Request, Shot, reachable
 
 Submit = Callable[[str, Mapping[str, Any]], Answer]
 Read = Callable[[str, Mapping[str, Any]], Any]
@@ -20,6 +21,7 @@ LONGEST_REQUEST = 1024 * 1024  # bytes
 PATIENCE = 10.0  # seconds a connected client may stay silent
 AT_ONCE = 16  # connections served side by side; further ones wait in the kernel's queue
 WAITING = 128
+FOLLOWERS = 6  # of those; more are refused
 
 
 class ControlSocket:
@@ -37,6 +39,10 @@ class ControlSocket:
         self._read = read
         self._server: socket.socket | None = None
         self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._followers = threading.BoundedSemaphore(FOLLOWERS)
+        self._name = uuid.uuid4().hex
+        self._counted: tuple[int, Snapshot | None] = (0, None)  # so many Snapshots were seen, the last one
+        self._counting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -79,17 +85,51 @@ class ControlSocket:
             with connection:
                 connection.settimeout(PATIENCE)
                 for line in _lines(connection):
-                    connection.sendall(msgspec.json.encode(self._answer(line)) + b"\n")
+                    request = _request(line)
+                    if isinstance(request, Request) and request.name == FOLLOW:
+                        self._tell(connection)
+                        return
+                    answer = self._answer(request) if isinstance(request, Request) else request
+                    connection.sendall(msgspec.json.encode(answer) + b"\n")
         except OSError as error:
             logger.debug("a control client went away: {}", error)
         finally:
             self._slots.release()
 
-    def _answer(self, line: bytes) -> Answer:
+    def _tell(self, connection: socket.socket) -> None:
+        """Tell a follower what is new until it goes away, or we do. What it was told is kept as bytes: what has not changed is not sent."""
+        if not self._followers.acquire(blocking=False):
+            text = f"{FOLLOWERS} programs follow this daemon already; end one, or ask for single read-outs"
+            connection.sendall(msgspec.json.encode(Answer(ok=False, text=text)) + b"\n")
+            return
+        told: dict[str, bytes] = {}
+        number = -1
         try:
-            request = msgspec.json.decode(line, type=Request)
-        except msgspec.MsgspecError as error:
-            return Answer(ok=False, text=f"not a request: {error}; send one JSON object a line with id, name and arguments")
+            while self._server is not None:
+                count, snapshot = self._count()
+                parts: dict[str, msgspec.Raw] = {}
+                if snapshot is not None and count != number:
+                    number = count
+                    for name in SHOWN:
+                        encoded = msgspec.json.encode(getattr(snapshot, name))
+                        if told.get(name) != encoded:
+                            told[name] = encoded
+                            parts[name] = msgspec.Raw(encoded)
+                connection.settimeout(PATIENCE)
+                connection.sendall(msgspec.json.encode(Shot(self._name, count, parts)) + b"\n")
+                if not _quiet(connection, EVERY_S):
+                    return
+        finally:
+            self._followers.release()
+
+    def _count(self) -> tuple[int, Snapshot | None]:
+        with self._counting:
+            snapshot = self._snapshot()
+            if snapshot is not self._counted[1]:
+                self._counted = self._counted[0] + 1, snapshot
+            return self._counted
+
+    def _answer(self, request: Request) -> Answer:
         try:
             answer = self._handle(request)
         except NiyamError as error:
@@ -106,7 +146,7 @@ class ControlSocket:
             known = ", ".join((*READOUTS, *COMMANDS))
             return Answer(ok=False, text=f"unknown request {request.name!r}; there are {known}")
         snapshot = self._snapshot()
-        if not request.arguments and snapshot is not None and request.name in ("status", "orders", "positions", "signals"):
+        if not request.arguments and snapshot is not None and request.name in SHOWN:
             return Answer(ok=True, data=getattr(snapshot, request.name))
         if not request.arguments and snapshot is not None and request.name == "strategies":
             return Answer(ok=True, data=snapshot.status["strategies"])
@@ -124,3 +164,21 @@ def _lines(connection: socket.socket) -> Iterator[bytes]:
             return
         *lines, rest = (rest + part).split(b"\n")
         yield from lines
+
+
+def _request(line: bytes) -> Request | Answer:
+    """What is asked, or the answer to what is no request."""
+    try:
+        return msgspec.json.decode(line, type=Request)
+    except msgspec.MsgspecError as error:
+        return Answer(ok=False, text=f"not a request: {error}; send one JSON object a line with id, name and arguments")
+
+
+def _quiet(connection: socket.socket, seconds: float) -> bool:
+    """Wait so long; False where the client closed its end, or said something that nobody asked for."""
+    connection.settimeout(seconds)
+    try:
+        connection.recv(1)
+    except TimeoutError:
+        return True
+    return False

@@ -65,7 +65,8 @@ def _orders(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
 
 def _fills(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     first, last = _period(store, arguments)
-    return [_fill(fill) for fill in store.fills() if first <= fill.at.astimezone(IST).date() <= last]
+    fills = store.fills(first if first == last else None)
+    return [_fill(fill) for fill in fills if first <= fill.at.astimezone(IST).date() <= last]
 
 
 def _positions(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
@@ -111,7 +112,7 @@ def _positions_after(store: Ledger, day: date) -> Documents:
 def _signals(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
     first, last = _period(store, arguments)
     account = _account(store, arguments)
-    entries = store.read_journal(kind="signal")
+    entries = store.read_journal(kind="signal", day=first if first == last else None)
     return [
         {"account": account, **entry}
         for entry in entries
@@ -120,10 +121,23 @@ def _signals(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
 
 
 def _journal(store: Ledger, arguments: Mapping[str, Any]) -> Documents:
-    if not any(arguments.get(name) for name in ("day", "from", "to")):
-        return store.read_journal()
-    first, last = _period(store, arguments)
-    return [entry for entry in store.read_journal() if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last]
+    """Of a day, a period or all; of these the newest `limit` between `since` and `before`, of one `kind`, with `text` in them."""
+    text, limit = str(arguments.get("text") or "").lower(), arguments.get("limit")
+    day = _asked_day(arguments, "day")
+    period = _period(store, arguments) if arguments.get("from") or arguments.get("to") else None
+    read = store.read_journal(
+        kind=arguments.get("kind") or None,
+        since=int(arguments.get("since") or 0),
+        before=arguments.get("before"),
+        day=day,
+        last=None if text or period else limit,
+    )
+    if period is not None:
+        first, last = period
+        read = [entry for entry in read if first <= datetime.fromisoformat(str(entry["at"])).astimezone(IST).date() <= last]
+    if text:
+        read = [entry for entry in read if text in str(entry).lower()]
+    return read if limit is None else read[len(read) - min(int(limit), len(read)) :]
 
 
 def _report(store: Ledger, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +211,8 @@ def _account(store: Ledger, arguments: Mapping[str, Any]) -> str:
 
 def _on_days(store: Ledger, arguments: Mapping[str, Any]) -> list[Order]:
     first, last = _period(store, arguments)
-    return [order for order in store.orders() if first <= order.created_at.astimezone(IST).date() <= last]
+    orders = store.orders(first if first == last else None)
+    return [order for order in orders if first <= order.created_at.astimezone(IST).date() <= last]
 
 
 def _period(store: Ledger, arguments: Mapping[str, Any]) -> tuple[date, date]:

@@ -1,6 +1,8 @@
 """accounts.sqlite: opened by the web process and the command line, never by the engine; each use is one short transaction."""
 
 import os
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ class AccountFile:
         self.path = state / NAME
         state.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._watch: tuple[int, sqlite3.Connection] | None = None  # the file's number, and a connection that is told of every change of it
+        self._watching = threading.Lock()
         url = f"sqlite:///{self.path.resolve()}"
         self._engine = connecting.writing_engine(url)
         try:
@@ -47,6 +51,22 @@ class AccountFile:
                 connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
+
+    def change(self) -> tuple[int, int]:
+        """What is another after any change of the file, whichever process made it: whoever keeps what it read knows whether that holds.
+
+        Costs some microseconds: SQLite looks at the shared memory of its write-ahead log.
+        """
+        try:
+            number = self.path.stat().st_ino
+            with self._watching:
+                if self._watch is None or self._watch[0] != number:
+                    if self._watch is not None:
+                        self._watch[1].close()
+                    self._watch = number, sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+                return number, int(self._watch[1].execute("PRAGMA data_version").fetchone()[0])
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self.path}: {error}") from None
 
     @contextmanager
     def _used(self) -> Iterator[Connection]:

@@ -68,13 +68,16 @@ class MemoryStore:
     def items(self, space: str) -> dict[str, Any]:
         return dict(self.spaces.get(space, {}))
 
-    def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]:
+    def read_journal(
+        self, *, kind: str | None = None, since: int = 0, day: date | None = None, before: int | None = None, last: int | None = None
+    ) -> list[dict[str, Any]]:
         numbered = enumerate(self.entries, self.written - len(self.entries) + 1)
-        return [
+        found = [
             {"seq": seq, "at": at.isoformat(), "kind": what, **data}
             for seq, (at, what, data) in numbered
-            if seq > since and kind in (None, what) and (day is None or at.date() == day)
+            if seq > since and kind in (None, what) and (day is None or at.date() == day) and (before is None or seq < before)
         ]
+        return found if last is None else found[len(found) - min(last, len(found)) :]
 
     def snapshot(self) -> Snapshot | None:
         return self.shot

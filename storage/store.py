@@ -97,16 +97,22 @@ class SqlReader:
         found = select(table.c.key, table.c.body).where(table.c.space == space).order_by(table.c.key)
         return {key: msgspec.json.decode(body) for key, body in self._rows(found)}
 
-    def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]:
-        """Entries with seq > since: {seq, at (ISO 8601 text), kind, and what was journalled}."""
+    def read_journal(
+        self, *, kind: str | None = None, since: int = 0, day: date | None = None, before: int | None = None, last: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Entries with since < seq < before, the newest `last` of them: {seq, at (ISO 8601 text), kind, and what was journalled}."""
         table = models.journal
-        found = select(table.c.seq, table.c.at, table.c.kind, table.c.body).where(table.c.seq > since).order_by(table.c.seq)
+        found = (
+            select(table.c.seq, table.c.at, table.c.kind, table.c.body).where(table.c.seq > since).order_by(table.c.seq.desc()).limit(last)
+        )
         if kind is not None:
             found = found.where(table.c.kind == kind)
         if day is not None:
             found = found.where(table.c.day == day.isoformat())
+        if before is not None:
+            found = found.where(table.c.seq < before)
         entries = []
-        for seq, at, what, body in self._rows(found):
+        for seq, at, what, body in reversed(self._rows(found)):
             head = {"seq": seq, "at": at, "kind": what}
             entries.append(head | {key: value for key, value in msgspec.json.decode(body).items() if key not in head})
         return entries

@@ -38,6 +38,7 @@ class Users:
 
     def __init__(self, file: AccountFile) -> None:
         self._file = file
+        self._known: tuple[object, dict[str, tuple[User, str]]] = (None, {})  # the file's change, and by digest whose token, until when
 
     def add(self, username: str, name: str, password: str, invitation: str | None, now: datetime) -> User:
         """The first user is the owner; another needs an unused invitation, which gives the role. ConfigError otherwise."""
@@ -109,13 +110,28 @@ class Users:
             connection.execute(insert(logins).values(row))
 
     def of_token(self, token: str, now: datetime) -> User | None:
-        """Whose living token this is."""
-        wanted = select(users).join(logins, logins.c.user_id == users.c.id)
+        """Whose living token this is. What was read is known until the file changes: a token that is revoked anywhere ends at once."""
+        if (known := self.recall(token, now)) is not None:
+            return known
+        change, mine = self._file.change(), digest(token)
+        wanted = select(users, logins.c.expires_at).join(logins, logins.c.user_id == users.c.id)
         with self._file.reading() as connection:
-            row = (
-                connection.execute(wanted.where(logins.c.token == digest(token), logins.c.expires_at > now.isoformat())).mappings().first()
-            )
-        return None if row is None else _user(row)
+            row = connection.execute(wanted.where(logins.c.token == mine, logins.c.expires_at > now.isoformat())).mappings().first()
+        if row is None:
+            return None
+        user = _user(row)
+        kept = self._known if self._known[0] == change else (change, dict[str, tuple[User, str]]())
+        kept[1][mine] = user, str(row["expires_at"])
+        self._known = kept
+        return user
+
+    def recall(self, token: str, now: datetime) -> User | None:
+        """The same without a look into the tables: None for a token that was not asked for since the file's last change."""
+        change, known = self._known
+        found = known.get(digest(token))
+        if found is None or found[1] <= now.isoformat() or change != self._file.change():
+            return None
+        return found[0]
 
     def prolong(self, token: str, now: datetime, until: datetime, longest: timedelta) -> bool:
         """Let a living token live until `until`, at most `longest` after its log-in; False where it lives no more."""

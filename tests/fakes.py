@@ -93,12 +93,16 @@ class MemoryStore:
     def items(self, space: str) -> dict[str, Any]:
         return {key: json.loads(text) for key, text in self.spaces.get(space, {}).items()}
 
-    def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]:
-        return [
+    def read_journal(
+        self, *, kind: str | None = None, since: int = 0, day: date | None = None, before: int | None = None, last: int | None = None
+    ) -> list[dict[str, Any]]:
+        found = [
             entry
             for entry in self.entries
             if entry["seq"] > since and kind in (None, entry["kind"]) and (day is None or entry["at"][:10] == day.isoformat())
         ]
+        found = [entry for entry in found if before is None or entry["seq"] < before]
+        return found if last is None else found[max(0, len(found) - last) :]
 
     def snapshot(self) -> Snapshot | None:
         return self.shot

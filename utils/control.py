@@ -3,6 +3,8 @@
 Names: status strategies orders positions signals fills journal report usage chart (read-outs), and pause resume reduce-only square-off kill
 acknowledge login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage and
 postback (the web process's own: the account's login and portfolio, and what its broker posts; runtime/brokerage.py, postbacks.py).
+
+`follow` turns a connection into a stream: a Shot at once and then every EVERY_S seconds, of what has changed, while it is open.
 """
 
 import os
@@ -22,6 +24,10 @@ COMMANDS = (
     *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "watch"),
     *("reload", "retune", "enable", "disable", "signal", "brokerage", "postback"),
 )
+FOLLOW = "follow"
+SHOWN = ("status", "orders", "positions", "signals")  # the read-outs that a Snapshot holds
+EVERY_S = 0.5  # between two Shots
+SILENT_S = 3.0  # a daemon that has told its followers nothing for so long does not answer
 LONGEST_LINE = 64 * 1024 * 1024  # bytes; a report of a whole year fits many times
 
 
@@ -42,8 +48,23 @@ class Answer(msgspec.Struct, frozen=True):
     id: str = ""
 
 
+class Shot(msgspec.Struct, frozen=True):
+    """One published Snapshot, as its daemon tells it to followers: `parts` are those that differ from the Shot before, as JSON.
+
+    `socket` names the daemon's socket as long as it lives, `number` counts its Snapshots.
+    """
+
+    socket: str
+    number: int
+    parts: dict[str, msgspec.Raw] = {}
+
+
 class DaemonDown(NiyamError):
     """Nobody answers on the socket: no daemon runs on this state folder (or it died)."""
+
+
+class Silent(NiyamError):
+    """The daemon is there and says nothing."""
 
 
 class Unanswered(DaemonDown):
@@ -74,6 +95,36 @@ def ask(path: Path, name: str, arguments: Mapping[str, Any] | None = None, *, ti
     if not line:
         raise Unanswered(f"the daemon on {path} closed the connection without an answer to {name!r}; look at `main.py status`")
     return msgspec.json.decode(line, type=Answer)
+
+
+def follow(path: Path) -> Iterator[Shot]:
+    """Each Shot as it comes, the first with every part; a Shot without parts says that nothing is new. Raises as `ask` does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(SILENT_S)
+        try:
+            with reachable(path) as address:
+                connection.connect(address)
+            connection.sendall(msgspec.json.encode(Request(id=str(os.getpid()), name=FOLLOW)) + b"\n")
+            rest = bytearray()
+            while part := connection.recv(1 << 18):
+                rest += part
+                *lines, rest = rest.split(b"\n")
+                for line in lines:
+                    yield _shot(bytes(line))
+                if len(rest) > LONGEST_LINE:
+                    raise NiyamError(f"a Shot of the daemon is longer than {LONGEST_LINE} bytes")
+        except (FileNotFoundError, ConnectionError):
+            raise DaemonDown(f"no daemon answers on {path}; start one with `main.py run`") from None
+        except (TimeoutError, BlockingIOError):
+            raise Silent(f"the daemon has said nothing for {SILENT_S:.0f} s; see its log") from None
+    raise DaemonDown(f"the daemon on {path} has gone")
+
+
+def _shot(line: bytes) -> Shot:
+    try:
+        return msgspec.json.decode(line, type=Shot)
+    except msgspec.MsgspecError:
+        raise NiyamError(msgspec.json.decode(line, type=Answer).text) from None
 
 
 @contextmanager

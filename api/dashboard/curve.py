@@ -30,13 +30,9 @@ class Curve:
         wanted = self._wanted
         if wanted != self._counted:
             try:
-                report = await self._visit.api.get("/api/v1/report")
+                self._done = await self._visit.boards.shared("curve", wanted, self._closed)
             except Refused:
                 return  # nothing has run yet
-            net, self._done = 0.0, []
-            for trip in sorted(report["round_trips"], key=lambda one: str(one["exit_at"])):
-                net += trip["net"]
-                self._done.append([str(trip["exit_at"])[:19], round(net, 2)])
             self._counted = wanted
         elif self._minutes == len(curve):
             return
@@ -44,6 +40,15 @@ class Curve:
         self._chart.options["series"][0]["data"] = self._done
         self._chart.options["series"][1]["data"] = [[at, net] for at, net in curve.items()]
         self._chart.update()
+
+    async def _closed(self) -> list[list[Any]]:
+        """[time, net so far] after each closed round trip of the day."""
+        report = await self._visit.api.get("/api/v1/report")
+        net, found = 0.0, []
+        for trip in sorted(report["round_trips"], key=lambda one: str(one["exit_at"])):
+            net += trip["net"]
+            found.append([str(trip["exit_at"])[:19], round(net, 2)])
+        return found
 
 
 def _options() -> dict[str, Any]:

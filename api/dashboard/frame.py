@@ -78,7 +78,8 @@ class _Banner:
         status = board.status
         colour, word, means = KINDS.get(str(status.get("kind", "")), ("down", "NO ACCOUNT", "nothing has run in this state folder yet"))
         if not board.running:
-            means = "the engine is not running: these are its last words" if status.get("kind") else means
+            down = "does not answer" if board.error else "is not running"
+            means = f"the engine {down}: these are its last words" if status.get("kind") else means
         self._row.classes(replace=f"banner {colour}" + ("" if board.running else " down"))
         self._word.set_text(word)
         data = (status.get("market") or {}).get("data") if board.running else None
@@ -92,9 +93,11 @@ class _Banner:
 
 
 def _staleness(board: Board) -> str:
+    if board.error:
+        return "no answer" if board.age_s is None else f"no answer, {age(board.age_s)} old"
     if not board.running and board.status.get("as_of"):
         return f"stopped, as of {clock(board.status['as_of'])}"
-    if board.age_s is not None and not board.error:
+    if board.age_s is not None:
         return f"{age(board.age_s)} old" if board.running else "no engine"
     return "no answer"
 

@@ -39,7 +39,7 @@ def mount(app: FastAPI, parts: Parts) -> None:
 
     def all_boards() -> Boards:
         nonlocal boards
-        boards = boards or Boards(app.state.live, parts)
+        boards = boards or Boards(app.state.live.of(None), parts)
         return boards
 
     @ui.page("/sign-in", title="Niyam · sign in")

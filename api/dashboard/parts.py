@@ -168,7 +168,8 @@ class Table:
     ) -> None:
         """`rows`: so many on a page (0: all). `on_row` is called with the row that was clicked, as it was given."""
         self._columns = columns
-        self._given: list[Mapping[str, Any]] = []
+        self._given: Sequence[Mapping[str, Any]] = []
+        self._page = 1
         self._table = ui.table(
             columns=[
                 {
@@ -184,7 +185,7 @@ class Table:
             ],
             rows=[],
             row_key="__key",
-            pagination=rows or None,
+            pagination={"rowsPerPage": rows, "page": 1, "rowsNumber": 0} if rows else None,
         )
         self._table.classes("table").props(f'flat dense wrap-cells hide-bottom :rows-per-page-options="[{rows}]"')
         self._size = rows
@@ -199,21 +200,39 @@ class Table:
                     await on_row(self._given[key])
 
             self._table.on("rowClick", clicked, [[], ["__key"], None]).classes("clickable")
+        if rows:  # the browser has one page of them and asks for the others
+            self._table.on("request", self._turn, ["pagination"])
 
     def show(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._given = list(rows)
-        made = []
-        for number, row in enumerate(rows):
-            one: dict[str, Any] = {"__key": number}
-            for column in self._columns:
-                value = row.get(column.field)
-                one[column.field] = column.write(value) if value is not None else DASH
-                if column.colour is not None:
-                    one[f"__{column.field}"] = column.colour(value)
-            made.append(one)
+        self._given = rows
+        self._write()
+
+    def _turn(self, event: GenericEventArguments) -> None:
+        page = event.args.get("pagination", {}).get("page")
+        self._page = page if isinstance(page, int) else 1
+        self._write()
+
+    def _write(self) -> None:
+        count = len(self._given)
+        self._page = max(1, min(self._page, -(-count // self._size))) if self._size else 1
+        first = (self._page - 1) * self._size
+        shown = self._given[first : first + self._size] if self._size else self._given
+        made = [self._written(first + number, row) for number, row in enumerate(shown)]
+        if self._size:
+            paging = {"rowsPerPage": self._size, "page": self._page, "rowsNumber": count}
+            if paging != self._table.pagination:
+                self._table.props(remove="hide-bottom") if count > self._size else self._table.props("hide-bottom")
+                self._table.pagination = paging
         if made != self._table.rows:
-            if self._size:
-                self._table.props(remove="hide-bottom") if len(made) > self._size else self._table.props("hide-bottom")
             self._table.rows = made
         self._empty.set_visibility(not made)
         self._table.set_visibility(bool(made))
+
+    def _written(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {"__key": number}
+        for column in self._columns:
+            value = row.get(column.field)
+            made[column.field] = column.write(value) if value is not None else DASH
+            if column.colour is not None:
+                made[f"__{column.field}"] = column.colour(value)
+        return made

@@ -1,9 +1,10 @@
 """One open page of one person: the API with their token, what the daemon last said, and what they may do."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 import httpx
@@ -15,6 +16,7 @@ from api.routes.live import EVERY_S, Live
 from core.errors import NiyamError
 from storage.users import User
 
+Made = TypeVar("Made")
 LONGEST_S = 150.0  # a command's outcome (a square-off) may take so long
 OLD_S = 5.0  # what the daemon said longer ago than this looks stale
 PROLONG_S = 60.0  # an open page keeps its person signed in
@@ -105,6 +107,8 @@ class Boards:
         self._clock = parts.clock
         self._good: Mapping[str, Any] = {}
         self.curve: dict[str, float] = {}  # of one day: its minutes (ISO, to the minute) -> the net result, rupees
+        self._made: dict[str, tuple[object, Any]] = {}
+        self._asking = asyncio.Lock()
 
     def look(self) -> Board:
         latest = self.live.latest
@@ -117,6 +121,23 @@ class Boards:
         status = shown["status"] if not error else {**shown["status"], "running": False}
         return Board(status, shown["orders"], shown["positions"], shown["signals"], age, error)
 
+    def once(self, name: str, source: object, make: Callable[[], Made]) -> Made:
+        """What `make` makes of a part of the board, made once for all open pages: until the part is another object."""
+        known = self._made.get(name)
+        if known is None or known[0] is not source:
+            known = self._made[name] = source, make()
+        made: Made = known[1]
+        return made
+
+    async def shared(self, name: str, source: object, find: Callable[[], Awaitable[Made]]) -> Made:
+        """The same for what has to be asked for: `source` is compared, and whoever comes meanwhile waits for the same answer."""
+        async with self._asking:
+            known = self._made.get(name)
+            if known is None or known[0] != source:
+                known = self._made[name] = source, await find()
+        made: Made = known[1]
+        return made
+
     def _sample(self, status: Mapping[str, Any]) -> None:
         at, net = str((status.get("market") or {}).get("now") or "")[:16], (status.get("pnl") or {}).get("net")
         if not at or net is None or not status.get("running"):
@@ -127,6 +148,21 @@ class Boards:
 
 
 Update = Callable[[Board], None]
+
+
+class _OnChange:
+    """An update of what shows one part of the board."""
+
+    def __init__(self, update: Update, of: Callable[[Board], object]) -> None:
+        self._update = update
+        self._of = of
+        self._shown: object = None
+
+    def __call__(self, board: Board) -> None:
+        part = self._of(board)
+        if part is not self._shown:
+            self._shown = part
+            self._update(board)
 
 
 @dataclass
@@ -146,10 +182,11 @@ class Visit:
     def may(self, role: str) -> bool:
         return self.user.may(role)
 
-    def on_live(self, update: Update) -> None:
-        """Call `update` now and whenever the daemon's word changed or became stale."""
-        self._updates.append(update)
-        update(self.boards.look())
+    def on_live(self, update: Update, of: Callable[[Board], object] | None = None) -> None:
+        """Call `update` now and whenever the daemon's word changed or became stale; `of`: only when that part of it is another object."""
+        called = update if of is None else _OnChange(update, of)
+        self._updates.append(called)
+        called(self.boards.look())
 
     async def act(self, call: Awaitable[Any], done: str = "") -> Any:
         """Await the call and show what came of it; None where it was refused. An outcome `{"ok": false, "text"}` is a refusal too."""

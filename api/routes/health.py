@@ -1,8 +1,10 @@
 """/healthz for whoever restarts processes, /metrics for Prometheus."""
 
 import hmac
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -17,18 +19,18 @@ TOKEN = "NIYAM_METRICS_TOKEN"  # noqa: S105 - the name of a secret
 
 
 @router.get("/healthz")
-def healthz(parts: Has) -> dict[str, Any]:
+async def healthz(parts: Has) -> dict[str, Any]:
     """200 while this process answers; `daemon` says whether one runs."""
-    return {"ok": True, "daemon": bool(_status(parts).get("running"))}
+    return {"ok": True, "daemon": bool((await _status(parts)).get("running"))}
 
 
-def _scraper(request: Request, parts: Has, given: Given) -> None:
+async def _scraper(request: Request, parts: Has, given: Given) -> None:
     """This machine, a user, or whoever has the secret NIYAM_METRICS_TOKEN."""
     client = request.client.host if request.client is not None else ""
     if client in LOOPBACK and "x-forwarded-for" not in request.headers:
         return
     token = given.credentials if given is not None else ""
-    if token and parts.users.of_token(token, parts.now()) is not None:
+    if token and await anyio.to_thread.run_sync(lambda: parts.users.of_token(token, parts.now())) is not None:
         return
     try:
         wanted = parts.secrets.get_secret(TOKEN)
@@ -39,9 +41,9 @@ def _scraper(request: Request, parts: Has, given: Given) -> None:
 
 
 @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(_scraper)])
-def metrics(parts: Has) -> PlainTextResponse:
+async def metrics(parts: Has) -> PlainTextResponse:
     """The daemon's state as gauges."""
-    status, registry = _status(parts), CollectorRegistry()
+    status, registry = await _status(parts), CollectorRegistry()
 
     def gauge(name: str, text: str, value: float, **labels: str) -> None:
         made = Gauge(f"niyam_{name}", text, list(labels), registry=registry)
@@ -65,8 +67,11 @@ def metrics(parts: Has) -> PlainTextResponse:
     return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
 
-def _status(parts: Parts) -> dict[str, Any]:
+async def _status(parts: Parts) -> Mapping[str, Any]:
+    latest = parts.desk.at_hand()
+    if latest is not None:
+        return cast(Mapping[str, Any], latest.decoded["status"])
     try:
-        return dict(parts.desk.read("status"))
+        return dict(await anyio.to_thread.run_sync(lambda: parts.desk.read("status")))
     except NiyamError:
         return {}

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Query
+import anyio.to_thread
+import msgspec
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Response
 from loguru import logger
 
 from api.auth import Has, Trader, Viewer
@@ -14,7 +16,7 @@ from api.ranges import ranges_of
 from api.schemas import BulkReply, BulkTrades, Command, OrderResult, Outcome, Retune
 from core.errors import NiyamError, StoreError
 from storage.users import User
-from utils.control import DaemonDown
+from utils.control import DaemonDown, Silent
 from utils.redaction import redact
 
 router = APIRouter(prefix="/api/v1", tags=["trading"])
@@ -24,74 +26,70 @@ Strategy = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Rows = list[dict[str, Any]]
 
 
-@router.get("/status")
-def status(user: Viewer, parts: Has, account: Account = None) -> dict[str, Any]:
+@router.get("/status", response_model=dict[str, Any])
+async def status(user: Viewer, parts: Has, account: Account = None) -> Response:
     """Account, market phase, feed, session, P&L, alerts; `running: false` while the daemon is down."""
-    return dict(_read(parts, "status", account=account))
+    return await _shown(parts, "status", account=account)
 
 
-@router.get("/orders")
-def orders(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
-    return list(_read(parts, "orders", day=day, account=account))
+@router.get("/orders", response_model=Rows)
+async def orders(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Response:
+    return await _shown(parts, "orders", day=day, account=account)
 
 
-@router.get("/fills")
-def fills(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
-    return list(_read(parts, "fills", day=day, account=account))
+@router.get("/fills", response_model=Rows)
+async def fills(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Response:
+    return await _told(parts, "fills", day=day, account=account)
 
 
-@router.get("/positions")
-def positions(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
-    return list(_read(parts, "positions", day=day, account=account))
+@router.get("/positions", response_model=Rows)
+async def positions(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Response:
+    return await _shown(parts, "positions", day=day, account=account)
 
 
-@router.get("/signals")
-def signals(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Rows:
-    return list(_read(parts, "signals", day=day, account=account))
+@router.get("/signals", response_model=Rows)
+async def signals(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Response:
+    return await _shown(parts, "signals", day=day, account=account)
 
 
-@router.get("/report")
-def report(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> dict[str, Any]:
-    return dict(_read(parts, "report", day=day, account=account))
+@router.get("/report", response_model=dict[str, Any])
+async def report(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> Response:
+    return await _told(parts, "report", day=day, account=account)
 
 
-@router.get("/journal")
-def journal(
+@router.get("/journal", response_model=Rows)
+async def journal(
     user: Viewer,
     parts: Has,
     day: Day = None,
     kind: Annotated[str | None, Query(max_length=64)] = None,
     text: Annotated[str | None, Query(max_length=100)] = None,
-    since: Annotated[int, Query(ge=0)] = 0,
-    before: Annotated[int | None, Query(ge=1)] = None,
+    since: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
     account: Account = None,
-) -> Rows:
+) -> Response:
     """Everything that was decided, newest last: of one kind, with a text in it, after and before a sequence number."""
-    rows = [row for row in _read(parts, "journal", day=day, account=account) if row["seq"] > since and kind in (None, row["kind"])]
-    if before is not None:
-        rows = [row for row in rows if row["seq"] < before]
-    if text:
-        rows = [row for row in rows if text.lower() in str(row).lower()]
-    return rows[-limit:]
+    asked = {"day": day, "kind": kind, "text": text, "since": since, "before": before, "limit": limit, "account": account}
+    return await _told(parts, "journal", **asked)
 
 
 @router.get("/journal/kinds")
-def journal_kinds(user: Viewer, parts: Has, day: Day = None) -> dict[str, int]:
+def journal_kinds(user: Viewer, parts: Has, day: Day = None, account: Account = None) -> dict[str, int]:
     """Which kinds of entries there are, and how many of each."""
-    return dict(Counter(str(row["kind"]) for row in _read(parts, "journal", day=day)).most_common())
+    return dict(Counter(str(row["kind"]) for row in _read(parts, "journal", day=day, account=account)).most_common())
 
 
 @router.get("/check")
-def check(user: Viewer, parts: Has) -> dict[str, Any]:
-    """What `main.py check` finds for the account in use: ok, a note, or wrong, each with its remedy. Takes some seconds."""
-    return dict(parts.check(_read(parts, "status").get("account")))
+def check(user: Viewer, parts: Has, account: Account = None) -> dict[str, Any]:
+    """What `main.py check` finds for an account: ok, a note, or wrong, each with its remedy. Takes some seconds."""
+    return dict(parts.check(account or _read(parts, "status").get("account")))
 
 
 @router.get("/charts")
-def charts(user: Viewer, parts: Has) -> Rows:
+def charts(user: Viewer, parts: Has, account: Account = None) -> Rows:
     """Which series of bars there are: instrument, interval in minutes, how many bars, whose indicators."""
-    return list(_read(parts, "chart"))
+    return list(_read(parts, "chart", account=account))
 
 
 @router.get("/chart")
@@ -100,10 +98,11 @@ def chart(
     parts: Has,
     instrument: Annotated[str, Query(max_length=64)],
     interval: Annotated[int | None, Query(ge=1, le=1440)] = None,
+    account: Account = None,
 ) -> dict[str, Any]:
     """The bars that the strategies heard [start, open, high, low, close, volume, whether ticks were missed], what their indicators said of
     each, and the fills since the first of them; 404 while no daemon runs."""
-    asked = {"instrument": instrument, "interval": interval}
+    asked = {"instrument": instrument, "interval": interval, "account": account}
     try:
         found = dict(parts.desk.read("chart", {name: value for name, value in asked.items() if value is not None}))
     except StoreError as error:
@@ -111,7 +110,7 @@ def chart(
     except NiyamError as error:
         raise HTTPException(404, redact(str(error))) from None
     first, last = found["bars"][0][0][:10], found["bars"][-1][0][:10]
-    trades = [row for row in _read(parts, "fills", **{"from": first, "to": last}) if row["instrument"] == instrument]
+    trades = [row for row in _read(parts, "fills", **{"from": first, "to": last}, account=account) if row["instrument"] == instrument]
     return {**found, "trades": trades}
 
 
@@ -187,10 +186,29 @@ def retune(name: Strategy, given: Retune, user: Trader, parts: Has, account: Acc
     return _command(parts, user, "retune", {"name": name, "values": given.values}, account)
 
 
-def _read(parts: Parts, name: str, **asked: str | None) -> Any:
+async def _shown(parts: Parts, name: str, account: str | None = None, **asked: str | None) -> Response:
+    """A read-out that a running daemon has told already, as it told it; else, and of another day, what `_told` finds.
+
+    The headers say of when it is (the daemon's time) and how long ago (seconds) the daemon was last heard of.
+    """
+    latest = parts.desk.at_hand(account) if not any(asked.values()) else None
+    if latest is None:
+        return await _told(parts, name, account=account, **asked)
+    headers = {"x-niyam-as-of": str(latest.decoded["status"].get("as_of", ""))}
+    headers["x-niyam-age"] = f"{max(0.0, parts.clock.monotonic() - latest.heard_at):.3f}"
+    return Response(latest.encoded[name], media_type="application/json", headers=headers)
+
+
+async def _told(parts: Parts, name: str, **asked: Any) -> Response:
+    """A read-out that has to be asked for or read, on a thread that may wait."""
+    found = await anyio.to_thread.run_sync(lambda: msgspec.json.encode(_read(parts, name, **asked)))
+    return Response(found, media_type="application/json")
+
+
+def _read(parts: Parts, name: str, **asked: Any) -> Any:
     try:
         return parts.desk.read(name, {key: value for key, value in asked.items() if value is not None})
-    except StoreError as error:
+    except (StoreError, Silent) as error:
         raise HTTPException(503, redact(str(error))) from None
     except NiyamError as error:
         raise HTTPException(404, redact(str(error))) from None

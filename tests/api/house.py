@@ -10,12 +10,14 @@ from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
 from api.app import create
-from api.ports import Login, Parts
+from api.ports import Latest, Login, Parts
 from core.clock import ManualClock
 from core.errors import BrokerError, ConfigError, NiyamError
 from core.types import IST
+from runtime import readout
 from storage.account_file import AccountFile
 from storage.credentials import App, Materials, Vault
+from storage.memory_store import MemoryStore
 from storage.remembered import Remembered
 from storage.users import Users
 from utils.config_loader import CONFIG_FOLDER, Secrets
@@ -56,7 +58,13 @@ class ScriptedDesk:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.placed: list[dict[str, Any]] = []
         self.status: dict[str, Any] = dict(STATUS)
+        self.ledger = MemoryStore()
+        for kind in ("started", "signal"):
+            self.ledger.journal(NOW, kind, {})
         self.strategies: list[dict[str, Any]] = [{"name": "nifty_trend", "class": "sma_cross"}]
+
+    def at_hand(self, account: str | None = None) -> Latest | None:
+        return None
 
     def ask(self, name: str, arguments: Mapping[str, Any] | None = None) -> Answer:
         if not self.up:
@@ -79,7 +87,7 @@ class ScriptedDesk:
             return [{"instrument": key, "price": 25_000.0} for key in ("NSE:SBIN", BARS["instrument"])]
         if name == "report":
             return {"day": "2026-11-20", "net": 0.0}
-        return [{"seq": 1, "at": NOW.isoformat(), "kind": "started"}, {"seq": 2, "at": NOW.isoformat(), "kind": "signal"}]
+        return readout.document(self.ledger, "journal", arguments or {})
 
     def place(self, given: Mapping[str, Any]) -> dict[str, Any]:
         self.placed.append(dict(given))

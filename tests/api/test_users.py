@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from storage.users import digest
+from storage.account_file import AccountFile
+from storage.users import Users, digest
 from tests.api.house import PASSWORD, House
 
 
@@ -53,6 +54,10 @@ def test_a_token_ends_by_logging_out_by_renewal_and_with_time_and_is_kept_as_a_d
     other = house.headers("owner")
     house.client.post("/api/v1/auth/logout", params={"everywhere": True}, headers=other)
     assert [known(one) for one in (second, other)] == [401, 401]
+    elsewhere = house.headers("owner")
+    assert known(elsewhere) == 200
+    Users(AccountFile(house.folder)).log_out(elsewhere["Authorization"].removeprefix("Bearer "))
+    assert known(elsewhere) == 401, "revoked by another process: what was known of it ends at once"
     last = house.headers("owner")
     token = last["Authorization"].removeprefix("Bearer ")
     stored = b"".join(path.read_bytes() for path in house.folder.glob("accounts.sqlite*"))

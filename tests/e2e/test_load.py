@@ -18,6 +18,7 @@ def test_open_pages_and_requests_are_served_while_the_engine_trades(tmp_path: Pa
         for _ in range(3):
             loaded.order()
         told = json.loads(meanwhile(loaded, partial(web.say, "stop")))
+        shown = web.shows(loaded, 3)
     finally:
         if web is not None:
             web.close()
@@ -26,3 +27,4 @@ def test_open_pages_and_requests_are_served_while_the_engine_trades(tmp_path: Pa
     assert (told["pages"], told["failures"]) == (PAGES, [])
     assert told["updates"] >= PAGES, "every page was told of something"
     assert told["requests"] > 0
+    assert shown, "the API shows the orders that the broker has"

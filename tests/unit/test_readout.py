@@ -43,12 +43,15 @@ class Ledger:
     def items(self, space: str) -> dict[str, Any]:
         return self.kept.get(space, {})
 
-    def read_journal(self, *, kind: str | None = None, since: int = 0, day: date | None = None) -> list[dict[str, Any]]:
-        return [
+    def read_journal(
+        self, *, kind: str | None = None, since: int = 0, day: date | None = None, before: int | None = None, last: int | None = None
+    ) -> list[dict[str, Any]]:
+        found = [
             entry
             for entry in self.entries
             if kind in (None, entry["kind"]) and entry["seq"] > since and day in (None, datetime.fromisoformat(entry["at"]).date())
         ]
+        return [entry for entry in found if before is None or entry["seq"] < before][-last if last else 0 :]
 
     def snapshot(self) -> Snapshot | None:
         return self.last

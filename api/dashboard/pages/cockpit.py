@@ -1,6 +1,6 @@
 """The cockpit: what the engine is doing now and how it stands, and the switches that stop it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from nicegui import ui
@@ -161,7 +161,7 @@ def _positions(visit: Visit) -> None:
     def update(board: Board) -> None:
         table.show(sorted(board.positions, key=lambda row: (not row["quantity"], row["instrument"])))
 
-    visit.on_live(update)
+    visit.on_live(update, lambda board: board.positions)
 
 
 # --- orders -------------------------------------------------------------------------------------------------------------------
@@ -212,10 +212,14 @@ def _orders(visit: Visit) -> None:
         )
 
     def update(board: Board) -> None:
-        rows = sorted(board.orders, key=lambda row: (str(row["created_at"]), row["id"]), reverse=True)
-        table.show([{**row, "done": f"{row['filled']:,d} / {row['quantity']:,d}"} for row in rows])
+        table.show(visit.boards.once("orders", board.orders, lambda: _newest_first(board.orders)))
 
-    visit.on_live(update)
+    visit.on_live(update, lambda board: board.orders)
+
+
+def _newest_first(orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows = sorted(orders, key=lambda row: (str(row["created_at"]), row["id"]), reverse=True)
+    return [{**row, "done": f"{row['filled']:,d} / {row['quantity']:,d}"} for row in rows]
 
 
 # --- signals, refusals, alerts ------------------------------------------------------------------------------------------------
@@ -241,7 +245,7 @@ def _signals(visit: Visit) -> None:
         today = str((board.status.get("market") or {}).get("now") or "")[:10]
         table.show([row for row in board.signals if str(row["at"])[:10] == today][-MOST_SIGNALS:][::-1])
 
-    visit.on_live(update)
+    visit.on_live(update, lambda board: board.signals)
 
 
 def _refusals(visit: Visit) -> None:
