@@ -1,11 +1,13 @@
 """A backtest's outcome as CONTRACT's `backtest --json` has it, and what else a report needs."""
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO, overload
 
 from backtesting.metrics import metrics_of
 from backtesting.run import Outcome
 from execution_engine.paper_rules import FillRules
+from execution_engine.round_trips import RoundTrip
 from utils.config_schema import StrategySettings
 
 RULES = {
@@ -13,6 +15,43 @@ RULES = {
     True: "bar path: the prices inside a bar are played, what is held meets its stop before its target (backtesting/bar_path.py)",
 }
 TICKS = "ticks: an order meets the next print, or the other side of the book where the data has one"
+
+
+class Trades(Sequence[dict[str, Any]]):
+    """The round trips as rows, each made when it is asked for: a long run has more of them than should be in memory twice."""
+
+    def __init__(self, trips: Sequence[RoundTrip]) -> None:
+        self._trips = trips
+
+    def __len__(self) -> int:
+        return len(self._trips)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (trip.document() for trip in self._trips)
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[dict[str, Any]]: ...
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        return Trades(self._trips[place]) if isinstance(place, slice) else self._trips[place].document()
+
+
+def write_json(found: Mapping[str, Any], out: TextIO) -> None:
+    """The document as one line of JSON, its trades one by one."""
+    before = "{"
+    for name, value in found.items():
+        out.write(f"{before}{json.dumps(name)}: ")
+        if isinstance(value, Trades):
+            between = "["
+            for row in value:
+                out.write(between + json.dumps(row, ensure_ascii=False))
+                between = ", "
+            out.write("]" if len(value) else "[]")
+        else:
+            out.write(json.dumps(value, ensure_ascii=False))
+        before = ", "
+    out.write("}\n")
 
 
 def document_of(
@@ -40,7 +79,7 @@ def document_of(
             "latency_s": fills.latency_s,
         },
         "bars": outcome.events,
-        "trades": [trip.document() for trip in outcome.trips],
+        "trades": Trades(outcome.trips),
         "metrics": metrics,
         "open": outcome.held,
         "rolls": outcome.rolls,

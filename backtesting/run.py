@@ -15,13 +15,14 @@ from datetime import date, datetime, time
 from typing import Any
 
 from backtesting.bar_path import path
+from backtesting.curve import Curve
 from backtesting.market import BacktestMarket
 from backtesting.played_bars import PlayedBars
 from brokers import registry
 from core.clock import ManualClock
 from core.errors import ConfigError, DataError
 from core.events import FeedStatus, History, SessionStatus
-from core.types import IST, Account, Bar, Fill, Horizon, Instrument, Kind, SessionState, Side, Tick
+from core.types import ENDED, IST, Account, Bar, Fill, Horizon, Instrument, Kind, SessionState, Side, Tick
 from data_ingestion import logical_names
 from data_ingestion.backfill import GapFiller
 from data_ingestion.bars import BarBuilder
@@ -39,7 +40,7 @@ from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.price_ladder import Ladder
 from execution_engine.protection import Protect
 from execution_engine.rollover import RollSettings, Switch
-from execution_engine.round_trips import RoundTrip, walk
+from execution_engine.round_trips import RoundTrip, Walk, walk_on
 from execution_engine.runs import Run, StrategyError, make_runs
 from execution_engine.world import World
 from risk.gate import Gate
@@ -51,7 +52,7 @@ from utils.config_schema import StrategySettings
 
 _NEVER = 365 * 86_400.0
 ROLLED = frozenset({"roll_done", "roll_half", "roll_switched", "roll_overtaken"})
-LATEST = 10_000  # journal entries that a run keeps, to explain its end
+LATEST = 4_000  # journal entries that a run keeps: more than a day's, whose rolls are taken from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,12 @@ class Alarm:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a backtest found. Money is paise. `equity` is the account's worth in rupees, where it moved and at each day's end."""
+    """What a backtest found. Money is paise. `equity` is the account's worth in rupees, where it moved and at each day's end; `fills` is
+    empty where they were not to be kept."""
 
     fills: list[Fill]
     trips: list[RoundTrip]
-    equity: list[tuple[datetime, float]]
+    equity: Sequence[tuple[datetime, float]]
     days: dict[date, int]  # net paise of each day
     digest: str
     events: int
@@ -98,8 +100,10 @@ class Backtest:
         fills: FillRules,
         *,
         journal: int | None = LATEST,
+        keep_fills: bool = True,
     ) -> None:
-        """`journal` is how many of the latest entries are kept (None: all)."""
+        """`journal` is how many of the latest entries are kept (None: all). Without `keep_fills` what is over is kept as round trips alone,
+        which a long run is told by."""
         self._config = config
         self._account = account
         self._market = market
@@ -116,6 +120,8 @@ class Backtest:
         self._rolled: list[dict[str, Any]] = []
         self._settled: list[Settlement] = []
         self._seen = 0  # journal entries looked at
+        self._keep_fills, self._fills_kept = keep_fills, list[Fill]()
+        self._walk, self._walked = Walk(), 0  # the round trips so far, and how many settlements are among them
         self._refuse_other_intervals()
         first = market.days[0]
         self.clock = ManualClock(datetime.combine(first, time(), IST))
@@ -168,7 +174,7 @@ class Backtest:
             raise DataError(f"no day of the data to trade; it has {self._market.days[0]} to {self._market.days[-1]}")
         self.engine.process(SessionStatus(self.clock.now(), self._account.name, SessionState.VALID))
         self.engine.process(FeedStatus(self.clock.now(), connected=True))
-        equity: list[tuple[datetime, float]] = []
+        equity = Curve()
         results: dict[date, int] = {}
         worth, count, traded = self._account.capital, 0, False
         for day in chosen:
@@ -177,10 +183,11 @@ class Backtest:
                 continue
             traded = True
             count += events
-            equity += [(at, worth + net) for at, net in self.portfolio.curve]
+            equity.extend((at, worth + net) for at, net in self.portfolio.curve)
             results[day] = self.portfolio.net_result()
             worth += results[day] / 100
-            equity.append((self.clock.now(), worth))
+            equity.extend([(self.clock.now(), worth)])
+            self._tidy()
             if on_day is not None:
                 on_day(day, events)
         if not traded:
@@ -218,6 +225,20 @@ class Backtest:
         self.engine.close_day(day)
         self._note_rolls()
         return len(mine)
+
+    def _tidy(self) -> None:
+        """What the day's fills and settlements came to stays, and so do live orders; the rest of its ledger goes."""
+        fills = [fill for fill in self.store.kept_fills if fill.strategy != EXTERNAL]
+        ends = [one.as_fill(self._account.name) for one in self._settled[self._walked :] if one.strategy != EXTERNAL]
+        self._walked = len(self._settled)
+        walk_on(self._walk, sorted([*fills, *ends], key=lambda one: one.at) if ends else fills)
+        self._walk.realised.clear()
+        if self._keep_fills:
+            self._fills_kept += fills
+        self.store.kept_fills.clear()
+        for order in self.store.orders():
+            if order.state in ENDED:
+                del self.store.kept_orders[order.id]
 
     def _morning(self, day: date, opens: datetime) -> None:
         """What a day begins with, at the moment `opens`."""
@@ -467,16 +488,15 @@ class Backtest:
 
         return margin
 
-    def _outcome(self, equity: list[tuple[datetime, float]], results: dict[date, int], events: int) -> Outcome:
-        fills = [fill for fill in self.store.kept_fills if fill.strategy != EXTERNAL]
+    def _outcome(self, equity: Curve, results: dict[date, int], events: int) -> Outcome:
         refusals: dict[str, int] = {}
         for (_, _, rule), (_, count) in self.engine.refusals.rows.items():
             refusals[rule] = refusals.get(rule, 0) + count
         assumed = {note: None for day in results for note in self.world.assumed(day)}
         held = {one.instrument.key: one.quantity for one in self.portfolio.positions() if one.quantity}
         return Outcome(
-            fills=fills,
-            trips=walk(self._with_settlements(fills)).trips,
+            fills=self._fills_kept,
+            trips=self._walk.trips,
             equity=equity,
             days=results,
             digest=self.portfolio.digest(),
@@ -492,11 +512,6 @@ class Backtest:
             rolls=self._rolled,
             settlements=[_settlement(one) for one in self._settled],
         )
-
-    def _with_settlements(self, fills: Sequence[Fill]) -> list[Fill]:
-        """The fills, and the ends of expired contracts, by time."""
-        ends = [one.as_fill(self._account.name) for one in self._settled if one.strategy != EXTERNAL]
-        return sorted([*fills, *ends], key=lambda one: one.at) if ends else list(fills)
 
     def _alert(self, level: str, title: str, text: str) -> None:
         if level != "info" and len(self._alarms) < 10_000:

@@ -117,7 +117,7 @@ class Desk:
         began = clock.monotonic()
         settings = self._settings.model_copy(update={"params": {**self._settings.params, **trial.params}})
         registry.params_of(settings.class_).parse(settings.params)
-        backtest = Backtest(self._config, self._account, self._market, {self._name: settings}, self._work.fills)
+        backtest = Backtest(self._config, self._account, self._market, {self._name: settings}, self._work.fills, keep_fills=False)
         curve: list[float] = []
 
         def watch(day: date, events: int) -> None:

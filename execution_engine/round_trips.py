@@ -70,6 +70,12 @@ class Walk:
 def walk(fills: Iterable[Fill]) -> Walk:
     """Match fills in booking order at average cost, by (strategy, instrument). A fill that crosses zero ends a trip and starts one."""
     result = Walk()
+    walk_on(result, fills)
+    return result
+
+
+def walk_on(result: Walk, fills: Iterable[Fill]) -> None:
+    """Walk through fills that follow those already walked through."""
     for fill in fills:
         key = (fill.strategy, fill.instrument.key)
         leg = result.open.setdefault(key, _Leg())
@@ -84,7 +90,6 @@ def walk(fills: Iterable[Fill]) -> Walk:
         if fill.quantity > closing:
             _open(leg, fill, fill.quantity - closing, fill.charges - charges)
         result.realised.append((fill, gross))
-    return result
 
 
 def _open(leg: _Leg, fill: Fill, quantity: int, charges: int) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from backtesting import bias
-from backtesting.document import document_of
+from backtesting.document import document_of, write_json
 from backtesting.market import BacktestMarket
 from backtesting.run import LATEST, Backtest
 from core.clock import SystemClock
@@ -45,7 +45,7 @@ def command(options: argparse.Namespace) -> int:
         return check(options)
     found = document(options, quiet=options.json or not sys.stderr.isatty())
     if options.json:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        write_json(found, sys.stdout)
     else:
         show(found)
         for file in filter(None, (options.html, options.csv)):
@@ -76,7 +76,7 @@ def staged(options: argparse.Namespace) -> Iterator[Stage]:
     market = BacktestMarket(manifest, config.calendar(account.kind), label=data.name)
 
     def make(part: BacktestMarket, journal: int | None) -> Backtest:
-        return Backtest(config, account, part, settings, fills, journal=journal)
+        return Backtest(config, account, part, settings, fills, journal=journal, keep_fills=False)
 
     yield Stage(account, settings, market, days_of(options, manifest), make)
 
@@ -241,7 +241,7 @@ def show(found: dict[str, Any]) -> None:
     Console(width=WIDTH).print(Group(head, trades, *notes))
 
 
-def _write_trades(file: Path, trades: list[dict[str, Any]]) -> None:
+def _write_trades(file: Path, trades: Sequence[dict[str, Any]]) -> None:
     with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, TRADE_COLUMNS)
         writer.writeheader()
