@@ -328,6 +328,7 @@ class Server:
         wire.open()
         if not grant:
             self._free[connection.id] = (connection, wire, simulator)
+            self._push_one(connection)  # a greeting needs no time
         try:
             await self._read(socket_, connection, grant, simulator)
         finally:

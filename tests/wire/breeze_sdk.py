@@ -9,8 +9,6 @@ where it stands, and takes the top-level name `config`, under which its own one 
 import importlib.util
 import json
 import sys
-import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
@@ -21,6 +19,7 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 
 from brokers.icici.wire import OrderDialect, QuoteDialect
 from core.types import IST, Tick
+from tests.wire.by_hand import move, until
 from tests.wire.icici_house import Names
 
 MASTER = "/MotherAppMaster/SecurityMaster.zip"
@@ -129,16 +128,16 @@ class Script:
         waiting = self.ok("stop", place(**stop, action="sell", order_type="stoploss", price=str(far - 10), user_remark="SDK3"))
         self.refused("margin_product", lambda: place(**{**base, "product": "margin"}, action="buy", order_type="limit", price=str(far)))
         self.refused("wrong_code", lambda: place(**{**base, "stock_code": "NOSUCH"}, action="buy", order_type="limit", price=str(far)))
-        time.sleep(0.4)
+        move(self.about, 4)
         change = {"order_type": "limit", "stoploss": "", "quantity": "65", "price": str(far - 5), "validity": "day"}
         moved = self.breeze.modify_order(
             order_id=resting["order_id"], exchange_code="NFO", **change, disclosed_quantity="0", validity_date=""
         )
         self.seen["modified"] = self.ok("modify", moved)["message"]
-        time.sleep(0.4)
+        move(self.about, 4)
         ends = [self.ok("cancel", self.breeze.cancel_order("NFO", one["order_id"]))["message"] for one in (resting, waiting)]
         self.seen["cancelled"] = ends
-        time.sleep(0.4)
+        move(self.about, 4)
         self.refused("cancel_again", lambda: self.breeze.cancel_order("NFO", resting["order_id"]))
         today = {"from_date": "2026-11-20T06:00:00.000Z", "to_date": "2026-11-20T06:00:00.000Z"}
         book = self.ok("book", self.breeze.get_order_list("NFO", **today))
@@ -176,7 +175,7 @@ class Script:
             right="others", strike_price="0", validity_date="", trade_password="", alias_name="",
         )  # fmt: skip
         self.ok("square_off", square)
-        time.sleep(0.4)
+        move(self.about, 4)
         self.seen["flat"] = [row["action"] for row in self.ok("flat", self.breeze.get_portfolio_positions())]
 
     def triggers(self) -> None:
@@ -198,13 +197,12 @@ class Script:
         """Ticks, depth, candles and order notifications by the SDK, and its very events read by our codec."""
         heard: list[dict[str, Any]] = []
         raw: list[tuple[str, Any]] = []
-        some = threading.Event()
 
-        def on_ticks(told: dict[str, Any]) -> None:
-            heard.append(told)
-            some.set()
+        def kinds() -> list[str]:
+            names = {"depth": "depth", "orderReference": "order", "interval": "candle"}
+            return sorted({next((kind for field, kind in names.items() if field in one), "quote") for one in list(heard)})
 
-        self.breeze.on_ticks = on_ticks
+        self.breeze.on_ticks = heard.append
         self.breeze.ws_connect()
         kept = self.breeze.sio_rate_refresh_handler.sio
         self._overhear(kept, "stock", raw)
@@ -220,20 +218,15 @@ class Script:
         candles = self.breeze.sio_ohlcv_stream_handler.sio
         base = {**self.future, "product": "futures", "quantity": "65", "validity": "day", "stoploss": "", "disclosed_quantity": "0"}
         self.ok("streamed", self.breeze.place_order(**base, action="sell", order_type="limit", price=str(round(self.seen["ltp"] * 0.99))))
-        assert some.wait(5), "no tick came"
-        time.sleep(1.2)
+        until(self.about, lambda: len(kinds()) == 4 and len(heard) > 30, "ticks, depth, candles and the order's messages")
+        until(self.about, lambda: any(one.get("orderStatus") == "Executed" for one in list(heard)), "the order's end")
         self.breeze.unsubscribe_feeds(stock_token="4.1!2885")
         self.breeze.ws_disconnect()
         for one in (kept, orders, candles):
             one.disconnect()
         symbols = {one["symbol"] for one in heard if "symbol" in one}
         self.seen["symbols"] = sorted(symbols)
-        self.seen["kinds"] = sorted(
-            {
-                "depth" if "depth" in one else "order" if "orderReference" in one else "candle" if "interval" in one else "quote"
-                for one in heard
-            }
-        )
+        self.seen["kinds"] = kinds()
         self.seen["statuses"] = [one["orderStatus"] for one in heard if "orderReference" in one]
         self._compare(heard, raw)
 
@@ -293,7 +286,7 @@ def main(about: dict[str, Any]) -> dict[str, Any]:
     script = Script(about)
     for part in (script.login, script.market_data, script.orders, script.account, script.triggers, script.streams):
         part()
-        time.sleep(0.2)
+        move(script.about, 2)
     return script.seen
 
 

@@ -8,7 +8,6 @@ A program of its own: the SDK's ticker runs on Twisted's reactor, which starts o
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -17,6 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import kiteconnect.exceptions
 import requests
 from kiteconnect import KiteConnect, KiteTicker
+
+from tests.wire.by_hand import move, until
 
 FUTURE = "NIFTY26NOVFUT"
 
@@ -58,7 +59,7 @@ class Script:
             found = getattr(kite, name)(keys)
             self.seen[name] = sorted(found)
             self.seen[f"{name}_future"] = json.loads(json.dumps(found[f"NFO:{FUTURE}"], default=str))
-            time.sleep(0.2)
+            move(self.about, 2)
         self.refused("quote_cap", lambda: kite.quote(["NSE:RELIANCE"] * 501))
         token = future["instrument_token"]
         day = date(2026, 11, 19)
@@ -66,7 +67,7 @@ class Script:
         days = kite.historical_data(token, day - timedelta(days=9), day, "day", continuous=True)
         self.seen["candles"] = {"minutes": len(minutes), "first": str(minutes[0]["date"]), "oi": "oi" in minutes[0], "days": len(days)}
         self.refused("too_long", lambda: kite.historical_data(token, day - timedelta(days=61), day, "minute"))
-        time.sleep(0.2)
+        move(self.about, 2)
         self.refused("no_token", lambda: kite.historical_data(1, day, day, "day"))
 
     def orders(self) -> None:
@@ -85,9 +86,9 @@ class Script:
         self.refused("odd_lot", lambda: place(order_type="LIMIT", price=far, quantity=64))
         self.refused("long_tag", lambda: place(order_type="LIMIT", price=far, tag="T" * 21))
         self.refused("no_symbol", lambda: place(order_type="LIMIT", price=far, tradingsymbol="NIFTY99NOVFUT"))
-        time.sleep(0.5)
+        move(self.about, 5)
         kite.modify_order("regular", resting, price=far - 1)
-        time.sleep(0.5)
+        move(self.about, 5)
         kite.cancel_order("regular", resting)
         kite.cancel_order("regular", stop)
         self.seen["slices"] = kite.place_autoslice_order(
@@ -96,7 +97,7 @@ class Script:
         leg = kite.place_order(
             "iceberg", **{**base, "transaction_type": "BUY", "quantity": 130}, order_type="LIMIT", price=far, iceberg_legs=2
         )
-        time.sleep(0.7)
+        move(self.about, 7)
         self.refused("cancel_again", lambda: kite.cancel_order("regular", resting))
         book = kite.orders()
         self.seen["book"] = [{name: str(value) for name, value in row.items()} for row in book]
@@ -112,7 +113,7 @@ class Script:
 
     def account(self) -> None:
         kite = self.kite
-        time.sleep(0.3)
+        move(self.about, 3)
         net = kite.positions()["net"]
         self.seen["positions"] = [{name: row[name] for name in ("tradingsymbol", "product", "quantity")} for row in net]
         (row,) = [row for row in net if row["tradingsymbol"] == FUTURE]
@@ -124,7 +125,7 @@ class Script:
         self.seen["after_conversion"] = {row["product"]: row["quantity"] for row in kite.positions()["net"]}
         self.seen["margins"] = {"segments": sorted(kite.margins()), "net": kite.margins("equity")["net"]}
         self.seen["holdings"], self.seen["auctions"] = kite.holdings(), kite.get_auction_instruments()
-        time.sleep(0.2)
+        move(self.about, 2)
         order: dict[str, Any] = {
             "exchange": "NFO",
             "tradingsymbol": FUTURE,
@@ -157,7 +158,7 @@ class Script:
         self.seen["gtt_deleted"] = kite.get_gtt(one)["status"]
 
     def limits(self) -> None:
-        time.sleep(0.2)
+        move(self.about, 2)
         outcomes = []
         for _ in range(3):
             try:
@@ -193,14 +194,18 @@ class Script:
         kws.on_error = lambda ws, code, reason: errors.append(f"{code} {reason}")
         kws.on_close = lambda ws, code, reason: closed.set()
         kws.connect(threaded=True)
-        assert opened.wait(5)
-        time.sleep(0.5)
+        until(self.about, opened.is_set, "the connection")
         self.kite.place_order("regular", "NFO", FUTURE, "SELL", 65, "MIS", "MARKET", market_protection=2, tag="SDKTICKER")
         from twisted.internet import reactor
 
         reactor.callFromThread(kws.ws.sendMessage, b"nonsense")
-        time.sleep(1.0)
-        modes = sorted({(tick["instrument_token"], tick["mode"]) for tick in ticks})
+        until(self.about, lambda: updates and updates[-1]["status"] == "COMPLETE" and errors, "an order's end and the answer to nonsense")
+
+        def modes_of() -> list[tuple[int, str]]:
+            return sorted({(tick["instrument_token"], tick["mode"]) for tick in ticks})
+
+        until(self.about, lambda: len(modes_of()) == 4, "ticks of every mode")
+        modes = modes_of()
         full = next(tick for tick in ticks if tick["mode"] == "full")
         self.seen["ticks"] = {"modes": modes, "count": len(ticks), "depth": len(full["depth"]["buy"]), "fields": sorted(full)}
         self.seen["updates"] = [
@@ -208,7 +213,7 @@ class Script:
         ]
         self.seen["stream_errors"] = errors[:]
         reactor.callFromThread(kws.close)
-        self.seen["closed"] = closed.wait(5)
+        self.seen["closed"] = closed.wait(60)
         bad = KiteTicker(self.kite.api_key, "dead", root=self.about["stream"])
         refused = threading.Event()
 
@@ -218,7 +223,7 @@ class Script:
 
         bad.on_error = on_bad
         reactor.callFromThread(bad.connect, threaded=True)
-        assert refused.wait(5)
+        assert refused.wait(60)
         reactor.callFromThread(bad.stop_retry)
 
     def logout(self) -> None:
@@ -242,7 +247,7 @@ def main(about: dict[str, Any]) -> dict[str, Any]:
         script.logout,
     ):
         part()
-        time.sleep(0.3)
+        move(script.about, 3)
     return script.seen
 
 

@@ -10,7 +10,6 @@ import json
 import logging
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
@@ -19,6 +18,7 @@ from typing import Any
 import requests
 
 from simulators.angelone_session import totp
+from tests.wire.by_hand import move, until
 
 
 def load_sdk() -> Any:
@@ -68,7 +68,7 @@ class Script:
 
     def calm(self) -> None:
         """A second of the market and more, so that no limit bites."""
-        time.sleep(0.25)
+        move(self.about, 2.5)
 
     def login(self) -> None:
         code, mpin, secret = self.given["client_code"], self.given["mpin"], self.given["totp_secret"]
@@ -194,11 +194,12 @@ class Script:
         threads = [threading.Thread(target=one.connect, daemon=True) for one in (feed, updates)]
         for thread in threads:
             thread.start()
-        time.sleep(0.6)
+        move(self.about, 6)
         base = {"variety": "NORMAL", "tradingsymbol": FUTURE, "symboltoken": future, "exchange": "NFO", "producttype": "INTRADAY",
                 "duration": "DAY", "quantity": "65", "transactiontype": "SELL", "ordertype": "MARKET", "price": "0"}  # fmt: skip
         self.api.placeOrder({**base, "ordertag": "SDKSTREAM"})
-        time.sleep(0.8)
+        until(self.about, lambda: any("complete" in text for text in texts), "the order's end")
+        until(self.about, lambda: len({(tick["exchange_type"], tick["subscription_mode"]) for tick in ticks}) == 6, "ticks of every mode")
         self.seen["modes"] = sorted({(tick["exchange_type"], tick["subscription_mode"], tick["token"]) for tick in ticks})
         self.seen["snap"] = next(tick for tick in ticks if tick["subscription_mode"] == 3 and tick["exchange_type"] == 2)
         self.seen["updates"] = [json.loads(text) for text in texts]
@@ -212,7 +213,7 @@ class Script:
             one.wsapp.close()
 
     def limits(self) -> None:
-        time.sleep(0.3)
+        move(self.about, 3)
         self.tried("first_book", lambda: self.api.orderBook()["status"])
         self.tried("second_book", lambda: self.api.orderBook()["status"])
 
@@ -226,7 +227,7 @@ def main(about: dict[str, Any]) -> dict[str, Any]:
     parts = (script.login, script.market_data, script.orders, script.account, script.triggers, script.streams, script.limits, script.logout)
     for part in parts:
         part()
-        time.sleep(0.3)
+        move(script.about, 3)
     return script.seen
 
 

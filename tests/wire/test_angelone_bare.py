@@ -1,8 +1,7 @@
 """Bare scripts at Angel One's simulator: SmartAPIClient with the documented login, and history and a live price by DataFetcher."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,20 @@ from data_ingestion.data_fetcher import DataFetcher
 from data_ingestion.live_feed import LiveDataFeed
 from execution_engine.order_manager import OrderManager
 from simulators.angelone_session import totp
+from tests.wire.by_hand import move
 from tests.wire.granted_client import admin, simulator
 
 
 @pytest.fixture(scope="module")
 def about() -> Iterator[dict[str, Any]]:
-    with simulator("angelone", "--start", "10:00", "--speed", "10") as about:
+    with simulator("angelone", "--start", "10:00", "--speed", "0") as about:
+        yield about
+
+
+@pytest.fixture
+def free() -> Iterator[dict[str, Any]]:
+    """One whose time runs by itself, for what keeps to its clock."""
+    with simulator("angelone", "--start", "10:00", "--speed", "1") as about:
         yield about
 
 
@@ -32,7 +39,7 @@ def client_of(about: dict[str, Any], state: Path, **changes: Any) -> SmartAPICli
 
 def code(about: dict[str, Any]) -> str:
     """What the client's authenticator app shows at the simulator's time; a login a second of the market is allowed."""
-    time.sleep(0.15)
+    move(about, 1.5)
     return totp(about["credentials"]["totp_secret"], datetime.fromisoformat(admin(about, "GET", "/")["now"]))
 
 
@@ -43,7 +50,7 @@ def test_the_documented_client_logs_in_trades_and_reads_its_books(about: dict[st
         client.get_profile()
     with pytest.raises(LoginRefused, match="AB1050"):
         client.generate_session("000000")
-    time.sleep(0.12)  # one login a second of the market
+    move(about, 1.2)  # one login a second of the market
     session = client.generate_session(code(about))
     assert session["client_id"] == "A123456"
     assert all(session[name] for name in ("access_token", "refresh_token", "feed_token"))
@@ -55,10 +62,10 @@ def test_the_documented_client_logs_in_trades_and_reads_its_books(about: dict[st
     assert bought["script"] == "RELIANCE-EQ"
     resting = client.place_order("NIFTY26NOVFUT", "buy", 65, "LIMIT", "CARRYFORWARD", price=25000.0, exchange="NFO", tag="MINE1")
     stop = client.place_order("RELIANCE-EQ", "SELL", 10, "SL", trigger_price=1400.0, tag="STOP1")
-    time.sleep(0.12)  # both are at the exchange
+    move(about, 1.2)  # both are at the exchange
     assert client.cancel_order(resting["orderid"])["orderid"] == resting["orderid"]
     assert client.cancel_order(stop["orderid"], "STOPLOSS")["orderid"] == stop["orderid"]
-    time.sleep(0.12)
+    move(about, 1.2)
     book = {row["ordertag"]: row for row in client.get_order_book()}
     assert (book[bought["ordertag"]]["ordertype"], book["STOP1"]["ordertype"]) == ("LIMIT", "STOPLOSS_LIMIT")
     assert book["STOP1"]["price"] == pytest.approx(1400 * 0.997, abs=0.1)
@@ -78,12 +85,12 @@ def test_the_session_refreshes_itself_and_says_when_it_cannot(about: dict[str, A
     client = client_of(about, tmp_path)
     first = client.generate_session(code(about))
     assert client.refresh_session()["access_token"] != first["access_token"]
-    time.sleep(0.12)
+    move(about, 1.2)
     admin(about, "POST", "/faults", {"fault": "kill_token", "match": {"route": "GET */getProfile"}})
     with pytest.raises(SessionExpired):
         client.get_profile()
     assert client.get_profile()["clientcode"] == "A123456", "refreshed without a code"
-    time.sleep(0.12)
+    move(about, 1.2)
     kill = {"fault": "kill_token", "match": {"route": "GET */getPosition"}}
     refuse = {"fault": "error", "error_type": "AB8051", "message": "Refresh Token Expired", "status": 200}
     admin(about, "POST", "/faults", [kill, {**refuse, "match": {"route": "POST */generateTokens"}}])
@@ -129,23 +136,11 @@ def test_network_and_rate_have_types_of_their_own(about: dict[str, Any], tmp_pat
         client_of(about, tmp_path / "other", base_url="http://127.0.0.1:9").generate_session("123456")
 
 
-def patiently(ask: Callable[[], Any]) -> Any:
-    """The answer, asked for again where the tests before this one have used up the second's calls."""
-    for _ in range(5):
-        try:
-            return ask()
-        except RateLimited:
-            time.sleep(1.0)
-    return ask()
-
-
-def test_history_and_a_live_price_come_as_from_every_broker(about: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_and_a_live_price_come_as_from_every_broker(free: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIYAM_STATE", str(tmp_path))
-    monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
+    monkeypatch.setenv("NIYAM_SIMULATOR", free["admin"])
     fetcher = DataFetcher(source="angelone")
-    frame = patiently(
-        lambda: fetcher.fetch_historical("NIFTY_FUT", datetime(2026, 11, 18), datetime(2026, 11, 19, 15, 30), interval="5minute")
-    )
+    frame = fetcher.fetch_historical("NIFTY_FUT", datetime(2026, 11, 18), datetime(2026, 11, 19, 15, 30), interval="5minute")
     assert frame.timestamp[0].isoformat() == "2026-11-18T09:15:00+05:30"
     assert len(frame) == 77 + 76
     fetcher.close()
@@ -166,15 +161,15 @@ def test_no_secret_reached_the_log_of_the_wire(about: dict[str, Any]) -> None:
 
 
 def test_orders_of_a_script_pass_the_engine_on_paper_and_live(
-    about: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    free: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIYAM_STATE", str(tmp_path))
-    monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
-    before = len(admin(about, "GET", "/accounts")["A123456"]["orders"])
+    monkeypatch.setenv("NIYAM_SIMULATOR", free["admin"])
+    before = len(admin(free, "GET", "/accounts")["A123456"]["orders"])
     manager = OrderManager(broker="angelone")
     paper = manager.place_order("NIFTY_FUT", "BUY", lots=1, order_type="MARKET", product_type="MIS")
     assert (paper["status"], paper["filled"], paper["error"]) == ("EXECUTED", 65, "")
     live = manager.place_order("INFY", "BUY", 10, product_type="CNC", live=True)
     assert (live["status"], live["filled"], live["error"]) == ("EXECUTED", 10, "")
-    (order,) = admin(about, "GET", "/accounts")["A123456"]["orders"][before:]
+    (order,) = admin(free, "GET", "/accounts")["A123456"]["orders"][before:]
     assert (order["orderid"], order["orderstatus"], order["producttype"]) == (live["order_id"], "complete", "DELIVERY")

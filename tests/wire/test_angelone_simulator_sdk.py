@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("smartapi-sdk")  # one run of the script fo
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     littered: Path = tmp_path_factory.mktemp("sdk")
-    with simulator("angelone", "--speed", "10", "--start", "10:00") as about:
+    with simulator("angelone", "--speed", "0", "--start", "10:00") as about:
         command = [sys.executable, "-m", "tests.wire.smartapi_sdk", json.dumps(about)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=littered, env=environment, capture_output=True, text=True, timeout=90)

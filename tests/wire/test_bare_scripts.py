@@ -13,7 +13,7 @@ from tests.wire.granted_client import simulator
 
 def test_history_and_a_live_price_from_a_simulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NIYAM_STATE", str(tmp_path))
-    with simulator("--start", "10:00", "--speed", "20") as about:
+    with simulator("--start", "10:00", "--speed", "1") as about:
         monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
 
         fetcher = DataFetcher(source="zerodha")

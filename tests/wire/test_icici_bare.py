@@ -1,7 +1,6 @@
 """Bare scripts at ICICI: ICICIAPIClient, icici_buy and icici_sell, DataFetcher and OrderManager, and a type for each failure."""
 
 import json
-import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,6 +17,7 @@ from data_ingestion.live_feed import LiveDataFeed
 from execution_engine.buy_sell_logic import icici_buy, icici_sell
 from execution_engine.order_manager import OrderManager
 from icici_client import ICICIAPIClient
+from tests.wire.by_hand import move
 from tests.wire.granted_client import admin, simulator
 
 
@@ -28,7 +28,14 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 @pytest.fixture(scope="module")
 def about() -> Iterator[dict[str, Any]]:
-    with simulator("icici", "--start", "10:00", "--speed", "10") as about:
+    with simulator("icici", "--start", "10:00", "--speed", "0") as about:
+        yield about
+
+
+@pytest.fixture(scope="module")
+def free() -> Iterator[dict[str, Any]]:
+    """One whose time runs by itself, for what keeps to its clock."""
+    with simulator("icici", "--start", "10:00", "--speed", "1") as about:
         yield about
 
 
@@ -52,11 +59,11 @@ def test_the_documented_client_quotes_trades_and_shows_the_portfolio(about: dict
     assert (quote["symbol"], quote["stock_code"], quote["exchange_code"]) == ("RELIANCE", "RELIND", "NSE")
     bought = client.place_order(symbol="RELIANCE", side="BUY", quantity=10, order_type="MARKET", product="CNC", exchange="NSE")
     assert quote["ltp"] < bought["price"] < quote["ltp"] * 1.01
-    time.sleep(0.3)
+    move(about, 3)
     status = client.get_order_status(bought["order_id"])
     assert (status["status"], status["quantity"], status["product_type"]) == ("Executed", "10", "Cash")
     resting = client.place_order("NIFTY26NOVFUT", "BUY", 65, "LIMIT", "NRML", "NFO", price=25000.0)
-    time.sleep(0.3)
+    move(about, 3)
     assert client.cancel_order(resting["order_id"])["order_id"] == resting["order_id"]
     portfolio = client.get_portfolio()
     assert [(row["stock_code"], row["action"], row["quantity"]) for row in portfolio["positions"]] == [("RELIND", "Buy", "10")]
@@ -73,7 +80,7 @@ def test_icici_buy_and_sell_take_the_seeds_arguments(about: dict[str, Any], tmp_
     named = {**about["credentials"], "access_token": apisession(about)}
     assert icici_buy(trade_type=False, ticker="SBIN", quantity=4, **named)["order_id"]
     assert icici_buy(trade_type=True, ticker="SBIN", quantity=2, **named)["order_id"]
-    time.sleep(0.3)
+    move(about, 3)
     assert icici_sell(trade_type=False, ticker="SBIN", quantity=4, **named)["order_id"]
     with pytest.raises(Rejected, match="MTF is for buying alone"):
         icici_sell(trade_type=True, ticker="SBIN", quantity=2, **named)
@@ -121,9 +128,9 @@ def test_login_rate_and_network_have_types_of_their_own(about: dict[str, Any], t
     admin(about, "DELETE", "/faults")
 
 
-def test_history_and_a_live_price_come_as_from_every_broker(about: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_and_a_live_price_come_as_from_every_broker(free: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIYAM_STATE", str(tmp_path))
-    monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
+    monkeypatch.setenv("NIYAM_SIMULATOR", free["admin"])
     fetcher = DataFetcher(source="icici")
     frame = fetcher.fetch_historical("NIFTY_FUT", datetime(2026, 11, 18), datetime(2026, 11, 19, 15, 30), interval="5minute")
     assert frame.timestamp[0].isoformat() == "2026-11-18T09:15:00+05:30"
@@ -140,9 +147,9 @@ def test_history_and_a_live_price_come_as_from_every_broker(about: dict[str, Any
         feed.stop()
 
 
-def test_order_manager_trades_by_name(about: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_manager_trades_by_name(free: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIYAM_STATE", str(tmp_path))
-    monkeypatch.setenv("NIYAM_SIMULATOR", about["admin"])
+    monkeypatch.setenv("NIYAM_SIMULATOR", free["admin"])
     answer = OrderManager(broker="icici").place_order("NIFTY_FUT", "BUY", lots=1, live=True)
     assert (answer["status"], answer["success"]) == ("EXECUTED", True), answer
 

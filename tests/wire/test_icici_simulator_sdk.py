@@ -17,7 +17,7 @@ pytestmark = pytest.mark.xdist_group("breeze-sdk")  # one run of the script for 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder: Path = tmp_path_factory.mktemp("breeze")
-    with simulator("icici", "--speed", "10", "--start", "10:00") as about:
+    with simulator("icici", "--speed", "0", "--start", "10:00") as about:
         command = [sys.executable, "-m", "tests.wire.breeze_sdk", json.dumps(about)]
         environment = {**os.environ, "TZ": "Asia/Kolkata", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=90)

@@ -302,14 +302,13 @@ def test_the_configured_silence_is_the_feeds(server: SocketServer) -> None:
 
 
 def test_heartbeats_alone_keep_a_connection(server: SocketServer, stages: Callable[..., Stage]) -> None:
-    stage = stages(server.url, silence=0.4)
+    stage = stages(server.url, silence=2.0)
     stage.stream.start()
     peer = server.peer()
-    for _ in range(16):
+    for _ in range(25):
         peer.send(b"\x00")
-        time.sleep(0.05)
+        time.sleep(0.1)
     assert server.handshakes == 1
-    assert stage.stream.silent_for < 0.4
 
 
 def test_a_mute_socket_outside_market_hours_is_left_alone_until_they_begin(server: SocketServer, stages: Callable[..., Stage]) -> None:
@@ -345,10 +344,10 @@ def test_a_server_that_accepts_and_drops_is_not_stormed(stages: Callable[..., St
                     server.peer(3.0).drop()
 
         threading.Thread(target=drop_all, daemon=True).start()
+        began = time.monotonic()
         stage.stream.start()
-        time.sleep(1.5)
-        # delays are at least half of 0.05, 0.1, 0.2, 0.2 …: no more than 15 attempts fit
-        assert 4 <= server.handshakes <= 15
+        until(lambda: server.handshakes >= 6)
+        assert time.monotonic() - began >= 0.375, "delays are at least half of 0.05, 0.1, 0.2, 0.2 …"
         stage.stream.stop()
 
 

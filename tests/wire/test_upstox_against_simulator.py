@@ -1,6 +1,5 @@
 """Our Upstox feed against the stand-alone wire simulator: ticks, order updates, drops, garbage, a dead token."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from core.events import FeedStatus, OrderUpdate
 from core.types import Horizon, Kind, Order, SessionState, Side, Tick
 from tests.builders import make_order
 from tests.wire.at_simulator import AtSimulator, Heard, eventually, future
+from tests.wire.granted_client import admin
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_the_feed_ticks_tells_orders_and_survives_drops_and_garbage(simulator: A
     eventually(lambda: heard.feed.counts.get("unknown token"))
     eventually(lambda: heard.feed.counts.get("message that is no protobuf"))
     order = order_of(simulator, limit_price=round(tick.price * 1.005, 0))
-    order_id = eventually(lambda: _placed(simulator, order))
+    eventually(lambda: len(admin(simulator.told, "GET", "/messages")) == 2)  # the portfolio stream connects beside the market feed
+    order_id = simulator.broker().place(order)
     update: OrderUpdate = heard.following(OrderUpdate)
     assert (update.broker_order_id, update.tag, update.source) == (order_id, order.tag, "stream")
     simulator.fault(fault="drop_socket", match={"lane": ""}, count=2)  # both streams
@@ -52,11 +53,6 @@ def test_the_feed_ticks_tells_orders_and_survives_drops_and_garbage(simulator: A
     assert heard.following(Tick).instrument in (instrument, index)
     heard.feed.stop()
     assert heard.feed.join(10.0)
-
-
-def _placed(simulator: AtSimulator, order: Order) -> str:
-    time.sleep(1.0)  # the portfolio stream connects beside the market feed
-    return simulator.broker().place(order)
 
 
 def test_a_dead_token_stops_the_feed_until_a_login(simulator: AtSimulator) -> None:

@@ -20,7 +20,7 @@ OPENING = ["put order req received", "validation pending", "open pending", "open
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
     folder: Path = tmp_path_factory.mktemp("tls")
-    with simulator("upstox", "--speed", "10", "--start", "10:00") as about:
+    with simulator("upstox", "--speed", "0", "--start", "10:00") as about:
         address = urlsplit(about["rest"])
         with TlsProxy((str(address.hostname), int(address.port or 0)), self_signed(folder, "api.upstox.com")) as proxy:
             command = [sys.executable, "-m", "tests.wire.upstox_sdk", json.dumps(about)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.wire.at_simulator import eventually
 from tests.wire.granted_client import GrantedClient, admin, simulator
 
 SECOND = timedelta(seconds=1)
@@ -217,11 +218,10 @@ def test_a_killed_client_has_its_last_request_booked_and_finds_time_standing() -
             first.turn()
         stood = first.now
         first.send("orders", "POST", "/orders/regular", order(tag="LASTWORD"))
-        deadline = time.monotonic() + 5
-        time.sleep(0.1)  # received, but done was never said
+        for _ in range(5):
+            admin(about, "GET", "/")  # answered after what came before it: the order is received, but done was never said
         first.die()
-        while admin(about, "GET", "/")["attached"] and time.monotonic() < deadline:
-            time.sleep(0.01)
+        eventually(lambda: not admin(about, "GET", "/")["attached"], every=0.01)
         assert [row["tag"] for row in admin(about, "GET", "/accounts")["ZZ1234"]["orders"]] == ["LASTWORD"]
         second = GrantedClient(about)
         assert second.now == stood
@@ -266,14 +266,13 @@ def test_speed_brakes_the_grants_and_a_poke_ends_the_wait() -> None:
         for _ in range(20):
             client.turn(client.now + SECOND)
         assert client.now == stood + timedelta(seconds=20)
-        assert 0.6 < time.monotonic() - began < 3.0
-        began, stood = time.monotonic(), client.now
-        client.done(stood + timedelta(minutes=30))  # a minute and a half of real time
+        assert time.monotonic() - began > 0.6
+        stood = client.now
+        client.done(stood + timedelta(hours=5))  # a quarter of an hour of real time
         time.sleep(0.3)
         client.say({"poke": True})
         client.next()
-        assert time.monotonic() - began < 5
-        assert stood + timedelta(seconds=2) < client.now < stood + timedelta(minutes=2)
+        assert stood + timedelta(seconds=2) < client.now < stood + timedelta(hours=1)
         client.die()
 
 

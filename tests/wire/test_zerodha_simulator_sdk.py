@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("sdk")  # one run of the script for all of 
 
 @pytest.fixture(scope="module")
 def seen() -> dict[str, Any]:
-    with simulator("--speed", "10", "--start", "10:00") as about:
+    with simulator("--speed", "0", "--start", "10:00") as about:
         command = [sys.executable, "-m", "tests.wire.official_sdk", json.dumps(about)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr

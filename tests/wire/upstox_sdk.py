@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import upstox_client
 from upstox_client.rest import ApiException
 
+from tests.wire.by_hand import move, until
+
 
 class _Stay(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args: Any) -> None:
@@ -114,12 +116,12 @@ class Script:
         self.refused("long_tag", lambda: v3.place_order(self.order(order_type="LIMIT", price=far, tag="T" * 41)))
         self.refused("no_key", lambda: v3.place_order(self.order(order_type="LIMIT", price=far, instrument_token="NSE_FO|1")))
         self.refused("mcx", lambda: v3.place_order(self.order(order_type="LIMIT", price=far, instrument_token="MCX_FO|1")))
-        time.sleep(0.3)
+        move(self.about, 3)
         change = upstox_client.ModifyOrderRequest(65, "DAY", far - 1, resting, "LIMIT", 0, 0.0)
         self.seen["modified"] = v3.modify_order(change).data.order_id == resting
-        time.sleep(0.3)
+        move(self.about, 3)
         self.seen["cancelled"] = [v3.cancel_order(one).data.order_id == one for one in (resting, stop)]
-        time.sleep(0.3)
+        move(self.about, 3)
         self.refused("cancel_again", lambda: v3.cancel_order(resting))
         self.refused("no_order", lambda: v3.cancel_order("1"))
         self.seen["slices"] = len(v3.place_order(self.order(order_type="LIMIT", price=far, quantity=65 * 40, slice=True)).data.order_ids)
@@ -131,9 +133,9 @@ class Script:
         ]
         many = v2.place_multi_order(lines)
         self.seen["multi"] = {"status": many.status, "placed": len(many.data), "errors": [one.error_code for one in many.errors]}
-        time.sleep(0.3)
+        move(self.about, 3)
         self.seen["multi_cancelled"] = len(v2.cancel_multi_order(tag="SDKMULTI").data.order_ids)
-        time.sleep(0.3)
+        move(self.about, 3)
         book = v2.get_order_book("2.0").data
         self.seen["book"] = {row.tag or "": [row.status, row.filled_quantity, row.product] for row in book}
         self.seen["ladders"] = {tag: [row.status for row in v2.get_order_details("2.0", tag=tag).data] for tag in ("SDKMARKET", "SDKLIMIT")}
@@ -180,14 +182,16 @@ class Script:
         orders.on("message", lambda text: updates.append(json.loads(text)))
         market.connect()
         orders.connect()
-        assert all(one.wait(5) for one in opened), "a stream did not open"
+        until(self.about, lambda: all(one.is_set() for one in opened), "both streams' opening")
         market.subscribe([share, "NSE_EQ|NOSUCH"], "ltpc")
         market.subscribe([self.keys["NIFTY"]], "full")
         placed = self.order(order_type="MARKET", market_protection=2, transaction_type="SELL", product="I", tag="SDKSTREAM")
         upstox_client.OrderApiV3(self.client).place_order(placed)
-        time.sleep(1.2)
+        subscribed = {future, share, self.keys["NIFTY"]}
+        until(self.about, lambda: {key for one in ticks for key in one.get("feeds", {})} == subscribed, "a tick of each")
+        until(self.about, lambda: updates and updates[-1]["status"] == "complete", "the order's end")
         market.change_mode([share], "option_greeks")
-        time.sleep(0.8)
+        until(self.about, lambda: any("requestMode" in one["feeds"].get(share, {}) for one in ticks if "feeds" in one), "the other mode")
         self.seen["types"] = [one.get("type", "snapshot") for one in ticks[:3]]
         feeds = [feed for one in ticks for feed in one.get("feeds", {}).items()]
         whole = next(feed for key, feed in feeds if key == future)
@@ -197,7 +201,7 @@ class Script:
         self.seen["keys"] = sorted({key for key, _ in feeds} - {future, share})
         self.seen["updates"] = [[one["update_type"], one["status"], one["tag"]] for one in updates]
         market.unsubscribe([future, share])
-        time.sleep(0.3)
+        move(self.about, 3)
         market.disconnect()
         orders.disconnect()
 
@@ -215,8 +219,8 @@ class Script:
         streamer.on("error", on_error)
         streamer.on("reconnecting", heard.append)
         streamer.connect()
-        assert failed.wait(5)
-        time.sleep(1.3)
+        assert failed.wait(60)
+        time.sleep(1.3)  # its next try would come after a second
         self.seen["dead_token"] = heard
         self.configuration.access_token = kept
 
@@ -238,7 +242,7 @@ def main(about: dict[str, Any]) -> dict[str, Any]:
         script.logout,
     ):
         part()
-        time.sleep(0.2)
+        move(script.about, 2)
     return script.seen
 
 

@@ -1,0 +1,25 @@
+"""A simulator whose time stands still until it is moved: no call of a script is too fast or too slow for it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.wire.granted_client import admin
+
+STEP = 0.5  # market seconds between two looks
+LOOKS = 600
+
+
+def move(about: dict[str, Any], seconds: float) -> None:
+    """Let so much market time pass."""
+    admin(about, "POST", "/move", {"seconds": seconds})
+
+
+def until(about: dict[str, Any], ready: Callable[[], Any], what: str) -> None:
+    """Let market time pass, a little at a time, until what the simulator sends has had its effect here."""
+    for _ in range(LOOKS):
+        if ready():
+            return
+        move(about, STEP)
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come in {LOOKS * STEP:.0f} s of the market")
