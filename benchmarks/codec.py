@@ -5,20 +5,18 @@ the SDK's fields, depth included.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from time import perf_counter
 from typing import Any
 
 from benchmarks.kite_frames import frame, packet, share, token_of
-from benchmarks.rounds import Figure, Line, interleaved, line, without_garbage_collection
+from benchmarks.rounds import Line, interleaved, line, rate
 from brokers.zerodha.wire import decode, decode_batch
 from core.types import IST, Instrument, Tick
 
 SIZES = (1, 50, 3000)
 _AT = datetime(2026, 11, 20, 10, 0, 1, tzinfo=IST)
 _EPOCH = int(_AT.timestamp()) - 1
-_PACKETS_A_ROUND = 12_000
 
 
 def _frame(size: int) -> tuple[bytes, dict[int, Instrument]]:
@@ -65,20 +63,6 @@ def _same_columns(columns: Any, rows: list[dict[str, Any]]) -> bool:
     return True
 
 
-def _rate(run: Callable[[], object], size: int) -> Figure:
-    """Packets a second over enough frames for about `_PACKETS_A_ROUND` packets."""
-    times = max(3, _PACKETS_A_ROUND // size)
-
-    def figure() -> float:
-        with without_garbage_collection():
-            began = perf_counter()
-            for _ in range(times):
-                run()
-            return times * size / (perf_counter() - began)
-
-    return figure
-
-
 def measure(rounds: int) -> list[Line]:
     """Packets a second for 1, 50 and 3000 full-mode packets a frame."""
     from kiteconnect import KiteTicker  # the official parser, and with it Twisted
@@ -97,10 +81,10 @@ def measure(rounds: int) -> list[Line]:
         def ours(data: bytes = data, listed: dict[int, Instrument] = listed) -> Any:
             return decode(data, _AT, listed.get)
 
-        sides = {"ours": _rate(ours, size), "sdk": _rate(official, size)}
+        sides = {"ours": rate(ours, size), "sdk": rate(official, size)}
         if size == SIZES[-1]:
             assert _same_columns(decode_batch(data)["full"], rows), "the columns and the SDK differ"
-            sides["columns"] = _rate(lambda data=data: decode_batch(data), size)  # type: ignore[misc]  # mypy's view of a default argument
+            sides["columns"] = rate(lambda data=data: decode_batch(data), size)  # type: ignore[misc]  # mypy's view of a default argument
         figures = interleaved(sides, rounds)
         name = f"codec to Ticks, {size} a frame"
         lines.append(line(name, "packet/s", figures["ours"], figures["sdk"], "KiteTicker parser", goal=10.0, higher=True, stretch=25.0))

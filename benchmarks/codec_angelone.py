@@ -9,12 +9,11 @@ import random
 import struct
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from time import perf_counter
 from typing import Any
 
 import requests
 
-from benchmarks.rounds import Figure, Line, interleaved, line, without_garbage_collection
+from benchmarks.rounds import Line, interleaved, line, rate
 from brokers.angelone.wire import decode, decode_batch, name_of
 from core.types import IST, Instrument, Kind, Tick
 
@@ -59,19 +58,6 @@ def _same(tick: Tick, row: Mapping[str, Any], column: Any) -> bool:
     )
 
 
-def _rate(run: Callable[[], object]) -> Figure:
-    """Packets a second over enough rounds for about 12,000 of them."""
-
-    def figure() -> float:
-        with without_garbage_collection():
-            began = perf_counter()
-            for _ in range(4):
-                run()
-            return 4 * _PACKETS / (perf_counter() - began)
-
-    return figure
-
-
 def _official() -> Callable[[bytes], dict[str, Any]]:
     """The SDK's parser. The package asks a web service for the public address while it is imported, which nobody needs here."""
 
@@ -103,7 +89,7 @@ def measure(rounds: int) -> list[Line]:
     def sdk() -> object:
         return [parse(packet) for packet in packets]
 
-    sides = {"ours": _rate(ours), "sdk": _rate(sdk), "columns": _rate(lambda: decode_batch(packets))}
+    sides = {"ours": rate(ours, _PACKETS), "sdk": rate(sdk, _PACKETS), "columns": rate(lambda: decode_batch(packets), _PACKETS)}
     figures = interleaved(sides, rounds)
     against = "SmartWebSocketV2"
     return [
