@@ -15,7 +15,7 @@ from upstox_client.feeder.market_data_streamer_v3 import MarketDataStreamerV3
 from upstox_client.feeder.proto import MarketDataFeedV3_pb2 as proto
 
 from brokers.faults import Faults
-from brokers.upstox.wire import Decoder, parse_text
+from brokers.upstox.wire import Decoder, Level, parse_text
 from core.types import IST, OrderState, Side, Tick
 from simulators import upstox_wire
 from tests.builders import NIFTY, RELIANCE
@@ -151,6 +151,60 @@ def test_a_message_cut_anywhere_never_raises_and_invents_nothing() -> None:
         assert [tick.price for tick in ticks] == [tick.price for tick in whole[: len(ticks)]]
         cut_short += faults.counts["message that is no protobuf"]
     assert cut_short > len(message) * 0.95
+
+
+def test_what_a_feed_leaves_out_is_never_that_of_the_feed_before_it() -> None:
+    rich = upstox_wire.Instant(100.5, NOW_MS, 65, 99.0, levels=[(130, 100.4, 195, 100.6)] * 5, volume=5000, oi=650.0)
+    bare = upstox_wire.Instant(7.0, NOW_MS, 0, 0.0, levels=[(0, 6.9, 0, 0.0)], volume=0, oi=0.0)
+    told = [(NIFTY_KEY, upstox_wire.feed("full", rich)), (RELIANCE_KEY, upstox_wire.feed("full", bare))]
+    sent = AT - timedelta(milliseconds=250)
+    apart = [upstox_wire.message([one], NOW_MS, 1) for one in told]
+    for messages in ([upstox_wire.message(told, NOW_MS, 1)], apart):
+        decoder = Decoder(KEYS)
+        (_, tick) = [tick for message in messages for tick in decoder.decode(message, AT)]
+        assert tick == Tick(RELIANCE, AT, 7.0, exchange_at=sent, bid=6.9)
+    (timeless,) = decoder.decode(upstox_wire.message(told[:1], 0, 1), AT)
+    assert timeless.exchange_at is None
+
+
+def test_the_order_of_a_messages_fields_and_strange_ones_change_nothing() -> None:
+    known = instruments(3)
+    message = full_message(random.Random(8), list(known))
+    wanted = Decoder(known).decode(message, AT)
+    time, kind = message[-7:], message[:2]
+    strange = (b"", b"\x58\x96\x01", b"\x59" + bytes(8), b"\x5d" + bytes(4), b"\x5a\x03abc", b"\x22\x00")
+    for field in strange:
+        assert Decoder(known).decode(time + field + message[2:-7] + kind, AT) == wanted
+        assert Decoder(known).decode(kind + message[2:-7] + field + time, AT) == wanted
+    for garbage in (b"\x5b", b"\x5f\x01", b"\x58" + b"\xff" * 11, b"\x00\x00"):
+        faults = Faults()
+        assert Decoder(known, faults).decode(message + garbage, AT) == []
+        assert faults.counts == {"message that is no protobuf": 1}
+
+
+def test_a_broken_feed_in_a_sound_message_costs_itself_and_what_follows() -> None:
+    whole = upstox_wire.Instant(100.5, NOW_MS, 65, 99.0, levels=[(130, 100.4, 195, 100.6)] * 5, volume=5000, oi=650.0)
+    good = upstox_wire.message([(NIFTY_KEY, upstox_wire.feed("full", whole))], NOW_MS, 1)
+    faults, decoder = Faults(), Decoder(KEYS)
+    decoder.faults = faults
+    (wanted,) = decoder.decode(good, AT)
+    assert decoder.decode(good[:-7] + b"\x12\x02\x0a\x7f" + good[-7:], AT) == [wanted]
+    assert faults.counts == {"message that is no protobuf": 1}
+    assert decoder.decode(good, AT) == [wanted]
+
+
+def test_the_books_hold_every_level_as_the_sdk_reads_it() -> None:
+    known = instruments(20)
+    message = full_message(random.Random(9), list(known))
+    books: dict[str, list[Level]] = {}
+    Decoder(known).decode(message, AT, books)
+    feeds = official(message)["feeds"]
+    assert books.keys() == known.keys()
+    for key, levels in books.items():
+        told = feeds[key]["fullFeed"]["marketFF"]["marketLevel"]["bidAskQuote"]
+        assert levels == [
+            (float(one.get("bidP", 0)), int(one.get("bidQ", 0)), float(one.get("askP", 0)), int(one.get("askQ", 0))) for one in told
+        ]
 
 
 def test_no_garbage_raises() -> None:
