@@ -241,9 +241,13 @@ class BulkOrder(_In):
 
 
 class BulkTrades(_In):
-    """`live` must be said where the account in use trades real money (or orders of a practice account go to its simulator)."""
+    """`live` must be said where the account trades real money (or orders of a practice account go to its simulator).
+
+    `account` is for several accounts at one broker side by side; without it, it is the one at that broker.
+    """
 
     broker_type: BROKERS
+    account: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] | None = None
     orders: Annotated[list[BulkOrder], Field(min_length=1, max_length=50)]
     live: bool = False
 
@@ -280,6 +284,20 @@ class Outcome(BaseModel):
     ok: bool
     text: str
     data: Any = None
+
+
+class AccountOutcome(BaseModel):
+    account: str
+    ok: bool
+    text: str
+
+
+class Outcomes(BaseModel):
+    """What came of a command that every account was given; `ok` when it was done everywhere."""
+
+    ok: bool
+    text: str
+    accounts: list[AccountOutcome]
 
 
 class Backtest(_In):

@@ -45,7 +45,7 @@ _TRADING = frozenset({AccountKind.LIVE, AccountKind.PRACTICE_LIVE})
 def place(given: Mapping[str, Any], *, config: Path | None = None, state: Path | None = None) -> dict[str, Any]:
     """Place one order and say what came of it (execution_engine.manual_orders.result); never raises for what a person can mend.
 
-    `given`: broker, symbol, direction, quantity or lots, price, order_type, product_type, live.
+    `given`: broker, symbol, direction, quantity or lots, price, order_type, product_type, live; `account` where that leaves a doubt.
     """
     state = state or Path(environment("NIYAM_STATE", "var"))
     with ExitStack() as held:
@@ -67,7 +67,8 @@ def _forwarded(state: Path, given: Mapping[str, Any], busy: NiyamError) -> dict[
     if folder is None:
         return result("REJECTED", error=str(busy))
     try:
-        answer = control.ask(folder.control_socket, "order", given, timeout=PATIENCE_S * 2)
+        order = {name: value for name, value in given.items() if name != "account"}
+        answer = control.ask(folder.control_socket, "order", order, timeout=PATIENCE_S * 2)
     except control.Unanswered as error:
         return result("UNKNOWN", error=str(error))
     except control.DaemonDown:
@@ -79,8 +80,14 @@ def _forwarded(state: Path, given: Mapping[str, Any], busy: NiyamError) -> dict[
 
 def _whose(state: Path, given: Mapping[str, Any]) -> RunFolder | None:
     """The run of the account this order is for: of several in one daemon the one at its broker, and that trades if `live` is said."""
-    folders = state_folder.currents(state)
-    if len(folders) < 2:
+    folders, wanted = state_folder.currents(state), given.get("account")
+    if wanted is not None:
+        named = [folder for folder in folders if folder.about().get("account") == wanted]
+        if not named:
+            there = ", ".join(str(folder.about().get("account")) for folder in folders)
+            raise NiyamError(f"the running daemon has no account {wanted!r}; there is {there or 'none'}")
+        folders = named
+    if len(folders) < 2 and wanted is None:
         return next(iter(folders), None)
     told = {}
     for folder in folders:
@@ -99,7 +106,7 @@ def _whose(state: Path, given: Mapping[str, Any]) -> RunFolder | None:
 def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     config = config_loader.load(config_folder)
     here = venue.find(str(given["broker"]))
-    account = _account(config, here, _KINDS[bool(here.simulator), bool(given.get("live"))])
+    account = _account(config, here, _KINDS[bool(here.simulator), bool(given.get("live"))], given.get("account"))
     refuse_unprotected(config, account)
     answers: list[dict[str, Any]] = []
     with _house(config, account, state, here, answers) as (house, commands):
@@ -125,10 +132,15 @@ def _alone(config_folder: Path, state: Path, given: Mapping[str, Any]) -> dict[s
     return answers[0] if answers else result("UNKNOWN", error=f"no outcome within {PATIENCE_S:.0f} s; look at `main.py orders`")
 
 
-def _account(config: Config, here: Venue, kind: AccountKind) -> Account:
-    """The account in use if it is of this kind, else the only one of it."""
+def _account(config: Config, here: Venue, kind: AccountKind, wanted: str | None = None) -> Account:
+    """The one that is `wanted`, else the account in use if it is of this kind, else the only one of it."""
     named = {name: here.its(one.account(name)) for name, one in config.settings.accounts.items() if one.kind is kind}
     fitting = {name: account for name, account in named.items() if account is not None}
+    if wanted is not None and wanted not in fitting:
+        there = ", ".join(fitting) or "none"
+        raise ConfigError(f"{wanted!r} is no account of kind {kind} at {here.spec.name}; there is {there}")
+    if wanted is not None:
+        return fitting[wanted]
     if config.settings.account in fitting:
         return fitting[config.settings.account]
     if len(fitting) != 1:

@@ -6,14 +6,15 @@ from typing import Any, Protocol
 
 from nicegui import ui
 
+from api.dashboard.accounts import WORDS, Accounts
 from api.dashboard.parts import age, clock, named, set_badge
 from api.dashboard.visit import Board, Visit
 
 KINDS = {  # the account's kind: (its class, the word, what it means)
-    "practice": ("practice", "PRACTICE", "simulated fills: no money"),
-    "practice-live": ("practice", "PRACTICE", "orders to the simulator: no money"),
-    "paper": ("paper", "PAPER", "real prices, simulated fills: no money"),
-    "live": ("live", "LIVE", "real orders, real money"),
+    "practice": ("practice", WORDS["practice"], "simulated fills: no money"),
+    "practice-live": ("practice", WORDS["practice-live"], "orders to the simulator: no money"),
+    "paper": ("paper", WORDS["paper"], "real prices, simulated fills: no money"),
+    "live": ("live", WORDS["live"], "real orders, real money"),
 }
 
 
@@ -43,7 +44,7 @@ def shell(visit: Visit, pages: Sequence[_Page]) -> Iterator[None]:
         ui.label("Niyam").classes("brand")
         for page in pages:
             if page.icon and visit.may(page.role):
-                with ui.link(target=page.path).classes("nav-item" + (" here" if page.path == visit.path else "")):
+                with ui.link(target=visit.link(page.path)).classes("nav-item" + (" here" if page.path == visit.path else "")):
                     ui.icon(page.icon)
                     ui.label(page.title)
         ui.space()
@@ -52,6 +53,7 @@ def shell(visit: Visit, pages: Sequence[_Page]) -> Iterator[None]:
             ui.button("Sign out", icon="logout").props("flat dense no-caps type=submit size=sm")
     with ui.header().classes("top").props("reveal=false"):
         _Banner(visit, drawer, dark)
+        Accounts(visit)
     with ui.column().classes("page"):
         yield
 

@@ -22,6 +22,7 @@ from api.dashboard.pages import PAGES, Page
 from api.dashboard.session import Notes, own_origin, person, routes
 from api.dashboard.visit import Api, Boards, Visit
 from api.ports import Parts
+from core.errors import NiyamError
 
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#2c6e7f"/>'
@@ -35,12 +36,12 @@ _SCRIPT = re.compile(rb"<script(?=[\s>])")
 def mount(app: FastAPI, parts: Parts) -> None:
     """The page at `/` of this application. Once in a process."""
     assert not core.app.config.has_run_config, "the page is mounted already: NiceGUI lives once in a process"
-    notes, boards = Notes(), None
+    notes, boards = Notes(), dict[str | None, Boards]()
 
-    def all_boards() -> Boards:
-        nonlocal boards
-        boards = boards or Boards(app.state.live.of(None), parts)
-        return boards
+    def boards_of(account: str | None) -> Boards:
+        if account not in boards:
+            boards[account] = Boards(app.state.live.of(account), parts)
+        return boards[account]
 
     @ui.page("/sign-in", title="Niyam · sign in")
     async def sign_in(request: Request, note: str = "", register: str = "") -> None:
@@ -48,7 +49,7 @@ def mount(app: FastAPI, parts: Parts) -> None:
         frame.sign_in(notes.take(note), first=first, register=first or bool(register))
 
     for page in PAGES:
-        _serve(app, parts, page, all_boards)
+        _serve(app, parts, page, boards_of)
     app.include_router(routes(parts, notes))
     app.include_router(reports.routes(parts))
     app.add_api_route("/style.css", _style, include_in_schema=False)
@@ -70,18 +71,28 @@ def mount(app: FastAPI, parts: Parts) -> None:
     app.router.routes.append(_PageMount("", app=_Policy(mounted.app)))
 
 
-def _serve(app: FastAPI, parts: Parts, page: Page, boards: Callable[[], Boards]) -> None:
+def _serve(app: FastAPI, parts: Parts, page: Page, boards: Callable[[str | None], Boards]) -> None:
     @ui.page(page.path, title=f"Niyam · {page.title}")
-    async def shown(request: Request) -> RedirectResponse | None:
+    async def shown(request: Request, account: str = "") -> RedirectResponse | None:
         user, token = await person(parts, request)
         if user is None or not user.may(page.role):
             return RedirectResponse("/sign-in" if user is None else "/", 303)
-        client = request.client.host if request.client is not None else "?"
-        visit = Visit(user, token, Api(app, token, client), parts, boards(), page.path)
+        if account and not await anyio.to_thread.run_sync(lambda: _is_account(parts, account)):
+            return RedirectResponse(page.path, 303)
+        client, chosen = request.client.host if request.client is not None else "?", account or None
+        visit = Visit(user, token, Api(app, token, client, chosen), parts, boards(chosen), page.path, chosen)
         with frame.shell(visit, PAGES):
             await page.show(visit)
         visit.begin()
         return None
+
+
+def _is_account(parts: Parts, name: str) -> bool:
+    """Whether the daemon has an account of this name, or had when it stopped."""
+    try:
+        return any(row["account"] == name for row in parts.desk.read("status").get("accounts") or ())
+    except NiyamError:
+        return False
 
 
 async def _style() -> Response:

@@ -44,7 +44,7 @@ class OrderForm:
         question = f"{side} {size} {order['symbol']}, {at}, on {status.get('account')} ({word}: {means})."
         if not await ask(f"{side.capitalize()}?", question, f"{side.capitalize()} ({word})", danger=kind == "live"):
             return
-        body = {"broker_type": status.get("broker"), "live": kind in SAID_LIVE, "orders": [order]}
+        body = {"broker_type": status.get("broker"), "account": status.get("account"), "live": kind in SAID_LIVE, "orders": [order]}
         answer = await self._visit.act(self._visit.api.post("/api/v1/trades/bulk", body))
         if answer is None:
             return

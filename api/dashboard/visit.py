@@ -35,8 +35,10 @@ class Refused(NiyamError):
 class Api:
     """The routes of our own API, called in this process with one person's token: the same rights, limits and words as over the wire."""
 
-    def __init__(self, app: FastAPI, token: str, client: str) -> None:
+    def __init__(self, app: FastAPI, token: str, client: str, account: str | None = None) -> None:
+        """`account`: every request that names none is of this one (of several side by side)."""
         self._token = token
+        self._account = account
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False, client=(client, 0))
         self._http = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=LONGEST_S, trust_env=False)
 
@@ -55,7 +57,7 @@ class Api:
 
     async def _call(self, method: str, path: str, query: Mapping[str, Any], body: object) -> Any:
         headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
-        given = {name: value for name, value in query.items() if value is not None}
+        given = {name: value for name, value in {"account": self._account, **query}.items() if value is not None}
         answer = await self._http.request(method, path, params=given, json=body, headers=headers)
         if answer.is_success:
             return answer.json()
@@ -175,9 +177,14 @@ class Visit:
     parts: Parts
     boards: Boards
     path: str
+    account: str | None = None  # the one that the page shows, of several side by side; None: the one in use
     _updates: list[Update] = field(default_factory=list)
     _joined: bool = False
     _shown: tuple[int, int] = (-1, -1)
+
+    def link(self, path: str) -> str:
+        """The address of another page, of the same account."""
+        return path if self.account is None else f"{path}?account={self.account}"
 
     def may(self, role: str) -> bool:
         return self.user.may(role)

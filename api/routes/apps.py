@@ -96,7 +96,7 @@ def _refuse_in_use(parts: Parts, app: App, done: str) -> None:
         return  # nothing trades with an app that cannot even say where it stands
     if not login.account:
         return
-    status = parts.desk.read("status")
+    status = parts.desk.read("status", {"account": login.account})
     alive = sum(count for state, count in status.get("orders", {}).items() if state not in ENDED)
     if not status.get("flat", True) or alive:
         raise HTTPException(409, f"the account {login.account} trades with this app and is not flat: square off before it is {done}")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -13,7 +14,7 @@ from api.auth import Has, Trader, Viewer
 from api.brokerage import Desk, called, desk_of
 from api.ports import Parts
 from api.ranges import ranges_of
-from api.schemas import BulkReply, BulkTrades, Command, OrderResult, Outcome, Retune
+from api.schemas import AccountOutcome, BulkReply, BulkTrades, Command, OrderResult, Outcome, Outcomes, Retune
 from core.errors import NiyamError, StoreError
 from storage.users import User
 from utils.control import DaemonDown, Silent
@@ -138,6 +139,7 @@ def bulk(given: BulkTrades, user: Trader, parts: Has) -> BulkReply:
     results = []
     for order in given.orders:
         asked = {**order.model_dump(exclude_none=True), "broker": given.broker_type, "live": given.live}
+        asked |= {"account": given.account} if given.account is not None else {}
         logger.bind(event="bulk_order", user=user.username).info("{} asks for {} {}", user.username, order.direction, order.symbol)
         try:
             told = parts.desk.place(asked)
@@ -162,6 +164,26 @@ def command(given: Command, user: Trader, parts: Has, account: Account = None) -
             raise HTTPException(422, "watch needs an instrument")
         arguments = {"name": given.instrument, "stop": given.stop}
     return _command(parts, user, given.name, arguments, account)
+
+
+@router.post("/commands/kill-all")
+def kill_all(user: Trader, parts: Has) -> Outcomes:
+    """`kill` to every account of the daemon, all at once: one that hangs or refuses stops no other. The answer is each one's outcome."""
+    names = [str(row["account"]) for row in _read(parts, "status").get("accounts") or ()]
+
+    def kill(name: str) -> AccountOutcome:
+        try:
+            told = _command(parts, user, "kill", {}, name)
+        except HTTPException as error:
+            return AccountOutcome(account=name, ok=False, text=str(error.detail))
+        return AccountOutcome(account=name, ok=told.ok, text=told.text)
+
+    if not names:
+        raise HTTPException(503, "no daemon has told of an account yet")
+    with ThreadPoolExecutor(len(names)) as pool:
+        outcomes = list(pool.map(kill, names))
+    text = "; ".join(f"{one.account}: {one.text}" for one in outcomes)
+    return Outcomes(ok=all(one.ok for one in outcomes), text=text, accounts=outcomes)
 
 
 @router.get("/strategies")

@@ -73,6 +73,7 @@ class ScriptedDesk:
         return self.answer or Answer(ok=True, text=f"{name} done")
 
     def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        arguments = {key: value for key, value in (arguments or {}).items() if key != "account"}
         if name == "status":
             return self.status if self.up else {"running": False, "orders": {}, "flat": True}
         if name == "strategies":

@@ -52,6 +52,27 @@ def test_commands_reach_the_daemon_as_they_are_meant(house: House) -> None:
     assert house.client.get("/api/v1/status", headers=owner).json()["running"] is False
 
 
+def test_kill_all_is_given_to_every_account_and_tells_each_outcome(house: House) -> None:
+    owner = house.user()
+    house.desk.status["accounts"] = [{"account": "mine"}, {"account": "second"}]
+    told = house.client.post("/api/v1/commands/kill-all", headers=owner).json()
+    assert told["ok"]
+    assert {row["account"]: row["text"] for row in told["accounts"]} == {"mine": "kill done", "second": "kill done"}
+    asked = sorted(house.desk.asked, key=lambda one: str(one[1]))
+    assert asked == [("kill", {"account": "mine"}), ("kill", {"account": "second"})]
+    house.desk.up = False
+    assert house.client.post("/api/v1/commands/kill-all", headers=owner).status_code == 503
+
+
+def test_an_order_names_the_account_that_it_is_for(house: House) -> None:
+    order = {"symbol": "NIFTY_FUT", "direction": "BUY", "lots": 1}
+    body = {"broker_type": "zerodha", "account": "second", "orders": [order]}
+    assert house.client.post("/api/v1/trades/bulk", json=body, headers=house.user()).json()["accepted"] == 1
+    assert house.desk.placed[0]["account"] == "second"
+    refused = house.client.post("/api/v1/trades/bulk", json={**body, "account": "../x"}, headers=house.headers("owner"))
+    assert refused.status_code == 422
+
+
 def test_the_journal_is_searched(house: House) -> None:
     owner = house.user()
     rows = house.client.get("/api/v1/journal", params={"kind": "signal"}, headers=owner).json()

@@ -14,6 +14,7 @@ from tests.api.house import STATUS, House, ScriptedDesk
 from tests.browser.stage import answers
 from tests.e2e.stage import ROOT, until
 from tests.e2e.test_api_day import free_port
+from utils.control import Answer
 
 AT = "2026-11-20T10:00:00+05:30"
 USUAL: Mapping[str, Any] = {
@@ -24,7 +25,7 @@ USUAL: Mapping[str, Any] = {
 
 
 class Desk(ScriptedDesk):
-    """Read-outs as the file has them at each look; none of what it has not."""
+    """Read-outs as the file has them at each look; none of what it has not. `NAME@ACCOUNT` is that of one account of several."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -32,8 +33,16 @@ class Desk(ScriptedDesk):
 
     def read(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         documents = json.loads(self._file.read_text(encoding="utf-8"))
+        if (own := f"{name}@{(arguments or {}).get('account')}") in documents:
+            return documents[own]
+        arguments = {key: value for key, value in (arguments or {}).items() if key != "account"}
         name = "charts" if name == "chart" and not arguments else name
         return documents.get(name, {"round_trips": []} if name == "report" else [])
+
+    def ask(self, name: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+        with self._file.with_name("asked").open("a", encoding="utf-8") as asked:
+            asked.write(f"{name} {(arguments or {}).get('account')}\n")
+        return super().ask(name, arguments)
 
 
 class Script:
@@ -43,6 +52,12 @@ class Script:
         self.address = f"http://127.0.0.1:{free_port()}"
         self._file = folder / "documents.json"
         self.tell()
+
+    @property
+    def asked(self) -> list[str]:
+        """The commands so far: `NAME ACCOUNT`, sorted."""
+        file = self._file.with_name("asked")
+        return sorted(file.read_text(encoding="utf-8").split("\n")[:-1]) if file.exists() else []
 
     def tell(self, **documents: Any) -> None:
         """`status` is what differs from the usual one."""

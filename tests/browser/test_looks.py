@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.scripted import AT, Script, scripted
+from tests.browser.scripted import AT, USUAL, Script, scripted
 from tests.browser.stage import PHONE, Person
 
 pytestmark = pytest.mark.xdist_group("looks")  # one scripted process
@@ -59,3 +59,51 @@ def test_trouble_shows_and_what_others_wrote_stays_text(browser: Browser, script
     person.see("resume").click()
     expect(person.page.get_by_role("dialog")).to_contain_text("Trading was halted")
     assert person.complaints == []
+
+
+def test_each_account_is_seen_on_every_page_and_a_switch_means_the_one_that_is_shown(browser: Browser, script: Script) -> None:
+    common = {"broker": "zerodha", "session": "VALID", "flat": True, "trading_state": "ACTIVE", "running": True, "pnl": {"net": 120.5}}
+    accounts: list[dict[str, Any]] = [
+        {**common, "account": "mine", "kind": "live"},
+        {**common, "account": "second", "kind": "paper", "trading_state": "HALTED", "pnl": {"net": -80.0}},
+        {**common, "account": "third", "kind": "paper", "running": False},
+    ]
+    status = {**USUAL, "accounts": accounts}
+    script.tell(status={**status, "account": "mine", "kind": "live"}, **{
+        f"status@{row['account']}": {**status, "account": row["account"], "kind": row["kind"], "trading_state": row["trading_state"]}
+        for row in accounts
+    }, **{"orders@second": [{**ORDER, "account": "second", "reason": "of the second"}]})  # fmt: skip
+    person = Person(browser, script.address)
+    person.enter()
+    for name, words in (("mine", "LIVE ACTIVE +₹120.50"), ("second", "PAPER HALTED −₹80.00"), ("third", "PAPER STOPPED")):
+        for word in words.split():
+            expect(person.see(f"account-{name}")).to_contain_text(word)
+    expect(person.see("kind")).to_have_text("LIVE")
+    person.see("account-second").click()
+    expect(person.see("kind")).to_have_text("PAPER")
+    expect(person.see("trading-state")).to_have_text("HALTED")
+    expect(person.see("orders")).to_contain_text("of the second")
+    expect(person.see("kill")).to_contain_text("KILL second")
+    person.see("kill").click()
+    expect(person.page.get_by_role("dialog")).to_contain_text("Kill second (PAPER)?")
+    person.see("sure").click()
+    expect(person.page.get_by_role("alert")).to_contain_text("kill done")
+    assert script.asked == ["kill second"]
+    person.page.get_by_role("link", name="Journal").click()
+    expect(person.page).to_have_url(f"{script.address}/journal?account=second")
+    expect(person.see("kind")).to_have_text("PAPER")
+    person.see("account-mine").click()
+    expect(person.see("kind")).to_have_text("LIVE")
+    person.page.get_by_role("link", name="Cockpit").click()
+    person.see("kill-all").click()
+    expect(person.page.get_by_role("dialog")).to_contain_text("mine (LIVE), second (PAPER), third (PAPER)")
+    person.see("sure").click()
+    expect(person.page.get_by_role("alert")).to_contain_text("third: kill done")
+    assert script.asked == ["kill mine", "kill second", "kill second", "kill third"]
+    person.go("/?account=nobody")
+    expect(person.see("kind")).to_have_text("LIVE")
+    assert person.complaints == []
+    phone = Person(browser, script.address, PHONE)
+    phone.enter()
+    expect(phone.see("account-third")).to_be_attached()
+    phone.fits()

@@ -258,10 +258,14 @@ def test_an_order_by_hand_goes_to_the_account_at_its_broker(tmp_path: Path) -> N
         with Lock(tmp_path):  # a daemon runs
             for broker, live in (("angelone", True), ("zerodha", True), ("zerodha", False), ("upstox", True)):
                 last = manual_order.place({"broker": broker, "symbol": "RELIANCE", "live": live}, state=tmp_path)
+            for account in ("kite", "angel", "nobody"):
+                order = {"broker": "zerodha", "symbol": "RELIANCE", "live": False, "account": account}
+                named = manual_order.place(order, state=tmp_path)
+                assert named["success"] is (account == "kite"), named
     finally:
         for server in servers:
             server.stop()
-    assert asked == ["angel", "kite", "paper"]
+    assert asked == ["angel", "kite", "paper", "kite"], "the account that is named is the one, or none"
     assert last["status"] == "REJECTED"
     assert last["error"].startswith("the running daemon has no account at upstox; there is paper at zerodha, kite at zerodha, angel")
 

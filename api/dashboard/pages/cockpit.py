@@ -5,6 +5,7 @@ from typing import Any
 
 from nicegui import ui
 
+from api.dashboard.accounts import WORDS, rows
 from api.dashboard.curve import Curve
 from api.dashboard.order_form import OrderForm
 from api.dashboard.parts import (
@@ -34,7 +35,8 @@ _SWITCHES = (  # (what the API calls it, the button, its icon, the question befo
     ("reduce-only", "Reduce only", "south_east", ""),
     ("square-off", "Square off", "exit_to_app", "Every position of the engine is closed now; strategies may enter again afterwards."),
 )
-_KILL = "All working orders of this account's engine are cancelled, its positions are closed, and it is halted until somebody resumes it."
+_KILL = "All working orders of its engine are cancelled, its positions are closed, and it is halted until somebody resumes it."
+_KILL_ALL = "Working orders are cancelled, positions closed, and trading halted until somebody resumes it, in each of: "
 
 
 async def show(visit: Visit) -> None:
@@ -100,19 +102,33 @@ def _state(visit: Visit) -> None:
 
 
 def _switches(visit: Visit) -> None:
+    def whose() -> str:
+        """The account that a switch means, as the question names it."""
+        status = visit.boards.look().status
+        return f"{status.get('account', 'the account')} ({WORDS.get(str(status.get('kind')), '?')})"
+
     def command(name: str, question: str = "", **more: Any) -> Callable[[], Awaitable[None]]:
         async def say() -> None:
-            if question and not await ask(f"{name.capitalize()}?", question, name.capitalize()):
+            text = name.replace("-", " ").capitalize()
+            if question and not await ask(f"{text} {whose()}?", question, text):
                 return
             await visit.act(visit.api.post("/api/v1/commands", {"name": name, **more}))
 
         return say
 
+    async def kill_all() -> None:
+        names = [f"{row['account']} ({WORDS.get(str(row['kind']), '?')})" for row in rows(visit.boards.look())]
+        if await ask(f"Kill all {len(names)} accounts?", _KILL_ALL + ", ".join(names) + ".", "Kill all"):
+            await visit.act(visit.api.post("/api/v1/commands/kill-all"))
+
     with ui.row().classes("switches"):
         for name, text, icon, question in _SWITCHES:
             named(ui.button(text, icon=icon, on_click=command(name, question)).props("outline dense no-caps"), name)
         resume = named(ui.button("Resume", icon="play_arrow").props("outline dense no-caps"), "resume")
-        named(ui.button("KILL", icon="dangerous", on_click=command("kill", _KILL)).props("unelevated dense color=negative"), "kill")
+        kill = named(
+            ui.button("KILL", icon="dangerous", on_click=command("kill", _KILL)).props("unelevated dense no-caps color=negative"), "kill"
+        )
+        every = named(ui.button("KILL ALL", icon="dangerous", on_click=kill_all).props("outline dense no-caps color=negative"), "kill-all")
 
     async def again() -> None:
         halted = visit.boards.look().status.get("trading_state") == "HALTED"
@@ -120,6 +136,13 @@ def _switches(visit: Visit) -> None:
         await command("resume", question, **({"confirm": True} if halted else {}))()
 
     resume.on_click(again)
+
+    def update(board: Board) -> None:
+        several = bool(rows(board))
+        kill.set_text(f"KILL {board.status.get('account')}" if several else "KILL")
+        every.set_visibility(several)
+
+    visit.on_live(update)
 
 
 # --- the day's result ---------------------------------------------------------------------------------------------------------
@@ -218,8 +241,8 @@ def _orders(visit: Visit) -> None:
 
 
 def _newest_first(orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows = sorted(orders, key=lambda row: (str(row["created_at"]), row["id"]), reverse=True)
-    return [{**row, "done": f"{row['filled']:,d} / {row['quantity']:,d}"} for row in rows]
+    newest = sorted(orders, key=lambda row: (str(row["created_at"]), row["id"]), reverse=True)
+    return [{**row, "done": f"{row['filled']:,d} / {row['quantity']:,d}"} for row in newest]
 
 
 # --- signals, refusals, alerts ------------------------------------------------------------------------------------------------
