@@ -78,14 +78,24 @@ class _Segment:
         self.dates: list[date] = []
         self.rates: list[list[float]] = []
 
+    def rated(self, rates: list[float]) -> int:
+        """The place of these rates among those that there are: they change once in a few months."""
+        if rates not in self.rates:
+            self.rates.append(rates)
+        return self.rates.index(rates)
+
     def close(self, calendar: Any) -> None:
         """Everything is there: make the columns."""
         history = [_us(calendar.continuous(self.instrument, bar.start.date())[0][0]) for bar in self.history]
         self.frame = Frame.of([*self.history, *self.said], [*history, *self.opens], len(self.history))
-        self.prices = np.array([(bar.open, bar.high, bar.low, bar.close) for bar in self.bars], np.float64).T.copy()
-        self.moments = np.array([(_us(bar.start), _us(bar.at)) for bar in self.bars], np.int64).T.copy()
-        self.volume = np.array([bar.volume for bar in self.bars], np.int64)
-        self.row_gates = np.array(self.gates, np.int64)
+        self.rows = np.array(
+            [
+                (bar.open, bar.high, bar.low, bar.close, _us(bar.start), _us(bar.at), bar.volume, gates)
+                for bar, gates in zip(self.bars, self.gates, strict=True)
+            ],
+            np.float64,
+        )
+        self.closes = self.rows[:, k.CLOSE].copy()
         self.row_heard = np.array(self.heard, np.int64)
         self.day_facts = np.array(self.days, np.int64)
         self.day_rates = np.array(self.rates, np.float64)
@@ -113,9 +123,8 @@ class Compiled:
         except _Engines as error:
             self.why = str(error)
         else:
-            rows = sum(one.moments.shape[1] for one in self.segments) + 1  # a bar has one fill at most
-            self._fill_rows = np.empty((rows, 5))
-            self._moments = sum(one.moments.shape[1] for one in self.segments)
+            self._moments = sum(len(one.rows) for one in self.segments)
+            self._fill_rows = np.empty((self._moments + 1, 5))  # a bar has one fill at most
 
     # --- what it can do ---------------------------------------------------------------------------------------------------------------
 
@@ -206,10 +215,10 @@ class Compiled:
             raise _Engines(f"{instrument.key} is squared off between two sessions on {day}")
         segment.days.append(
             [first, first + len(bars), said_from, len(segment.heard), starts, first + bisect_left(ends, starts), cut_off, enter_from,
-             enter_to, instrument.freeze or NEVER]
+             enter_to, instrument.freeze or NEVER, segment.rated([*self._rates(charges, instrument, Side.BUY, day),
+             *self._rates(charges, instrument, Side.SELL, day)])]
         )  # fmt: skip
         segment.dates.append(day)
-        segment.rates.append([*self._rates(charges, instrument, Side.BUY, day), *self._rates(charges, instrument, Side.SELL, day)])
 
     def _gates(self, windows: Sequence[tuple[datetime, datetime]], entries_stop: datetime, now: datetime) -> int:
         """world.World.entry_window, and whether trading is on."""
@@ -264,7 +273,7 @@ class Compiled:
             day_nets, day_held = np.zeros(len(segment.day_facts)), np.zeros(len(segment.day_facts))
             Z[k.BOOKED] = Z[k.TOTAL]
             given: list[Any] = [
-                segment.prices, segment.moments, segment.volume, segment.row_gates, segment.row_heard, segment.day_facts, segment.day_rates,
+                segment.rows, segment.closes, segment.row_heard, segment.day_facts, segment.day_rates,
                 *_columns(said, frame), Z, self._fill_rows, day_nets, day_held,
             ]  # fmt: skip
             why = k.walk(*given)
@@ -333,23 +342,36 @@ class Compiled:
 
     def _figures(self, rows: Any, nets: Any, held: int, deepest: float) -> dict[str, Any]:
         """The figures of a trial as metrics.metrics_of has them; entries and exits take turns in `rows`."""
-        gross, charges = rows[1::2, 4], rows[0::2, 3] + rows[1::2, 3]
-        results = gross - charges
-        won = results[results > 0]
-        count, total, gains = len(results), int(results.sum()), int(won.sum())
-        lost = total - gains
+        found = np.empty(8)
+        k.sums(rows, nets, self._account.capital, found)
+        gross, charges, total, gains, won, mean, spread, falls = found.tolist()
+        count, lost = len(rows) // 2, total - gains
         return {
             "trades": count,
-            "gross": int(gross.sum()) / 100,
-            "charges": int(charges.sum()) / 100,
+            "gross": gross / 100,
+            "charges": charges / 100,
             "net": total / 100,
-            "win_rate": round(len(won) / count, 4) if count else None,
+            "win_rate": round(won / count, 4) if count else None,
             "expectancy": round(total / count / 100, 2) if count else None,
             "profit_factor": round(gains / -lost, 4) if lost else None,
             "max_drawdown": round(deepest / 100, 2),
-            **_ratios(nets / 100 / self._account.capital),
+            **self._ratios(nets, mean, spread, falls),
             "exposure": round(held / max(1, self._moments), 4),
         }
+
+    def _ratios(self, nets: Any, mean: float, spread: float, falls: float) -> dict[str, float | None]:
+        """Sharpe and Sortino as backtesting.metrics has them. Its sums are exact, the kernel's differ far behind the fourth decimal; where
+        that could decide its rounding, they are made exactly too."""
+        days = len(nets)
+        if days < 2:
+            return {"sharpe": None, "sortino": None}
+        found: dict[str, float | None] = {}
+        for name, apart in (("sharpe", math.sqrt(spread / (days - 1))), ("sortino", math.sqrt(falls / days))):
+            value = mean / apart * math.sqrt(YEAR) if apart > 1e-12 else 0.0
+            if not apart > 1e-11 or abs(value * 1e4 % 1 - 0.5) < 1e-4:
+                return ratios((nets / 100 / self._account.capital).tolist())
+            found[name] = round(value, 4)
+        return found
 
 
 def _left_out(live: int, wanted: int) -> int:
@@ -374,23 +396,6 @@ def _columns(said: Holds | Trades, frame: Frame) -> list[Any]:
         (said.trail, np.float64),
     )
     return [np.zeros(0, np.int8), *(np.ascontiguousarray(one[live:], kind) for one, kind in columns)]
-
-
-def _ratios(returns: Any) -> dict[str, float | None]:
-    """Sharpe and Sortino as backtesting.metrics has them. Sums by NumPy are quicker than exact ones and differ far behind the fourth
-    decimal; where that could decide its rounding, they are made exactly."""
-    if len(returns) < 2:
-        return {"sharpe": None, "sortino": None}
-    mean, falls = returns.mean(), np.minimum(returns, 0.0)
-    away = returns - mean
-    spreads = {"sharpe": math.sqrt(away @ away / (len(returns) - 1)), "sortino": math.sqrt(falls @ falls / len(returns))}
-    found: dict[str, float | None] = {}
-    for name, spread in spreads.items():
-        value = float(mean) / spread * math.sqrt(YEAR) if spread > 1e-12 else 0.0
-        if not spread > 1e-11 or abs(value * 1e4 % 1 - 0.5) < 1e-4:
-            return ratios(returns.tolist())
-        found[name] = round(value, 4)
-    return found
 
 
 def _program(written: float | str) -> list[tuple[float, float]]:

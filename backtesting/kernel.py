@@ -70,9 +70,11 @@ PAPER: the paper broker's."""
 A_DAY, EACH_WAY, ALLOW_LONG, ALLOW_SHORT, TURNS, HOLDING = (next(_names) for _ in range(6))
 """What the strategy gave: strategies.frame.Trades, or (HOLDING) Holds."""
 DAY_FACTS = next(_names)
-FROM, TO, HEARD_FROM, HEARD_TO, SQUARE_OFF, SQUARE_ROW, CUT_OFF, ENTER_FROM, ENTER_UNTIL, LARGEST_ORDER = range(10)
+FROM, TO, HEARD_FROM, HEARD_TO, SQUARE_OFF, SQUARE_ROW, CUT_OFF, ENTER_FROM, ENTER_UNTIL, LARGEST_ORDER, RATED = range(11)
 """A day: its rows of bars and of the strategy's bars; when the square-off begins, and the first bar that ends then or later; from when on
-exits may be in vain; the rows outside of which no entry is taken; the freeze quantity."""
+exits may be in vain; the rows outside of which no entry is taken; the freeze quantity; which of the rates are its own."""
+OPEN_AT, HIGH, LOW, CLOSE, START, END_AT, VOLUME, GATES = range(8)
+"""A bar, all of it in one line of the processor's cache: GATES is what may be sent at its end (ENTRY and EXIT bits)."""
 CUT, LARGEST_UNITS = DAY_FACTS, DAY_FACTS + 1
 RATES = DAY_FACTS + 2
 STT, TXN, IPFT, SEBI, STAMP, GST, SEBI_TAXED, IPFT_TAXED, PER_LOT, LESSER, FRACTION, FORMULA = range(12)
@@ -453,18 +455,42 @@ def _walk_held(Z: Array, close: Array, row: int, to: int) -> int:
 
 
 @bare
+def sums(fills: Array, nets: Array, capital: float, found: Array) -> None:
+    """Into `found`: paise of gross, charges, net and of what won; how many won; and of the days' returns the mean, the sum of the squares
+    of what they are apart from it, and that of those below zero. Entries and exits take turns in `fills`; paise are whole, so exact."""
+    for place in range(8):
+        found[place] = 0.0
+    for row in range(1, len(fills), 2):
+        gross, charges = fills[row, 4], fills[row - 1, 3] + fills[row, 3]
+        net = gross - charges
+        found[0] += gross
+        found[1] += charges
+        found[2] += net
+        if net > 0:
+            found[3] += net
+            found[4] += 1
+    if len(nets) == 0:
+        return
+    for day in range(len(nets)):
+        found[5] += nets[day] / 100 / capital
+    found[5] /= len(nets)
+    for day in range(len(nets)):
+        one = nets[day] / 100 / capital
+        found[6] += (one - found[5]) ** 2
+        found[7] += min(one, 0.0) ** 2
+
+
+@bare
 def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arrays to functions costs more than what they do
-    bars: Array, moments: Array, volume: Array, gates: Array, heard: Array, days: Array, rates: Array, said: Array, enter: Array,
-    stop: Array, take: Array, leave: Array, trail: Array, Z: Array, fills: Array, nets: Array, held: Array,
+    bars: Array, closes: Array, heard: Array, days: Array, rates: Array, said: Array, enter: Array, stop: Array, take: Array,
+    leave: Array, trail: Array, Z: Array, fills: Array, nets: Array, held: Array,
 ) -> int:  # fmt: skip
     """Trade the days; returns why it ended (0: all is done).
 
-    `bars` is open, high, low, close by row, `moments` start and end, `gates` what may be sent at a bar's end (ENTRY and EXIT bits), `heard`
-    the row in which each of the strategy's bars is heard. `fills` gets date, units, price, charges and gross of each; `nets` (paise) and
-    `held` (the moments at whose end something was held) are by day.
+    `bars` has a row for each bar, `closes` its closes once more, `heard` the row in which each of the strategy's bars is heard. `fills`
+    gets date, units, price, charges and gross of each; `nets` (paise) and `held` (the moments at whose end something was held) are by day.
     """
-    opens, highs, lows, closes = bars[0], bars[1], bars[2], bars[3]
-    starts, ends = moments[0], moments[1]
+    rated = -1
     words = said[: len(said) // 8 * 8].view(np.int64)
     for number in range(len(days)):
         first, last = days[number, FROM], days[number, TO]
@@ -475,8 +501,10 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
             Z[place] = 0.0
         Z[DAY], Z[RETRY], Z[CUT], Z[LARGEST_UNITS] = number, 0, days[number, CUT_OFF], days[number, LARGEST_ORDER]
         Z[STOP] = Z[TAKE] = Z[TRAIL] = np.nan
-        for place in range(2 * SIDE):
-            Z[RATES + place] = rates[number, place]
+        if days[number, RATED] != rated:
+            rated = days[number, RATED]
+            for place in range(2 * SIDE):
+                Z[RATES + place] = rates[rated, place]
         fired = False
         row = first
         while row < last:
@@ -501,18 +529,21 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
                         row = on
                         Z[LAST] = closes[row - 1]
                         continue
-            if not fired and squares < ends[row]:
+            bar = bars[row]
+            end, close = bar[END_AT], bar[CLOSE]
+            if not fired and squares < end:
                 fired = True
                 Z[MAY_ENTER], Z[MAY_LEAVE] = 0, 1
-                Z[NOW] = squares if row == first else max(squares, ends[row - 1])
+                Z[NOW] = squares if row == first else max(squares, bars[row - 1, END_AT])
                 if Z[POS] != 0 or Z[KIND] != 0:
                     _flatten(Z)
-            Z[NOW], Z[MAY_ENTER], Z[MAY_LEAVE] = ends[row], gates[row] & ENTRY, gates[row] & EXIT
-            Z[LAST] = closes[row]
-            if Z[KIND] != 0 and Z[SINCE] < ends[row]:
-                whole = Z[SINCE] <= starts[row]
-                low, high = (lows[row], highs[row]) if whole else (closes[row], closes[row])
-                price, limit = (opens[row] if whole else closes[row]), Z[LIMIT]
+            gates = int(bar[GATES])
+            Z[NOW], Z[MAY_ENTER], Z[MAY_LEAVE] = end, gates & ENTRY, gates & EXIT
+            Z[LAST] = close
+            if Z[KIND] != 0 and Z[SINCE] < end:
+                whole = Z[SINCE] <= bar[START]
+                low, high = (bar[LOW], bar[HIGH]) if whole else (close, close)
+                price, limit = (bar[OPEN_AT] if whole else close), Z[LIMIT]
                 opened = whole and (price <= limit if Z[SIGN] > 0 else price >= limit)
                 if Z[SIGN] > 0:
                     met = price <= limit or low < limit
@@ -521,8 +552,8 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
                     met = price >= limit or high > limit
                     price = max(price, limit)
                 if met:
-                    Z[FILLED], Z[DATED] = 0, starts[row] if opened else ends[row]
-                    _fill(Z, price, float(volume[row]))
+                    Z[FILLED], Z[DATED] = 0, bar[START] if opened else end
+                    _fill(Z, price, bar[VOLUME])
                     if Z[FILLED] != 0:
                         count = int(Z[FILLS])
                         fills[count, 0], fills[count, 1], fills[count, 2] = Z[DATED], Z[FILLED], Z[FILLED_AT]
@@ -530,7 +561,7 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
                         Z[FILLS] = count + 1
             if Z[POS] * Z[WANTED] > 0:
                 away = 1 if Z[POS] > 0 else -1
-                if (closes[row] - Z[STOP]) * away <= 0 or (closes[row] - Z[TAKE]) * away >= 0:
+                if (close - Z[STOP]) * away <= 0 or (close - Z[TAKE]) * away >= 0:
                     _flatten(Z)
             while spoken < speaks_to and heard[spoken] <= row:
                 if Z[HOLDING]:
@@ -551,7 +582,7 @@ def walk(  # noqa: C901 - one loop over bars, in the engine's order; handing arr
                 Z[RETRY] = 0
                 _act(Z)
             _climb(Z)
-            if squares <= ends[row]:
+            if squares <= end:
                 fired = True
                 if Z[POS] != 0 or Z[KIND] != 0:
                     _flatten(Z)

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backtesting.compiled import Compiled
+from backtesting.kernel import GATES, OPEN_AT, START
 from backtesting.market import BacktestMarket
 from backtesting.pools import LocalPool
 from backtesting.trial import Trial, Work
@@ -134,7 +135,7 @@ def _pairs(folder: Path, rounds: int) -> list[Line]:
 def _write(file: Path, made: Compiled, pairs: list[tuple[int, int]]) -> list[tuple[int, int, int, float]]:
     """What vectorbt is handed; the kernel's fills of the same pairs, as it tells them."""
     (segment,) = made.segments
-    rows = {int(start): row for row, start in enumerate(segment.moments[0])}
+    rows = {int(start): row for row, start in enumerate(segment.rows[:, START])}
     fills: list[tuple[int, int, int, float]] = []
     for column, (fast, slow) in enumerate(pairs):
         answer = made.run({"fast": fast, "slow": slow})
@@ -144,7 +145,7 @@ def _write(file: Path, made: Compiled, pairs: list[tuple[int, int]]) -> list[tup
         leave[squared:last] = True
     periods = sorted({period for pair in pairs for period in pair})
     np.savez(
-        file, open=segment.prices[0], close=segment.prices[3], enter=(segment.row_gates & 1).astype(np.bool_), leave=leave,
+        file, open=segment.rows[:, OPEN_AT], close=segment.closes, enter=segment.rows[:, GATES].astype(np.int64) & 1 > 0, leave=leave,
         periods=periods, averages=np.array([segment.frame.sma(period) for period in periods]), pairs=np.array(pairs),
     )  # fmt: skip
     return sorted(fills)

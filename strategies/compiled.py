@@ -62,27 +62,63 @@ def _quotient(high: float, low: float, count: int) -> float:
 
 
 @compiled
-def sma(values: Floats, period: int) -> Floats:
-    found = np.full(len(values), np.nan)
+def _sum_of(values: Floats, begin: int, end: int) -> tuple[float, float]:
+    """The exact sum: its rounded value, and the rest."""
     high = low = 0.0
-    for at in range(len(values)):
+    for at in range(begin, end):
         high, left = _two_sum(high, values[at])
-        low += left
-        if at >= period:
-            high, left = _two_sum(high, -values[at - period])
-            low += left
-        high, low = _two_sum(high, low)
-        if at >= period - 1:
-            found[at] = _quotient(high, low, period)
+        high, low = _two_sum(high, low + left)
+    return high, low
+
+
+@compiled
+def _slid(high: float, low: float, comes: float, goes: float) -> tuple[float, float]:
+    """The exact sum of a window that takes in one value and lets another go."""
+    high, more = _two_sum(high, comes)
+    high, less = _two_sum(high, -goes)
+    return _two_sum(high, low + more + less)
+
+
+@compiled
+def _window_sums(values: Floats, period: int) -> tuple[Floats, Floats]:
+    """The exact sums of the last `period` values, as rounded values and rests. One sum has to wait for the one before it; so there are four
+    chains of them side by side, each of a quarter of the windows: an exact sum is the same wherever its chain began."""
+    highs, lows = np.full(len(values), np.nan), np.zeros(len(values))
+    size = len(values) - period
+    if size < 0:
+        return highs, lows
+    steps = size // 4
+    a, b, c, d = 0, steps, 2 * steps, 3 * steps  # where the first window of each chain begins
+    high_a, low_a = _sum_of(values, a, a + period)
+    high_b, low_b = _sum_of(values, b, b + period)
+    high_c, low_c = _sum_of(values, c, c + period)
+    high_d, low_d = _sum_of(values, d, d + period)
+    highs[period - 1], lows[period - 1] = high_a, low_a
+    for goes in range(steps):
+        comes = goes + period
+        high_a, low_a = _slid(high_a, low_a, values[a + comes], values[a + goes])
+        high_b, low_b = _slid(high_b, low_b, values[b + comes], values[b + goes])
+        high_c, low_c = _slid(high_c, low_c, values[c + comes], values[c + goes])
+        high_d, low_d = _slid(high_d, low_d, values[d + comes], values[d + goes])
+        highs[a + comes], highs[b + comes], highs[c + comes], highs[d + comes] = high_a, high_b, high_c, high_d
+        lows[a + comes], lows[b + comes], lows[c + comes], lows[d + comes] = low_a, low_b, low_c, low_d
+    for goes in range(4 * steps, size):
+        high_d, low_d = _slid(high_d, low_d, values[goes + period], values[goes])
+        highs[goes + period], lows[goes + period] = high_d, low_d
+    return highs, lows
+
+
+@compiled
+def sma(values: Floats, period: int) -> Floats:
+    found, rests = _window_sums(values, period)
+    for at in range(len(found)):  # many at a time, since none waits for another
+        found[at] = _quotient(found[at], rests[at], period)
     return found
 
 
 @compiled
 def _first_mean(values: Floats, begin: int, period: int) -> float:
-    high = low = 0.0
-    for at in range(begin, begin + period):
-        high, left = _two_sum(high, values[at])
-        high, low = _two_sum(high, low + left)
+    high, low = _sum_of(values, begin, begin + period)
     return _quotient(high, low, period)
 
 
