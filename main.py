@@ -30,6 +30,7 @@ COMMANDS = {
     "resume": "trade again after pause, reduce-only or kill (`--confirm` after kill)",
     "reduce-only": "only orders that reduce a position",
     "acknowledge": "you have read what was wrong before the open, or what froze an instrument: entries may pass again",
+    "absent": "an order of unknown fate is not at the broker's terminal (`--confirm`): it counts as never sent, and an exit goes again",
     "square-off": "cancel our working orders and close what our strategies own, now",
     "watch": "subscribe one more instrument of today for its ticks (`--stop`: no longer); what strategies use stays subscribed",
     "reload": "take up changed files of config/strategies/ and config/market/ (not charges): judged first, a bad file changes nothing",
@@ -166,6 +167,9 @@ def _order_flags(command: argparse.ArgumentParser) -> None:
         command.add_argument("name", metavar="NAME", help="the strategy: its file's name without .yaml")
     if name == "retune":
         command.add_argument("fields", metavar="FIELD=VALUE", nargs="+", help="as in the file, dotted: params.fast=5, size.lots=2")
+    if name == "absent":
+        command.add_argument("tag", metavar="TAG", help="the order's tag, as the page and `orders` show it")
+        command.add_argument("--confirm", action="store_true", help="yes, it is not in the terminal's order book")
     if name == "resume":
         command.add_argument("--confirm", action="store_true", help="needed after kill: yes, trade again")
     _json_flag(command)

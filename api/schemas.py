@@ -269,11 +269,12 @@ class BulkReply(BaseModel):
 
 
 class Command(_In):
-    name: Literal["pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "watch", "reload"]
+    name: Literal["pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "absent", "watch", "reload"]
     confirm: bool = False
     whole_account: Annotated[str, Field(max_length=64)] | None = None
     instrument: Annotated[str, Field(max_length=64)] | None = None
     stop: bool = False
+    tag: Annotated[str, Field(max_length=20)] | None = None
 
 
 class Retune(_In):

@@ -21,11 +21,16 @@ from urllib3.exceptions import ProtocolError
 
 _KEPT = 4  # idle connections of one origin
 _IPV4 = ("0.0.0.0", 0)  # noqa: S104 - the source of an outgoing connection: it makes IPv6 attempts fail over to IPv4
+_UNDELIVERED_MS = 5_000  # then the kernel gives up: it would go on for minutes, and deliver an order that nobody waits for any more
 _HAS_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 def _nothing() -> None:
     return None
+
+
+class NoConnection(ProtocolError):
+    """No connection could be made: certain that not a byte of the request has left."""
 
 
 class Origin:
@@ -54,13 +59,13 @@ class Origin:
         """Send one request and read its reply: (status, headers, content).
 
         `before` is called when all is ready and only the write is left; what it raises passes, and nothing leaves. `seconds` limit the
-        connecting and each wait for the other side. Raises urllib3's ProtocolError for everything in transit.
+        connecting and each wait for the other side. Raises NoConnection, and urllib3's ProtocolError for everything in transit.
         """
         request = _request(method, target, self._name, headers, body)
         try:
             wire = self._connection(seconds)
         except OSError as error:
-            raise ProtocolError(f"no connection to {self._name}: {type(error).__name__}: {error}") from error
+            raise NoConnection(f"no connection to {self._name}: {type(error).__name__}: {error}") from error
         try:
             before()
             reply = self._converse(wire, method, request)
@@ -105,6 +110,7 @@ class Origin:
     def _connect(self, seconds: float) -> socket.socket:
         wire = socket.create_connection((self._host, self._port), seconds, source_address=_IPV4)
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNDELIVERED_MS)
         if not self._secure:
             return wire
         if self._context is None:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from brokers.http_wire import NoConnection
 from core.errors import BrokerError, DataError, Transient, Unknown
 from core.types import IST, Bar, Instrument, Order, Purpose
+from utils.departure import NeverSent
 from utils.pacing import Lane
 
 T = TypeVar("T")
@@ -28,7 +30,9 @@ def patience_of(lane: Lane) -> float:
 
 
 def unanswered(title: str, error: Exception, *, is_order: bool) -> BrokerError:
-    """What a call means that ended without a reply."""
+    """What a call means that ended without a reply. An order for which no connection could be made was certainly never sent."""
+    if is_order and isinstance(error, NoConnection):
+        return NeverSent(f"{title} could not be reached, nothing was sent ({error})")
     text = f"no answer from {title} ({type(error).__name__}: {error})"
     return Unknown(f"{text}; the order may have been taken, look for it by its tag") if is_order else Transient(text)
 

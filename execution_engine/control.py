@@ -2,9 +2,10 @@
 
 pause, reduce-only, resume change the trading state. square-off and kill flatten what our ledger owns and answer when it is flat (or
 say what is not). kill halts, and the halt survives restarts until `resume --confirm`. acknowledge, or `resume --confirm`, thaws what an
-anomaly froze, and lets entries pass after errors before the open. watch subscribes one more instrument, or gives up one so watched.
-reload, retune, enable and disable change what the day goes by (runtime/reload.py) and answer when that is done. signal is an
-outside alert for a strategy of `class: outside_alerts`: what it says is taken as if the strategy had said it.
+anomaly froze, and lets entries pass after errors before the open. absent says that the broker does not have an order of unknown fate
+(execution_engine/absence.py). watch subscribes one more instrument, or gives up one so watched. reload, retune, enable and disable change
+what the day goes by (runtime/reload.py) and answer when that is done. signal is an outside alert for a strategy of `class:
+outside_alerts`: what it says is taken as if the strategy had said it.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,6 +70,7 @@ class Control:
             "square-off": self._square_off,
             "kill": self._kill,
             "acknowledge": self._acknowledge,
+            "absent": self._absent,
             "signal": self._signal,
         }
         if self.by_hand is not None:
@@ -147,6 +149,18 @@ class Control:
         errors = self.arming.acknowledge() if self.arming is not None else []
         what = "; ".join([*thawed, *errors])
         self._answer(command.id, True, f"acknowledged: {what or 'there was nothing to acknowledge'}", {"thawed": thawed, "errors": errors})
+
+    def _absent(self, engine: Engine, command: Command) -> None:
+        tag = str(command.arguments.get("tag"))
+        if not command.arguments.get("confirm"):
+            text = f"look at the broker's terminal first; if {tag} is not in its order book: `absent {tag} --confirm`"
+            self._answer(command.id, False, text, None)
+            return
+        objection = engine.reconciliation.absence.say(tag, command.at)
+        if not objection:
+            engine.executor.read_books(positions=True, urgent=True)
+        text = f"noted; {tag} is closed as NOT_FOUND once the books, read for two minutes, do not show it either"
+        self._answer(command.id, not objection, objection or text, {"tag": tag})
 
     def _watch(self, engine: Engine, command: Command) -> None:
         assert self.market is not None

@@ -3,9 +3,8 @@
 Rules (promises P2, P3, P6; issue C deepens them):
 1. Only a complete read counts, and it counts for nothing newer than the moment it was asked for.
 2. An order of unknown fate is found by its tag; where the broker gives none back, by being the one row of nobody's that is just like
-   it (instrument, side, quantity, product, prices) and was not there before it. Two such rows: a person must look. Not found is proof
-   of absence only after four complete reads over 120 seconds, with no order of the same shape that nobody owns, and with the broker's
-   position in it unchanged. Books in doubt (rule 5) prove no absence.
+   it (instrument, side, quantity, product, prices) and was not there before it. Two such rows: a person must look. When what is not
+   found never arrived: absence.py.
 3. Orders and trades of others are EXTERNAL: shown, counted in exposure, never traded. What opposes ours closes ours first.
 4. Positions are compared when nothing of ours is in flight. The same difference twice in a row freezes the instrument and alerts;
    equality thaws it. Nothing is ever booked to make the numbers fit.
@@ -20,13 +19,12 @@ from datetime import date, datetime, timedelta
 from core.events import Books, BrokerPosition, OrderUpdate, Trade
 from core.ports import Store
 from core.types import Horizon, Instrument, Order, OrderState, Side
+from execution_engine.absence import Absence
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.world import World
 
-ABSENT_READS = 4
-ABSENT_SECONDS = 120.0
 ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the book by then
 FAILED_READS = 3
 CHECKED = timedelta(seconds=10)  # how old the two reads may be by which an exit goes while the books are in doubt
@@ -54,7 +52,7 @@ class Reconciliation:
         self._alert = alert
         self._horizon_of = horizon_of
         self._closed_outside = closed_outside
-        self._absent: dict[str, tuple[int, datetime]] = {}  # order id -> complete reads without it, first of them
+        self.absence = Absence(desk, portfolio, world, alert)
         self._differences: dict[tuple[str, str], int] = {}
         self._differing: dict[tuple[str, str], Instrument] = {}  # of what differs, also when neither side shows a row of it any more
         self._shortfalls: dict[tuple[str, str], int] = {}
@@ -154,7 +152,8 @@ class Reconciliation:
                 order = self._foreign_orders.get(trade.broker_order_id)
                 if order is not None:  # without a row it may be ours, younger than the order book read before it: the next read tells
                     self._book_foreign(trade, order.product)
-        changes += self._absence(books)
+        self._acknowledged(books)
+        changes += self.absence.look(books)
         if books.positions is not None:
             self._seen.append((books.asked_at, {(row.instrument.key, row.product): row.quantity for row in books.positions}))
             self._positions(books, books.positions)
@@ -165,29 +164,6 @@ class Reconciliation:
         return changes
 
     # --- orders ---------------------------------------------------------------------------------------------------------------------
-
-    def _absence(self, books: Books) -> list[Change]:
-        changes: list[Change] = []
-        self._acknowledged(books)
-        if "books" in self._world.blinded:
-            self._absent.clear()
-            return changes
-        for order in self._desk.unknown():
-            if order.state is not OrderState.UNKNOWN or order.updated_at >= books.asked_at:
-                continue  # SENDING: its call has not come back, it may leave a second from now
-            if self._same_shape(order, books):
-                self._absent.pop(order.id, None)  # it may be ours under a lost tag: never proof of absence
-                continue
-            reads, first = self._absent.get(order.id, (0, books.asked_at))
-            reads += 1
-            self._absent[order.id] = (reads, first)
-            spanned = (books.asked_at - first).total_seconds()
-            if reads >= ABSENT_READS and spanned >= ABSENT_SECONDS and self._unmoved(order, books):
-                evidence = f"absent from {reads} complete reads over {spanned:.0f} s, position unchanged"
-                self._alert("warn", "Order never reached the broker", f"{order.tag} {order.instrument.key}: {evidence}")
-                changes.append(self._desk.not_found(order, books.at, evidence))
-                del self._absent[order.id]
-        return changes
 
     def _claim(self, books: Books) -> None:
         """Rule 2 without tags."""
@@ -209,23 +185,6 @@ class Reconciliation:
                 self._ambiguous.add(order.id)
                 text = f"{order.tag} {order.instrument.key}: {len(rows)} orders at the broker are just like it; its key waits for a person"
                 self._alert("page", "Order of unknown fate is not to be told from others", text)
-
-    def _same_shape(self, order: Order, books: Books) -> bool:
-        return any(
-            row.instrument.key == order.instrument.key
-            and row.side is order.side
-            and row.quantity == order.quantity
-            and row.product == order.product
-            and self._desk.owner(row.broker_order_id, row.tag) is None
-            and (row.exchange_at is None or row.exchange_at >= order.created_at - timedelta(seconds=5))
-            for row in books.orders
-        )
-
-    def _unmoved(self, order: Order, books: Books) -> bool:
-        if books.positions is None:
-            return False
-        shown = sum(p.quantity for p in books.positions if (p.instrument.key, p.product) == (order.instrument.key, order.product))
-        return shown == self._portfolio.net(order.instrument, order.product)
 
     def _acknowledged(self, books: Books) -> None:
         """Rule 5."""

@@ -135,11 +135,7 @@ def replay(options: argparse.Namespace) -> int:
 
 def order(options: argparse.Namespace) -> int:
     """Give the running daemon a command and say what came of it."""
-    arguments: dict[str, Any] = {}
-    if getattr(options, "whole_account", None):
-        arguments["whole_account"] = options.whole_account
-    if getattr(options, "confirm", False):
-        arguments["confirm"] = True
+    arguments: dict[str, Any] = {name: given for name in ("whole_account", "confirm", "tag") if (given := getattr(options, name, None))}
     if options.command == "watch":
         arguments = {"name": options.name, "stop": options.stop}
     if options.command in ("enable", "disable"):
@@ -150,7 +146,9 @@ def order(options: argparse.Namespace) -> int:
     if len(folders) > 1 and arguments.get("whole_account"):  # whose id is typed out is meant
         folders = [folder for folder in folders if _name_of(folder) == options.whole_account] or folders[:1]
     if len(folders) > 1 and options.command in ("enable", "disable", "retune"):
-        folders = [folder for folder in folders if _has(folder, options.name)] or folders[:1]
+        folders = [folder for folder in folders if _has(folder, "strategies", "name", options.name)] or folders[:1]
+    if len(folders) > 1 and options.command == "absent":
+        folders = [folder for folder in folders if _has(folder, "orders", "tag", options.tag)] or folders[:1]
     answers: dict[str, control.Answer] = {}
     for folder in folders:
         try:
@@ -178,13 +176,13 @@ def _told(answers: Mapping[str, control.Answer], as_json: bool) -> int:
     return 0 if done else 1
 
 
-def _has(folder: RunFolder, strategy: str) -> bool:
-    """Whether this account has a strategy of that name."""
+def _has(folder: RunFolder, readout: str, field: str, value: str) -> bool:
+    """Whether a row that this account's daemon reads out has this value in a field."""
     try:
-        rows = control.ask(folder.control_socket, "strategies", timeout=READ).data or ()
+        rows = control.ask(folder.control_socket, readout, timeout=READ).data or ()
     except control.DaemonDown:
         return False
-    return any(row["name"] == strategy for row in rows)
+    return any(row[field] == value for row in rows)
 
 
 def _fields(given: Sequence[str]) -> dict[str, Any]:

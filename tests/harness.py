@@ -8,7 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from core.clock import ManualClock
-from core.events import Action, Books, BrokerPosition, FeedStatus, OrderUpdate, Outcome, Reply, SessionStatus, Trade
+from core.events import Action, Books, BrokerPosition, Command, FeedStatus, OrderUpdate, Outcome, Reply, SessionStatus, Trade
 from core.ports import Emergency
 from core.types import (
     IST,
@@ -281,6 +281,13 @@ class Harness:
     def reply(self, action: Action, outcome: Outcome, reason: str = "", order: Order | None = None, error: str = "") -> None:
         self.engine.process(Reply(self.clock.now(), action, (order or self.last).id, outcome, error=error, reason=reason))
         self.engine.settle()
+
+    def absent(self, order: Order | None = None) -> bool:
+        """A person says that this order is not at the broker's terminal; whether that is taken."""
+        now, tag = self.clock.now(), (order or self.last).tag
+        self.engine.process(Command(now, f"absent-{tag}", "absent", {"tag": tag, "confirm": True}))
+        self.engine.settle()
+        return self.answers[-1][1]
 
     def told(self, title: str) -> list[str]:
         """The levels at which a message of this title was given."""

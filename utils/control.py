@@ -1,7 +1,7 @@
 """The daemon's control socket as its clients see it: one line of JSON asked, one line answered.
 
 Names: status strategies orders positions signals fills journal report usage chart (read-outs), and pause resume reduce-only square-off kill
-acknowledge login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage and
+acknowledge absent login order watch reload retune enable disable signal (commands, answered when their outcome is known), brokerage and
 postback (the web process's own: the account's login and portfolio, and what its broker posts; runtime/brokerage.py, postbacks.py).
 
 `follow` turns a connection into a stream: a Shot at once and then every EVERY_S seconds, of what has changed, while it is open.
@@ -21,7 +21,7 @@ from core.errors import NiyamError
 
 READOUTS = ("status", "strategies", "orders", "positions", "signals", "fills", "journal", "report", "usage", "chart")
 COMMANDS = (
-    *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "login", "order", "watch"),
+    *("pause", "resume", "reduce-only", "square-off", "kill", "acknowledge", "absent", "login", "order", "watch"),
     *("reload", "retune", "enable", "disable", "signal", "brokerage", "postback"),
 )
 FOLLOW = "follow"

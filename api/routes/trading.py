@@ -151,7 +151,7 @@ def bulk(given: BulkTrades, user: Trader, parts: Has) -> BulkReply:
 
 @router.post("/commands")
 def command(given: Command, user: Trader, parts: Has, account: Account = None) -> Outcome:
-    """What `main.py pause|resume|reduce-only|square-off|kill|acknowledge|watch|reload` does; the answer is the outcome."""
+    """What `main.py pause|resume|reduce-only|square-off|kill|acknowledge|absent|watch|reload` does; the answer is the outcome."""
     arguments: dict[str, Any] = {}
     if given.confirm:
         arguments["confirm"] = True
@@ -159,6 +159,10 @@ def command(given: Command, user: Trader, parts: Has, account: Account = None) -
         if not user.may("owner"):
             raise HTTPException(403, "closing what the engine does not own is the owner's to say")
         arguments["whole_account"] = given.whole_account
+    if given.name == "absent":
+        if not given.tag:
+            raise HTTPException(422, "absent needs the order's tag")
+        arguments["tag"] = given.tag
     if given.name == "watch":
         if not given.instrument:
             raise HTTPException(422, "watch needs an instrument")

@@ -41,6 +41,7 @@ def test_commands_reach_the_daemon_as_they_are_meant(house: House) -> None:
         ({"name": "pause"}, ("pause", {})),
         ({"name": "resume", "confirm": True}, ("resume", {"confirm": True})),
         ({"name": "kill", "whole_account": "practice"}, ("kill", {"whole_account": "practice"})),
+        ({"name": "absent", "tag": "SEEDT0W000001ABC", "confirm": True}, ("absent", {"tag": "SEEDT0W000001ABC", "confirm": True})),
         ({"name": "watch", "instrument": "SBIN"}, ("watch", {"name": "SBIN", "stop": False})),
     ]:
         assert house.client.post("/api/v1/commands", json=given, headers=owner).json()["ok"] is True

@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.e2e.stage import DAY, HELD, Daemon, Stage, closed, compare, until
 
 SQUARE_OFF = "15:20"
+FLAT_BY = "15:26"
 EARLY = 0.25  # of the kills hit a daemon that is still starting
 STEP, STEPS = 15, 16  # market seconds, and how many such steps after a restart the books may take to agree
 A_DAY = 20  # kills
@@ -94,6 +95,7 @@ def play(stage: Stage, outcome: Outcome, *, kills: int, seed: int, start: str) -
         daemon = stage.run()
     if daemon.alive:
         recovered(stage, daemon, outcome)
+        stage.go_on_until(lambda status: bool(status["market"]["now"][11:16] >= FLAT_BY), "the end of the square-off", attended=True)
     stage.go_on()
     code = daemon.wait(TAIL)
     if code != 0:

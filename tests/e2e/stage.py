@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from core.errors import NiyamError
 from core.types import OrderState, Position
 from execution_engine.order_state import TERMINAL
 from runtime import state_folder
@@ -216,15 +218,20 @@ class Stage:
         """Let time go up to this moment, where it is held, and do not wait for it."""
         self._pace(datetime.fromisoformat(f"{day}T{clock}+05:30"))
 
-    def go_on_until(self, ready: Callable[[dict[str, Any]], bool], what: str, seconds: int = 60) -> dict[str, Any]:
+    def go_on_until(
+        self, ready: Callable[[dict[str, Any]], bool], what: str, seconds: int = 60, *, attended: bool = False
+    ) -> dict[str, Any]:
         """Play step by step until the status is as wanted at the end of one, where time is held.
 
-        A step is a minute, from second 30 to second 30 (bars close at the full minute), or so many `seconds`.
+        A step is a minute, from second 30 to second 30 (bars close at the full minute), or so many `seconds`. `attended`: a person looks
+        at the pages after each (`look`).
         """
         begun = self.now()
         while True:
             moment = self.now() + timedelta(seconds=seconds)
             self._to(moment.replace(second=30, microsecond=0) if seconds == 60 else moment)
+            if attended:
+                self.look()
             seen = self.status()
             if seen and ready(seen):
                 return seen
@@ -279,6 +286,15 @@ class Stage:
         return dict(found)
 
     # --- what came of it ------------------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """What a person does who reads the pages: looks for each order that one names, and says so where the broker does not have it."""
+        told = [alert["text"] for alert in self.status().get("alerts") or () if alert["title"] == "Look for an order"]
+        tags = {tag for text in told for tag in ABSENT.findall(text)}
+        there = {row["tag"] for row in self.account()["orders"]} if tags else set()
+        for tag in sorted(tags - there):
+            with suppress(NiyamError):  # it is too early, or the daemon is down
+                self.ask("absent", tag=tag, confirm=True)
 
     @property
     def run_folder(self) -> state_folder.RunFolder:
@@ -407,7 +423,8 @@ def compare(stage: Stage) -> Compared:
 
 
 ENDS = {"COMPLETE": OrderState.FILLED, "CANCELLED": OrderState.CANCELLED, "REJECTED": OrderState.REJECTED}
-NEVER_THERE = frozenset({OrderState.NOT_FOUND, OrderState.REJECTED, OrderState.CANCELLED, OrderState.DENIED})
+NEVER_THERE = frozenset({OrderState.NOT_FOUND, OrderState.REJECTED, OrderState.CANCELLED, OrderState.DENIED, OrderState.UNKNOWN})
+ABSENT = re.compile(r"`absent (\w+) --confirm`")
 
 
 def _positions(held: Iterable[Position], account: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from utils.config_loader import load_calendar
 Script = Sequence[Mapping[str, Any]]
 PLACE = {"route": "POST /orders/*"}
 UNKNOWN, NEVER, REJECTED = "Order of unknown fate", "Order never reached the broker", "Rejected"
+LOOK = "Look for an order"
 
 
 def fault(kind: str, match: Mapping[str, Any] = {}, **values: Any) -> dict[str, Any]:
@@ -33,9 +34,6 @@ NO_UPDATES = fault("drop_update", count=0)
 SURVIVED: Mapping[str, tuple[Script, set[str]]] = {
     # what happens, and the alerts that must tell of it
     "orders taken, answers and updates lost": ([*ANSWERS_LOST, NO_UPDATES], {UNKNOWN}),
-    "orders lost on the way": ([fault("drop_request", PLACE, skip=1), fault("server_error", PLACE, skip=2)], {UNKNOWN, NEVER}),
-    "exits lost on the way": ([fault("drop_request", PLACE, skip=2, count=2)], {UNKNOWN, NEVER}),
-    "the square-off's orders lost": ([fault("drop_request", {**PLACE, "after": "15:19:58"}, count=2)], {UNKNOWN, NEVER}),
     "late answers": ([fault("delay", PLACE, skip=1, count=4, seconds=8), fault("delay", {**PLACE, "after": "15:19:58"})], set()),
     "429": ([fault("rate_limit", PLACE, skip=1, count=3), fault("rate_limit", {"route": "GET *", "after": "14:45"}, count=9)], {REJECTED}),
     "refusals": (
@@ -90,6 +88,34 @@ def test_a_day_survives(stage: Stage, name: str) -> None:
     assert report["trades"] >= 4, "a day without trades shows nothing"
     assert report["square_off"]["flat"] is not None
     assert told <= {title for _, title in stage.alerts()}, daemon.said
+
+
+LOST: Mapping[str, Script] = {
+    "orders": [fault("drop_request", PLACE, skip=1), fault("server_error", PLACE, skip=2)],
+    "exits": [fault("drop_request", PLACE, skip=2, count=2)],
+    "the square-off's orders": [fault("drop_request", {**PLACE, "after": "15:19:58"}, count=2)],
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_is_lost_on_the_way_goes_again_once_a_person_has_looked(stage: Stage, name: str) -> None:
+    stage.simulate(faults=LOST[name], speed=HELD)
+    daemon = stage.run()
+    stage.go_to("14:41:30")
+    stage.go_on_until(lambda status: bool(status["market"]["now"][11:16] >= "15:26"), "the end of the square-off", attended=True)
+    stage.go_on()
+    assert daemon.wait() == 0, daemon.said
+    assert closed(stage) == [], daemon.said
+    assert stage.report()["square_off"]["flat"] is not None
+    assert {UNKNOWN, LOOK, NEVER} <= {title for _, title in stage.alerts()}, daemon.said
+    assert ("page", "Closed from outside") not in stage.alerts()
+
+
+def test_a_square_off_that_is_lost_while_nobody_looks_is_paged_and_left_to_the_broker(stage: Stage) -> None:
+    daemon = played(stage, LOST["the square-off's orders"])
+    assert compare(stage).problems == (), daemon.said
+    assert {("page", LOOK), ("page", "Not flat"), ("page", "Closed from outside")} <= set(stage.alerts()), daemon.said
+    assert not any(position.quantity for position in stage.ledger.positions())
 
 
 @pytest.fixture(scope="module")

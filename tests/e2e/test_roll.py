@@ -49,8 +49,7 @@ def test_killed_in_both_legs_the_roll_is_made_once(stage: Stage) -> None:
         stage.go_on_until(lambda _, key=key: bool(legs(stage, key)), f"the leg in {key}", seconds=2)  # type: ignore[misc]
         daemon.kill()  # its answer is eight seconds of market time away
         daemon = stage.run()
-    stage.allow("15:09:30")
-    until(lambda: bool(stage.journal("roll_done")), "the end of the roll")
+    stage.go_on_until(lambda _: bool(stage.journal("roll_done")), "the end of the roll", seconds=10, attended=True)
     with closing(stage.ledger) as ledger:
         orders = [order for order in ledger.orders() if order.purpose is Purpose.ROLL]
         held = {position.instrument.key: position.quantity for position in ledger.positions()}

@@ -10,7 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".mutation"
-ENGINE = [f"execution_engine/{name}.py" for name in ("order_state", "order_manager", "reconciliation", "square_off")]
+ENGINE = [f"execution_engine/{name}.py" for name in ("order_state", "order_manager", "reconciliation", "absence", "square_off")]
 TESTS = (
     *("order_state", "promises", "engine", "engine_attacks", "engine_control", "engine_strategies", "expiry", "rolls", "protection"),
     *("strategy_limits", "risk_gate", "risk_rules", "risk_margin", "manual_orders", "restricted", "circuits", "models", "outside_signals"),

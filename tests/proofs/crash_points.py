@@ -143,7 +143,9 @@ class PointWatch(Watch):
 
 
 class CrashDay(Day):
-    """The short day of one scenario."""
+    """The short day of one scenario. A person who is told to look for an order does so at once when it is time."""
+
+    LOOKS_S = (110.0, 110.0)
 
     def __init__(self, scenario: Scenario, kill_at: int | None = None, plant: Mapping[str, type] | None = None) -> None:
         points = self.points = Points(kill_at)
@@ -160,6 +162,7 @@ class CrashDay(Day):
         plan.rest = lambda: self.venue.exchange.force_partial(0, user=self.venue.broker.user)
         caps = self.config.risk.model_copy(update={"max_daily_loss": 1e7})
         self.config = msgspec.structs.replace(self.config, risk=caps, strategies={"cross": call.strategy})
+        self.notifier.hear = self._told
         self.watch = PointWatch(self.clock, self.venue, self.plan, self.notifier)
         self.watch.points = points
 

@@ -95,7 +95,7 @@ def fate_of_order(kind: str, plan: Plan, clock: VirtualClock, chance: random.Ran
         fate = chance.random()
         if fate < 0.3:
             return Fate(arrive, None)
-        return Fate(None, None) if fate < 0.7 else Fate(None, reply, Unknown("connection refused"))
+        return Fate(None, None) if fate < 0.7 else Fate(None, reply, NeverSent("connection refused"))
     ends: Mapping[str, Callable[[], Fate]] = {
         "ack_lost": lambda: Fate(arrive, None),
         "request_lost": lambda: Fate(None, None),

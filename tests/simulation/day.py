@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import os
 import random
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -60,6 +61,7 @@ from utils.pacing import Budget
 
 KIND = AccountKind.PRACTICE_LIVE
 LAST = clock("15:55:00")
+ABSENT = re.compile(r"`absent (\w+) --confirm`")
 WIRED = 7  # of twenty days, the one on which the real client speaks over an in-memory wire
 DUMPS = {  # where each broker keeps its instruments
     "zerodha": "/instruments",
@@ -68,6 +70,7 @@ DUMPS = {  # where each broker keeps its instruments
     "icici": "/MotherAppMaster/SecurityMaster.zip",
     "groww": "/instruments/instrument.csv",
 }
+COMES = 0.75  # of the days, those on which a person looks for an order when told to
 DISK = {"store_locked": "database is locked", "store_full": "database or disk is full", "store_io": "disk I/O error"}
 Parts = Mapping[str, type]
 """Planted bugs: a part (`desk`, `gate`, `portfolio`, `square_off`, `reconciliation`, `store`) -> a subclass that lacks a rule."""
@@ -94,9 +97,11 @@ class Silent:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str]] = []
+        self.hear: Callable[[str, str], None] = lambda title, text: None
 
     def send(self, level: str, title: str, text: str) -> None:
         self.told.append((level, title, text))
+        self.hear(title, text)
 
 
 class SimDaemon(account_run.AccountRun):
@@ -209,6 +214,8 @@ def strategies_of(chance: random.Random) -> dict[str, StrategySettings]:
 class Day:
     """One seed's world, in which daemons live and die."""
 
+    LOOKS_S = (100.0, 300.0)  # a person who is told to look for an order takes so long
+
     def __init__(
         self,
         seed: int,
@@ -236,6 +243,9 @@ class Day:
             self.venue.simulator = self.simulator.advance
             self.venue.token_died = self._token_died
         self.notifier = Silent()
+        self.person = random.Random(f"person {seed}")
+        if self.person.random() < COMES:
+            self.notifier.hear = self._told
         config, shared = assets()
         instruments_of(self.broker.name)
         caps = config.risk.model_copy(
@@ -489,6 +499,19 @@ class Day:
         if self.house is not None:
             fault.struck += 1
             self.house.inbox.put([Command(self.clock.now(), f"{name}-{fault.start:%H%M%S}", name, {"confirm": True})], "control")
+
+    def _told(self, title: str, text: str) -> None:
+        """A person who is told to look for an order does so a few minutes later."""
+        asked = ABSENT.search(text)
+        if title == "Look for an order" and asked is not None:
+            self.clock.after(self.person.uniform(*self.LOOKS_S), lambda: self._look_for(asked[1], 3))
+
+    def _look_for(self, tag: str, tries: int) -> None:
+        """It is not at the broker's terminal, which shows what is true: the engine is told; again where it was too early for that."""
+        if tries == 0 or self.house is None or any(order.tag == tag for order in self.venue.account.orders.values()):
+            return
+        self.house.inbox.put([Command(self.clock.now(), f"absent-{tag}", "absent", {"tag": tag, "confirm": True})], "control")
+        self.clock.after(30.0, lambda: self._look_for(tag, tries - 1))
 
     @contextmanager
     def _ledger_faults(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Each invariant can fail: an honest part of the engine with one rule left out is seen within a few simulated days."""
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from loguru import logger
 
 from core.events import Books, OrderUpdate, Trade
 from core.types import Approved, Fill, Order, OrderRequest, OrderState, Purpose, Refused, Side
+from execution_engine.absence import Absence
 from execution_engine.buy_sell_logic import Target
 from execution_engine.order_manager import Change, OrderDesk
 from execution_engine.portfolio import Portfolio
@@ -18,7 +20,10 @@ from execution_engine.square_off import Round, SquareOff
 from risk.book import RiskBook
 from risk.gate import Gate
 from storage.store import SqlStore
-from tests.simulation.day import run_seed
+from tests.simulation.day import Day, run_seed
+from tests.simulation.faults import Fault, Plan
+from tests.simulation.market import KEYS, clock
+from tests.simulation.personality import PERSONALITIES
 
 
 class Repeating(OrderDesk):
@@ -121,6 +126,21 @@ class Brooding(Reconciliation):
         return super().take(books)
 
 
+class Trusting(Absence):
+    """Takes books without news for news."""
+
+    def _sign(self, order: Order, youngest: Order | None) -> str:
+        return "nothing speaks against it"
+
+
+class Credulous(Reconciliation):
+    """Believes an absence without a sign of life (found by these days, and mended)."""
+
+    def take(self, books: Books) -> list[Change]:
+        self.absence.__class__ = Trusting
+        return super().take(books)
+
+
 class Fragile(Gate):
     """Has not thought of everything."""
 
@@ -165,6 +185,7 @@ def quiet() -> Iterator[None]:
         ("I5", "square_off", Dozing, ()),
         ("I6", "desk", Greedy, ()),
         ("I7", "desk", Gullible, ("circuit", "halt", "partial")),
+        ("I7", "reconciliation", Credulous, ("books_stale",) * 3 + ("place_ack_lost", "updates_lost") * 6),
         ("I8", "store", Leaky, ()),
         ("I9", "gate", Careless, ()),
         ("I2", "desk", Split, ("kill_at_commit",)),
@@ -185,3 +206,21 @@ def test_a_planted_bug_is_seen(invariant: str, part: str, bug: type, faults: Seq
         if invariant in seen:
             return
     pytest.fail(f"{bug.__name__} was not seen as {invariant}; seen: {sorted(seen)}")
+
+
+def hidden(broker: str, plant: type[Reconciliation], enough: str = "") -> list[str]:
+    """What is broken on an afternoon whose books stand still from 15:00 on, while its next orders are neither answered nor told of."""
+    plan = Plan(1, ())
+    for kind, strikes in (("books_stale", None), ("updates_lost", None), ("place_ack_lost", 4)):
+        plan.faults.append(Fault(kind, clock("15:00"), clock("15:50"), strikes, KEYS[0], random.Random(1)))
+    day = Day(1, plan=plan, broker=broker, protect=False, plant={"reconciliation": plant}, begins="14:20")
+    day.watch.enough = enough
+    result = day.run()
+    assert result.struck["place_ack_lost"]
+    return result.violations
+
+
+@pytest.mark.parametrize("broker", sorted(PERSONALITIES))
+def test_an_exit_that_books_hide_is_not_doubled_and_one_that_is_turns_the_position_round(broker: str) -> None:
+    assert hidden(broker, Reconciliation) == []
+    assert any(text.startswith("I6") for text in hidden(broker, Credulous, "I6"))

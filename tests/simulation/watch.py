@@ -202,7 +202,8 @@ class Watch:
         key = (order.strategy, trade.key)
         before = self._ours[key]
         after = self._ours[key] = before + sign * trade.quantity
-        if order.purpose is not Purpose.ENTRY and before * after < 0 and trade.key not in self._foreign_at:
+        grew = before * after < 0 or abs(after) > abs(before)
+        if order.purpose not in (Purpose.ENTRY, Purpose.ROLL) and grew and trade.key not in self._foreign_at:
             self.violation("I6", f"{order.purpose} {booked.tag} of {order.strategy} turned {before} {trade.key} into {after}")
 
     # --- after each batch -----------------------------------------------------------------------------------------------------------------
@@ -283,22 +284,12 @@ class Watch:
             elif not never and order.id not in self._refused and "refus" not in order.reason and not order.reason:
                 self.violation("I7", f"{order.tag} is {order.state} on nobody's word")
             return
-        if order.state is OrderState.NOT_FOUND and self._hidden(order):
-            self._foreign_at[booked.listing.key] = self._clock.true  # what it does is nobody's order to us
-        elif order.state is OrderState.NOT_FOUND:
+        if order.state is OrderState.NOT_FOUND:
             self.violation("I7", f"{order.tag} is NOT_FOUND, the broker has it as {booked.status}")
         elif booked.status not in ENDED or SAME.get(order.state) is not booked.status:
             self.violation("I7", f"{order.tag} is {order.state}, the broker has it as {booked.status}")
         elif order.filled > booked.filled:
             self.violation("I3", f"{order.tag}: {order.filled} filled in the ledger, {booked.filled} at the broker")
-
-    def _hidden(self, order: Order) -> bool:
-        """Whether the books stood still since before this order was sent, and the broker took nothing else of ours meanwhile: then they
-        look like books without news, and its absence from them like any absence."""
-        assert self._house is not None
-        known, until = self._house.engine.desk.all(), order.updated_at - timedelta(seconds=10)
-        still = [fault for fault in self._plan.faults if fault.kind == "books_stale" and fault.start <= order.created_at < fault.end]
-        return any(not [one for one in known if one.broker_order_id and fault.start <= one.created_at <= until] for fault in still)
 
     def _flat(self, house: House, now: datetime) -> None:
         """I5: two seconds after the page's time everything intraday of ours is flat, or a person was told."""

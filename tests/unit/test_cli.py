@@ -24,8 +24,8 @@ from utils.control import Answer
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     "run", "check", "status", "strategies", "orders", "fills", "positions", "signals", "journal", "report", "usage", "pause", "resume",
-    "reduce-only", "acknowledge", "square-off", "watch", "reload", "retune", "enable", "disable", "kill", "login", "instruments", "fetch",
-    "charges", "backtest", "serve", "vault", "sweep", "replay", "simulate",
+    "reduce-only", "acknowledge", "absent", "square-off", "watch", "reload", "retune", "enable", "disable", "kill", "login",
+    "instruments", "fetch", "charges", "backtest", "serve", "vault", "sweep", "replay", "simulate",
 )  # fmt: skip
 STATUS = {"account": "practice", "kind": "practice", "running": True, "as_of": T0.isoformat(), "market": {"now": T0.isoformat()}}
 

@@ -245,6 +245,7 @@ def test_a_strangers_order_of_our_shape_speaks_against_absence_unless_it_is_olde
     for _ in range(7):
         it.pass_time(30)
         row = msgspec.structs.replace(it.row(order, OrderState.WORKING, 0), tag="SOMEBODYELSE0001", broker_order_id="X1")
+        it.absent(order)
         it.books(msgspec.structs.replace(row, exchange_at=order.created_at - timedelta(seconds=older_s)))
     assert it.last.state is state
     assert it.told("Order never reached the broker") == (["warn"] if state is OrderState.NOT_FOUND else [])

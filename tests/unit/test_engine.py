@@ -133,21 +133,6 @@ def test_unknown_is_never_sent_again_and_blocks_its_key_until_evidence() -> None
     assert len(it.executor.placed) == 1
 
 
-def test_unknown_becomes_not_found_only_by_the_absence_rule() -> None:
-    it = Harness()
-    it.want(1)
-    it.engine.process(Reply(it.clock.now(), Action.PLACE, it.last.id, Outcome.UNKNOWN, error="Unknown", reason="reset"))
-    for read in range(1, 8):
-        it.pass_time(30)
-        now = it.clock.now()
-        it.engine.process(Books(now, now, (), (), (), error="" if read != 2 else "Transient"))
-        absent_for = (read - 1) * 30
-        expected = OrderState.NOT_FOUND if read >= 5 and absent_for >= 120 else OrderState.UNKNOWN
-        assert it.last.state is expected, read
-    assert len(it.executor.placed) == 1
-    assert it.target.latched
-
-
 def test_an_order_of_the_same_shape_without_our_tag_stops_the_absence_rule() -> None:
     it = Harness()
     it.want(1)

@@ -161,6 +161,8 @@ def test_an_entry_given_up_as_not_found_that_turns_up_alive_is_cancelled() -> No
     for _ in range(6):
         it.pass_time(30)
         it.books()
+    it.absent()
+    it.books()
     assert it.last.state is OrderState.NOT_FOUND
     it.tick(25000.0)
     it.working()
@@ -400,23 +402,23 @@ def test_an_entry_of_unknown_fate_at_the_square_off_is_paged() -> None:
     assert not it.journal("square_off_flat")
 
 
-def test_an_exit_of_unknown_fate_at_the_square_off_is_not_sent_twice_and_is_paged() -> None:
+def test_an_exit_of_unknown_fate_at_the_square_off_is_held_and_paged_until_a_person_has_looked() -> None:
     it = Harness()
     it.want(1)
     it.complete()
     bought = it.row(it.last, OrderState.FILLED, 65, 25000.0)
     it.go_to(15, 20)
     it.reply(Action.PLACE, Outcome.UNKNOWN, "read timed out", error="Unknown")
-    for _ in range(3):
+    for _ in range(6):
         it.tick(25000.0, 30)
         it.books(bought, net=65)
-    assert len(it.executor.placed) == 2
-    for _ in range(3):
-        it.tick(25000.0, 35)
-        it.books(bought, net=65)
+    assert len(it.executor.placed) == 2  # six reads over two minutes: books that stand still would look like that too
+    assert it.told("Look for an order") == ["page"]
+    assert it.absent()
+    it.books(bought, net=65)
     assert it.desk.all()[1].state is OrderState.NOT_FOUND
     it.tick(25000.0, 5)
-    assert len(it.executor.placed) == 3  # proven absent by six reads over two minutes: a new exit, a new tag
+    assert len(it.executor.placed) == 3  # a new exit, a new tag
     it.go_to(15, 24, 2)
     assert it.told("Not flat") == ["page"]
 

@@ -221,6 +221,8 @@ class Book:
                 wrong += [f"I6: {it.held} held and nothing wanted" for t in it.engine.targets if t.raw == 0 and it.held]
                 it.clock.move_to(it.clock.now().replace(hour=15, minute=19, second=30))
             it.tick(25000.0, 4.0)
+            for order in [order for order in it.desk.unknown() if order.id not in self.rows]:
+                it.absent(order)  # a person has looked for it
             self.reply(Certain())
             self.move(Certain(), heard=1.0)
             self.read(calm, often=1.0)
@@ -595,6 +597,11 @@ def test_kill_9_between_the_intent_and_its_answer(outcome: str, exit_: bool) -> 
     for _ in range(7):
         again.books(*rows, net=net)
         again.tick(25000.0, 25)
+    if state is None:
+        assert again.told("Look for an order") == ["page"]
+        assert again.absent(under_way)
+        again.books(*rows, net=net)
+        again.tick(25000.0, 5)
     assert again.held == net
     assert under_way.tag not in {order.tag for order in again.executor.placed}
     known = again.desk.get(under_way.id)

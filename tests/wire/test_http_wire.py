@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from urllib3.exceptions import ProtocolError
 
-from brokers.http_wire import Origin
+from brokers.http_wire import NoConnection, Origin
+from brokers.rest import unanswered
+from core.errors import Transient, Unknown
 from tests.e2e.stage import until
 from tests.wire.scripted_server import ScriptedServer, http, reset
 from tests.wire.test_stream_tls import certificate  # noqa: F401 - a fixture
+from utils.departure import NeverSent
 
 
 @pytest.fixture
@@ -76,11 +79,30 @@ def test_a_reply_that_is_none_is_one_kind_of_error_and_costs_its_connection(serv
     assert len(server.requests) == 2  # nothing is sent twice
 
 
-def test_nobody_listens_is_the_same_error() -> None:
+def nobody() -> int:
+    """A port at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(ProtocolError, match="no connection"):
-        Origin("http", "127.0.0.1", port).exchange("GET", "/", {}, None, 5.0)
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def test_nobody_listens_is_an_error_of_its_own() -> None:
+    with pytest.raises(NoConnection, match="no connection"):
+        Origin("http", "127.0.0.1", nobody()).exchange("GET", "/", {}, None, 5.0)
+
+
+def test_an_order_for_which_there_is_no_connection_was_never_sent_and_one_that_broke_off_may_have_arrived(server: ScriptedServer) -> None:
+    def failed(origin: Origin) -> ProtocolError:
+        with pytest.raises(ProtocolError) as told:
+            origin.exchange("POST", "/orders", {}, b"quantity=65", 5.0)
+        return told.value
+
+    unreachable = failed(Origin("http", "127.0.0.1", nobody()))
+    server.script = [reset]
+    broken = failed(origin_of(server))
+    assert isinstance(unanswered("A broker", unreachable, is_order=True), NeverSent)
+    assert isinstance(unanswered("A broker", broken, is_order=True), Unknown)
+    assert [type(unanswered("A broker", error, is_order=False)) for error in (unreachable, broken)] == [Transient, Transient]
 
 
 @pytest.mark.parametrize(("target", "headers"), [("/a\r\nx:y", {}), ("/", {"x": "y\r\nevil: 1"}), ("/", {"x\n": "y"})])
