@@ -173,20 +173,21 @@ def command(given: Command, user: Trader, parts: Has, account: Account = None) -
 @router.post("/commands/kill-all")
 def kill_all(user: Trader, parts: Has) -> Outcomes:
     """`kill` to every account of the daemon, all at once: one that hangs or refuses stops no other. The answer is each one's outcome."""
-    names = [str(row["account"]) for row in _read(parts, "status").get("accounts") or ()]
+    names = [row["account"] for row in _read(parts, "status").get("accounts") or ()] or [None]
 
-    def kill(name: str) -> AccountOutcome:
+    def kill(name: str | None) -> tuple[AccountOutcome, bool]:
         try:
             told = _command(parts, user, "kill", {}, name)
         except HTTPException as error:
-            return AccountOutcome(account=name, ok=False, text=str(error.detail))
-        return AccountOutcome(account=name, ok=told.ok, text=told.text)
+            return AccountOutcome(account=name or "", ok=False, text=str(error.detail)), False
+        return AccountOutcome(account=name or "", ok=told.ok, text=told.text), True
 
-    if not names:
-        raise HTTPException(503, "no daemon has told of an account yet")
     with ThreadPoolExecutor(len(names)) as pool:
-        outcomes = list(pool.map(kill, names))
-    text = "; ".join(f"{one.account}: {one.text}" for one in outcomes)
+        found = list(pool.map(kill, names))
+    outcomes = [outcome for outcome, _ in found]
+    text = "; ".join(f"{one.account}: {one.text}" if one.account else one.text for one in outcomes)
+    if not any(answered for _, answered in found):
+        raise HTTPException(503, text)
     return Outcomes(ok=all(one.ok for one in outcomes), text=text, accounts=outcomes)
 
 
