@@ -11,7 +11,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bars, codec, codec_angelone, codec_upstox, growth, intents, load, memory, record, starts, sweeps, tick_to_order
+from benchmarks import (
+    bars,
+    codec,
+    codec_angelone,
+    codec_icici,
+    codec_upstox,
+    growth,
+    intents,
+    load,
+    memory,
+    record,
+    starts,
+    sweeps,
+    tick_to_order,
+)
 from benchmarks.peers import measure as peers
 from benchmarks.rounds import Line
 
@@ -19,6 +33,7 @@ MEASURES: dict[str, Callable[[int], list[Line]]] = {
     "codec": codec.measure,
     "codec-angelone": codec_angelone.measure,
     "codec-upstox": codec_upstox.measure,
+    "codec-icici": codec_icici.measure,
     "bars": bars.measure,
     "order": tick_to_order.measure,
     "starts": starts.measure,

@@ -7,7 +7,8 @@ greeting and the pongs, which go through the house's one socket loop (docs/adr: 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any
 
 import msgspec
 
@@ -25,6 +26,7 @@ _TEXTS_KEPT = 20
 _OLDEST = 946_684_800  # seconds: what is earlier than 2000 is no trade's time
 _NEWEST = 4_102_444_800
 _EQUITY, _CONTRACT = 21, 23  # items of a quote
+_QUOTE = '42["stock",["'  # how a packet with a quote begins
 _ORDER_ITEMS = 47
 _JSON = msgspec.json.Decoder()
 
@@ -128,6 +130,64 @@ class _Dialect:
         raise NotImplementedError
 
 
+_Last = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+_Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)] | None
+
+
+class _Quote(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """What every quote begins with; an index has no bid, no ask and no quantities."""
+
+    room: str
+    open: Any
+    last: _Last
+    high: Any
+    low: Any
+    change: Any
+    bid: _Price
+    bid_quantity: int | None
+    ask: _Price
+    ask_quantity: int | None
+    quantity: int | None
+    average: Any
+
+
+class _ShareQuote(_Quote, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A quote of 21 items (cash, index)."""
+
+    volume: int | None
+    buying: Any
+    selling: Any
+    value: Any
+    trend: Any
+    lowest: _Price
+    highest: _Price
+    traded_at: int | None
+    close: _Price
+
+    oi = 0
+
+
+class _ContractQuote(_Quote, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A quote of 23 items: with open interest."""
+
+    oi: int | None
+    oi_change: Any
+    volume: int | None
+    buying: Any
+    selling: Any
+    value: Any
+    trend: Any
+    lowest: _Price
+    highest: _Price
+    traded_at: int | None
+    close: _Price
+
+
+_Read = Callable[[str], tuple[str, _ShareQuote | _ContractQuote]]
+_read_share: _Read = msgspec.json.Decoder(tuple[str, _ShareQuote]).decode
+_read_contract: _Read = msgspec.json.Decoder(tuple[str, _ContractQuote]).decode
+
+
 class QuoteDialect(_Dialect):
     """Live ticks: rooms are joined by name, and each quote carries its room's."""
 
@@ -136,7 +196,7 @@ class QuoteDialect(_Dialect):
     def __init__(self, root: str, lookup: Lookup, circuits: MutableMapping[str, tuple[date, float, float]] | None = None) -> None:
         """`circuits` is where the day's price limits of each instrument are noted, as its quotes tell them."""
         super().__init__(root, lookup)
-        self._rooms: dict[str, Instrument] = {}
+        self._rooms: dict[str, tuple[Instrument, _Read]] = {}
         self._circuits = circuits if circuits is not None else {}
 
     def subscribe(self, instruments: Sequence[Instrument]) -> Sequence[str | bytes]:
@@ -146,13 +206,13 @@ class QuoteDialect(_Dialect):
             token = self._token(one)
             if token is not None:
                 name = mapping.room(token)
-                self._rooms[name] = one
+                self._rooms[name] = (one, _read_share if one.expiry is None else _read_contract)
                 rooms.append(name)
         return [_emit("join", rooms)] if rooms else []
 
     def unsubscribe(self, instruments: Sequence[Instrument]) -> Sequence[str | bytes]:
         wanted = {one.key for one in instruments}
-        rooms = [name for name, one in self._rooms.items() if one.key in wanted]
+        rooms = [name for name, (one, _) in self._rooms.items() if one.key in wanted]
         for name in rooms:
             del self._rooms[name]
         return [_emit("leave", rooms)] if rooms else []
@@ -164,8 +224,39 @@ class QuoteDialect(_Dialect):
             self._heard.counts["unknown instrument"] += 1
             return None
 
+    def take(self, payload: bytes | str, at: datetime) -> Sequence[Event]:
+        """A quote of the usual types is read into them in one go; whatever else came, text by text."""
+        if isinstance(payload, str) and payload.startswith(_QUOTE):
+            known = self._rooms.get(payload[13 : payload.find('"', 13)])
+            if known is not None:
+                instrument, read = known
+                try:
+                    told = read(payload[2:])[1]
+                except msgspec.DecodeError:
+                    return super().take(payload, at)
+                low, high = told.lowest, told.highest
+                if low and high and low < high:
+                    self._circuits[instrument.key] = (at.date(), low, high)
+                return (
+                    Tick(
+                        instrument,
+                        at,
+                        told.last,
+                        told.volume or 0,
+                        told.quantity or 0,
+                        _moment(told.traded_at),
+                        told.bid or 0.0,
+                        told.ask or 0.0,
+                        told.bid_quantity or 0,
+                        told.ask_quantity or 0,
+                        told.oi or 0,
+                        told.close or 0.0,
+                    ),
+                )
+        return super().take(payload, at)
+
     def _event(self, items: list[Any], at: datetime) -> Tick | None:
-        instrument = self._rooms.get(items[0])
+        instrument, _ = self._rooms.get(items[0], (None, None))
         if instrument is None:
             self._heard.counts["unknown room"] += 1
             return None
@@ -290,3 +381,6 @@ def _time(value: Any) -> datetime | None:
     """The last trade's time; its seconds since 1970 are plain, whatever the SDK's local formatting says."""
     seconds = int(value) if value is not None and value != "" else 0
     return _EPOCH + timedelta(seconds=seconds) if _OLDEST < seconds < _NEWEST else None
+
+
+_moment = lru_cache(maxsize=256)(_time)  # trades of one second are of many instruments

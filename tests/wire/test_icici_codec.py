@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -50,6 +50,56 @@ def test_the_documents_quote_reads_as_it_says(names: Names) -> None:
     )
     assert (tick.quantity, tick.volume, tick.previous_close, tick.oi) == (1, 10991550, 1234.85, 0)
     assert tick.exchange_at == datetime(2025, 2, 12, 11, 12, 20, tzinfo=IST), "plain seconds, whatever the host's zone"
+
+
+CONTRACT = (
+    '42["stock",["4.1!58072",25619.45,25609.05,25626.9,25593.35,-2.09,25609.05,65,25609.35,130,65,25608.86,10991550,1200,1099150,762919,'
+    '619405,"1328.72C","",23111.4,28358.3,1739338940,25634.85]]'
+)
+
+
+def test_a_contracts_quote_has_its_open_interest(names: Names) -> None:
+    dialect, future = QuoteDialect("ws://127.0.0.1", lambda: names), names.by_key(FUTURE)
+    assert future is not None
+    (packet,) = dialect.subscribe([future])
+    (tick,) = dialect.take(CONTRACT.replace("4.1!58072", json.loads(packet[2:])[1][0]), AT)
+    assert isinstance(tick, Tick)
+    assert (tick.price, tick.volume, tick.quantity, tick.oi, tick.previous_close) == (25609.05, 1099150, 65, 10991550, 25634.85)
+    assert (tick.bid, tick.bid_quantity, tick.ask, tick.ask_quantity) == (25609.05, 65, 25609.35, 130)
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd", "quantity", "bid"),
+    [
+        (",1,1208.86", ',"1",1208.86', 1, 1209.05),  # numbers as texts
+        (",1,1208.86", ',"",1208.86', 0, 1209.05),
+        (",1,1208.86", ",1.0,1208.86", 1, 1209.05),
+        (",1209.05,13,", ',"1209.05",13,', 1, 1209.05),
+        (",1209.05,13,", ",null,null,", 1, 0.0),
+        (',["4', ', ["4', 1, 1209.05),  # another writer of JSON
+    ],
+)
+def test_a_quote_of_odd_types_is_the_same_quote(names: Names, usual: str, odd: str, quantity: int, bid: float) -> None:
+    circuits: dict[str, tuple[date, float, float]] = {}
+    dialect = QuoteDialect("ws://127.0.0.1", lambda: names, circuits)
+    dialect.subscribe([one for one in [names.by_key(SHARE)] if one is not None])
+    (tick,), (other,) = dialect.take(EQUITY, AT), dialect.take(EQUITY.replace(usual, odd), AT)
+    assert isinstance(tick, Tick)
+    assert isinstance(other, Tick)
+    told = [(one.price, one.ask, one.volume, one.exchange_at, one.previous_close) for one in (tick, other)]
+    assert told[0] == told[1]
+    assert (other.quantity, other.bid) == (quantity, bid)
+    assert circuits == {SHARE: (AT.date(), 1111.4, 1358.3)}
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd"),
+    [(",1209.05,1226.9", ",0,1226.9"), (",1209.05,13,", ",-1209.05,13,"), (",1,1208.86", ",1,0,1208.86"), (",1209.35,34", ",1e10,34")],
+)
+def test_a_quote_that_is_none_never_ticks(names: Names, usual: str, odd: str) -> None:
+    dialect = quotes(names, SHARE)
+    assert dialect.take(EQUITY.replace(usual, odd), AT) == ()
+    assert dialect.faults.counts == {"unreadable event": 1}
 
 
 def test_rooms_are_joined_and_left_by_one_packet(names: Names) -> None:
