@@ -10,6 +10,7 @@ Rules (promises P2, P3, P6; issue C deepens them):
    equality thaws it. Nothing is ever booked to make the numbers fit.
 5. BLIND: five seconds after the broker took an order, or told its end, its book must show that. Until it does the books may stand still:
    entries are off, and exits go by `seen_twice`.
+6. An order with a tag as we give it that is none of our ledger's is another Niyam's: entries are off until a person has looked.
 """
 
 from collections import deque
@@ -29,6 +30,8 @@ ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the
 FAILED_READS = 3
 CHECKED = timedelta(seconds=10)  # how old the two reads may be by which an exit goes while the books are in doubt
 FRESH = timedelta(seconds=2)  # R14: how old the read may be by which an exit goes after the broker's cut-off
+OTHER = "instance"
+"""The cause in `world.blinded` of rule 6; `resume --confirm` and `acknowledge` take it away."""
 RECOVERING = "recovery: the broker's books have not been read yet"
 
 
@@ -59,6 +62,8 @@ class Reconciliation:
         self._foreign_orders: dict[str, OrderUpdate] = {}
         self._foreign_trades: set[tuple[str, date, Side, str]] = set()
         self._ambiguous: set[str] = set()
+        self._began = world.now
+        self._told_of_another = False
         self._failed = 0
         self._looks = 0
         self._baseline = False
@@ -99,6 +104,8 @@ class Reconciliation:
     def open_day(self) -> None:
         """What the account holds beside ours is taken as it is at the day's first read (it was delivered, or expired, overnight)."""
         self._baseline = False
+        self._began = self._world.now
+        self._told_of_another = False
         self._foreign_orders.clear()
         self._foreign_trades.clear()
 
@@ -120,6 +127,8 @@ class Reconciliation:
             facts = {"broker_order_id": update.broker_order_id, "instrument": update.instrument.key, "side": str(update.side),
                      "quantity": update.quantity, "label": update.label}  # fmt: skip
             self._store.journal(update.at, "foreign_order", facts)
+            if self._desk.tags.is_niyams(update.tag, update.at.date()):
+                self._another(update)
         for trade in update.trades:
             self._book_foreign(trade, update.product)
 
@@ -197,6 +206,22 @@ class Reconciliation:
             self._store.journal(books.at, "blind", {"why": doubt})
             text = f"{doubt}; they resume when the book shows it, and exits go by two reads of positions meanwhile"
             self._alert("page", "Entries are off", text)
+
+    def _another(self, update: OrderUpdate) -> None:
+        """Rule 6: two of us on one account know nothing of each other's limits, stops and square-offs."""
+        what = f"{update.side} {update.quantity} {update.instrument.key} ({update.broker_order_id}, tag {update.tag})"
+        if update.exchange_at is not None and update.exchange_at < self._began:
+            text = (
+                f"{what} is in today's book, and not in this ledger: it was sent before this one began, by another state folder or machine"
+            )
+            if not self._told_of_another:
+                self._alert("warn", "Another Niyam has traded this account today", text)
+            self._told_of_another = True
+        elif OTHER not in self._world.blinded:
+            self._world.blinded[OTHER] = f"another Niyam trades this account: {what}; stop one of them, then `main.py resume --confirm`"
+            self._alert(
+                "page", "Another Niyam trades this account", f"{what} is not ours; entries are off here. {self._world.blinded[OTHER]}"
+            )
 
     # --- positions --------------------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from runtime.lines import Line
 from runtime.rebuild import build_runs, waiting
 from runtime.wiring import House
 from utils import restricted
-from utils.config_loader import running_build
+from utils.config_loader import program_changed, running_build
 from utils.config_schema import StrategySettings
 
 KNOWN = ("NSE:NIFTY 50", "NSE:RELIANCE")  # keys whose absence says that a dump is not the real one
@@ -162,6 +162,8 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     """Everything from a valid session until the gate opens. Raises NothingToTrade when no strategy has an instrument today."""
     engine = house.engine
     house.arming.take_up(day)
+    if house.account.kind not in PRACTICE_KINDS and (changed := program_changed(running_build())):
+        house.alerts("page", "The program's files were changed", changed)  # half an update is two programs
     load_instruments(house, day, () if house.account.kind in PRACTICE_KINDS else KNOWN)
     for gone in engine.targets.restore(house.lookup().by_key):
         house.alerts("warn", "Instrument gone", f"{gone} is not in today's instruments; its target is dropped, a position in it is shown")

@@ -137,6 +137,16 @@ def running_build() -> str:
     return build_hash()
 
 
+def program_changed(began: str, root: Path = ROOT) -> str:
+    """What to do where the files below `root` are no longer those of the build `began`; "" where they are."""
+    found = build_hash(root)
+    if found == began:
+        return ""
+    return (
+        f"this process began with build {began[:12]}, and the files in {root} are build {found[:12]} now: start it again, or put them back"
+    )
+
+
 # --- secrets ------------------------------------------------------------------------------------------------------------------
 
 

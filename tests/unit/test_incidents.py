@@ -1,0 +1,112 @@
+"""What past incidents of exchanges, brokers and other traders teach, each as what the engine does about it (docs/reliability.md)."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from core.events import Command, OrderUpdate
+from core.types import Order, OrderState, Purpose, Side
+from execution_engine.order_manager import Tags
+from tests.fakes import MemoryStore
+from tests.harness import FUTURE, Harness
+from utils.config_loader import build_hash, program_changed
+
+LOT = 65
+DAY = date(2026, 11, 20)
+
+
+def held(target: float = 1) -> Harness:
+    it = Harness()
+    it.want(target)
+    it.complete()
+    return it
+
+
+def theirs(it: Harness, side: Side, quantity: int = LOT, *, product: str = "MIS", number: str = "1", **more: object) -> OrderUpdate:
+    """An order that is none of ours, filled, as the order socket tells it."""
+    now, order_id = it.clock.now(), f"OTHER{number}"
+    trade = it.trade(order_id, side, quantity, 25_000.0)
+    row = OrderUpdate(
+        now, "socket", order_id, FUTURE, side, quantity, OrderState.FILLED, quantity, 25_000.0, product=product, exchange_at=now,
+        trades=(trade,),
+    )  # fmt: skip
+    return msgspec.structs.replace(row, **more)
+
+
+def exits(it: Harness) -> list[Order]:
+    return [order for order in it.executor.placed if order.purpose is not Purpose.ENTRY]
+
+
+def another_tag() -> str:
+    """As another Niyam, with a ledger of its own, gives it today."""
+    return Tags(MemoryStore()).next(DAY)
+
+
+# --- two instances on one account -------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_another_niyam_sends_on_this_account_ends_entries_until_a_person_has_looked() -> None:
+    it = Harness()
+    tag = another_tag()
+    for _ in range(3):
+        it.engine.process(theirs(it, Side.BUY, tag=tag))
+    assert it.told("Another Niyam trades this account") == ["page"]
+    it.want(1)
+    assert it.executor.placed == []
+    assert it.target.pending
+    it.engine.process(Command(it.clock.now(), "1", "resume", {"confirm": True}))
+    it.want(2)
+    it.want(1)
+    assert it.executor.placed != []
+
+
+def test_exits_go_on_beside_another_niyam() -> None:
+    it = held()
+    it.engine.process(theirs(it, Side.BUY, tag=another_tag()))
+    it.want(0)
+    assert [order.quantity for order in exits(it)] == [LOT]
+
+
+def test_what_another_niyam_sent_before_we_began_is_told_and_stops_nothing() -> None:
+    it = Harness()
+    before = it.clock.now() - timedelta(hours=1)
+    it.engine.process(theirs(it, Side.BUY, tag=another_tag(), exchange_at=before))
+    assert it.told("Another Niyam has traded this account today") == ["warn"]
+    it.want(1)
+    assert len(it.executor.placed) == 1
+
+
+@pytest.mark.parametrize("tag", ["mktp", "", None, "streak", "0000000000000000", "OPENALGO12345678", "abcd0000000000AB"])
+def test_the_tags_of_other_tools_are_no_niyams(tag: str | None) -> None:
+    it = Harness()
+    it.engine.process(theirs(it, Side.BUY, tag=tag))
+    it.want(1)
+    assert len(it.executor.placed) == 1
+
+
+def test_an_order_with_our_own_ledgers_tag_that_the_ledger_does_not_know_is_told_as_well() -> None:
+    """A ledger that was put back from a copy: it would give the same tags again."""
+    it = Harness()
+    it.want(1)
+    ours = it.last.tag
+    it.engine.process(theirs(it, Side.BUY, tag=ours[:-1] + ("Z" if ours[-1] != "Z" else "Y")))
+    assert it.told("Another Niyam trades this account") == ["page"]
+
+
+# --- a program that was updated by half -------------------------------------------------------------------------------------------------
+
+
+def test_files_that_are_not_those_the_process_began_with_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "part.py").write_text("A = 1\n", encoding="utf-8")
+    began = build_hash(tmp_path)
+    assert program_changed(began, tmp_path) == ""
+    (tmp_path / "core" / "part.py").write_text("A = 2\n", encoding="utf-8")
+    text = program_changed(began, tmp_path)
+    assert began[:12] in text
+    assert build_hash(tmp_path)[:12] in text
+    (tmp_path / "core" / "part.py").write_text("A = 1\n", encoding="utf-8")
+    (tmp_path / "core" / "more.py").write_text("", encoding="utf-8")
+    assert program_changed(began, tmp_path) != ""
