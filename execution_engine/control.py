@@ -21,7 +21,6 @@ from execution_engine.arming import Arming
 from execution_engine.engine import Engine
 from execution_engine.manual_orders import ManualOrders
 from execution_engine.portfolio import EXTERNAL
-from execution_engine.reconciliation import OTHER
 
 PATIENCE = timedelta(seconds=60)
 Answer = Callable[[str, bool, str, Any], None]  # command id, ok, text, data
@@ -123,7 +122,7 @@ class Control:
             return
         if command.arguments.get("confirm"):
             engine.desk.frozen.clear()
-            engine.world.blinded.pop(OTHER, None)
+            engine.reconciliation.looked_at()
             if self.arming is not None:
                 self.arming.acknowledge()
         engine.set_state(TradingState.ACTIVE, "resume by command")
@@ -148,7 +147,7 @@ class Control:
     def _acknowledge(self, engine: Engine, command: Command) -> None:
         thawed = sorted(engine.desk.frozen)
         engine.desk.frozen.clear()
-        engine.world.blinded.pop(OTHER, None)
+        engine.reconciliation.looked_at()
         errors = self.arming.acknowledge() if self.arming is not None else []
         what = "; ".join([*thawed, *errors])
         self._answer(command.id, True, f"acknowledged: {what or 'there was nothing to acknowledge'}", {"thawed": thawed, "errors": errors})

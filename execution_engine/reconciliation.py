@@ -21,6 +21,7 @@ from core.events import Books, BrokerPosition, OrderUpdate, Trade
 from core.ports import Store
 from core.types import Horizon, Instrument, Order, OrderState, Side
 from execution_engine.absence import Absence
+from execution_engine.offsets import Offsets
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import EXTERNAL, Portfolio
@@ -62,6 +63,7 @@ class Reconciliation:
         self._foreign_orders: dict[str, OrderUpdate] = {}
         self._foreign_trades: set[tuple[str, date, Side, str]] = set()
         self._ambiguous: set[str] = set()
+        self.offsets = Offsets(portfolio, store, world, alert)
         self._began = world.now
         self._told_of_another = False
         self._failed = 0
@@ -71,10 +73,12 @@ class Reconciliation:
         self._seen: deque[tuple[datetime, Mapping[tuple[str, str], int]]] = deque(maxlen=2)  # the last reads of positions, as shown
 
     def shortfall(self, instrument: Instrument) -> int:
-        """Our believed net less the broker's, as last compared; 0 when they agreed (fills since then move both alike)."""
+        """Our believed net less the broker's, as last compared (0 when they agreed: fills since then move both alike), and what of ours
+        is offset elsewhere."""
+        offset = self.offsets.of(instrument)
         if not self._shortfalls:
-            return 0
-        return sum(missing for (key, _), missing in self._shortfalls.items() if key == instrument.key)
+            return offset
+        return offset + sum(missing for (key, _), missing in self._shortfalls.items() if key == instrument.key)
 
     @property
     def recovering(self) -> bool:
@@ -105,9 +109,15 @@ class Reconciliation:
         """What the account holds beside ours is taken as it is at the day's first read (it was delivered, or expired, overnight)."""
         self._baseline = False
         self._began = self._world.now
+        self.offsets.open_day(self._began.date())
         self._told_of_another = False
         self._foreign_orders.clear()
         self._foreign_trades.clear()
+
+    def looked_at(self) -> None:
+        """A person has looked at what stops entries until then, and at what is offset elsewhere."""
+        self._world.blinded.pop(OTHER, None)
+        self.offsets.forget()
 
     def next_look_s(self) -> float:
         """When to look for evidence again: 1, 2, 4, 8, 16, then every 30 seconds."""
@@ -234,7 +244,9 @@ class Reconciliation:
             self._store.save_fill(fill)
             facts = {"instrument": fill.instrument.key, "side": str(fill.side), "quantity": fill.quantity, "strategy": fill.strategy}
             self._store.journal(fill.at, "foreign_fill", facts)
-            if fill.strategy != EXTERNAL:
+            if fill.strategy == EXTERNAL:
+                self.offsets.see(fill, product)
+            else:
                 self._closed_outside(fill.strategy, fill.instrument)
                 text = f"{fill.side} {fill.quantity} {fill.instrument.key} by somebody else closed what {fill.strategy} held"
                 self._alert("page", "Closed from outside", text)

@@ -10,7 +10,7 @@ from core.events import Command, OrderUpdate
 from core.types import Order, OrderState, Purpose, Side
 from execution_engine.order_manager import Tags
 from tests.fakes import MemoryStore
-from tests.harness import FUTURE, Harness
+from tests.harness import FUTURE, SHARE, Harness
 from utils.config_loader import build_hash, program_changed
 
 LOT = 65
@@ -93,6 +93,126 @@ def test_an_order_with_our_own_ledgers_tag_that_the_ledger_does_not_know_is_told
     ours = it.last.tag
     it.engine.process(theirs(it, Side.BUY, tag=ours[:-1] + ("Z" if ours[-1] != "Z" else "Y")))
     assert it.told("Another Niyam trades this account") == ["page"]
+
+
+# --- the broker squares us off somewhere else -------------------------------------------------------------------------------------------
+# NSE stood still for hours on 24 February 2021; brokers closed intraday positions by the opposite on BSE, or in another product.
+
+
+def halted(it: Harness) -> None:
+    """No price comes any more, two minutes long."""
+    it.clock.move_to(it.clock.now() + timedelta(minutes=2))
+    it.engine.run_timers()
+
+
+def offset(it: Harness, side: Side = Side.SELL, number: str = "1") -> None:
+    it.engine.process(theirs(it, side, product="NRML", number=number))
+
+
+def test_an_exit_does_not_open_the_other_side_of_what_the_broker_has_offset_elsewhere() -> None:
+    it = held()
+    halted(it)
+    offset(it)
+    assert it.told("Offset elsewhere") == ["page"]
+    it.tick(25_000.0)
+    it.want(0)
+    it.tick(25_000.0, 60)
+    assert exits(it) == []
+    assert it.held == LOT, "nothing is booked to make the numbers fit"
+    it.go_to(15, 20)
+    it.pass_time(300)
+    assert exits(it) == []
+    assert it.told("Not flat") == ["page"]
+
+
+def test_what_is_not_offset_is_closed() -> None:
+    it = held(2)
+    halted(it)
+    offset(it)
+    it.tick(25_000.0)
+    it.want(0)
+    it.tick(25_000.0, 5)
+    assert [order.quantity for order in exits(it)] == [LOT]
+
+
+def test_it_is_closed_once_the_other_side_is_gone() -> None:
+    it = held()
+    halted(it)
+    offset(it)
+    it.tick(25_000.0)
+    it.want(0)
+    offset(it, Side.BUY, "2")
+    it.tick(25_000.0, 5)
+    assert [order.quantity for order in exits(it)] == [LOT]
+
+
+def test_a_person_may_say_that_the_other_side_is_no_square_off() -> None:
+    it = held()
+    it.go_to(15, 20)
+    it.fill(0)
+    it.end(OrderState.REJECTED, "exchange is down")
+    offset(it)
+    sent = len(exits(it))
+    it.tick(25_000.0, 60)
+    assert len(exits(it)) == sent
+    it.engine.process(Command(it.clock.now(), "1", "acknowledge", {}))
+    it.tick(25_000.0, 60)
+    assert len(exits(it)) > sent
+
+
+def test_it_is_remembered_over_a_restart() -> None:
+    it = held()
+    halted(it)
+    offset(it)
+    again = it.restarted()
+    again.books(net=LOT)
+    again.tick(25_000.0)
+    again.want(0)
+    again.tick(25_000.0, 30)
+    assert exits(again) == []
+
+
+def test_a_hedge_by_hand_while_the_market_runs_holds_up_no_exit() -> None:
+    it = held()
+    offset(it)
+    assert it.told("Offset elsewhere") == []
+    it.want(0)
+    assert [order.quantity for order in exits(it)] == [LOT]
+
+
+def test_what_others_held_before_or_on_our_side_offsets_nothing() -> None:
+    for side, late in ((Side.SELL, False), (Side.BUY, True)):
+        it = Harness()
+        if not late:
+            halted(it)
+            offset(it, side)
+            it.tick(25_000.0)
+        it.want(1)
+        it.complete()
+        if late:
+            halted(it)
+            offset(it, side)
+            it.tick(25_000.0)
+        it.want(0)
+        it.tick(25_000.0, 5)
+        assert [order.quantity for order in exits(it)] == [LOT], side
+
+
+def test_a_share_is_offset_on_the_other_exchange() -> None:
+    it = Harness(instrument=SHARE)
+    it.want(1)
+    it.complete(1400.0)
+    assert it.held == 1
+    halted(it)
+    twin = msgspec.structs.replace(SHARE, key=f"BSE:{SHARE.symbol}", exchange="BSE")
+    row = theirs(it, Side.SELL, 1, product="CNC")
+    trade = msgspec.structs.replace(row.trades[0], instrument=twin, quantity=1)
+    it.engine.process(msgspec.structs.replace(row, instrument=twin, trades=(trade,)))
+    it.tick(1400.0)
+    it.want(0)
+    it.tick(1400.0, 30)
+    assert exits(it) == []
+    assert it.told("Offset elsewhere") == ["page"]
 
 
 # --- a program that was updated by half -------------------------------------------------------------------------------------------------
