@@ -107,3 +107,15 @@ def test_each_account_is_seen_on_every_page_and_a_switch_means_the_one_that_is_s
     phone.enter()
     expect(phone.see("account-third")).to_be_attached()
     phone.fits()
+
+
+def test_a_person_who_has_looked_for_an_order_of_unknown_fate_says_so(browser: Browser, script: Script) -> None:
+    script.tell(orders=[{**ORDER, "state": "UNKNOWN"}])
+    person = Person(browser, script.address)
+    person.enter()
+    person.see("orders").get_by_text("UNKNOWN").click()
+    person.see("absent").click()
+    expect(person.page.get_by_role("dialog").last).to_contain_text("an exit is doubled")
+    person.see("sure").click()
+    expect(person.page.get_by_text("absent")).to_be_visible()
+    assert "absent None" in script.asked

@@ -35,6 +35,10 @@ _SWITCHES = (  # (what the API calls it, the button, its icon, the question befo
     ("reduce-only", "Reduce only", "south_east", ""),
     ("square-off", "Square off", "exit_to_app", "Every position of the engine is closed now; strategies may enter again afterwards."),
 )
+_ABSENT = (
+    "Only if you have looked for it in the order book and the positions of the broker's terminal: then it counts as never sent, and what "
+    "it was for is done again. If it is there after all, an exit is doubled."
+)
 _KILL = "All working orders of its engine are cancelled, its positions are closed, and it is halted until somebody resumes it."
 _KILL_ALL = "Working orders are cancelled, positions closed, and trading halted until somebody resumes it, in each of: "
 
@@ -191,6 +195,11 @@ def _positions(visit: Visit) -> None:
 
 
 def _orders(visit: Visit) -> None:
+    async def absent(row: Mapping[str, Any]) -> None:
+        """A person has looked for an order of unknown fate."""
+        if await ask(f"Is {row['tag']} not at the broker?", _ABSENT, "It is not there"):
+            await visit.act(visit.api.post("/api/v1/commands", {"name": "absent", "tag": row["tag"], "confirm": True}))
+
     async def life(row: Mapping[str, Any]) -> None:
         """Every state that this order went through, with its time, from the journal."""
         entries = await visit.act(visit.api.get("/api/v1/journal", text=row["id"], day=str(row["created_at"])[:10]))
@@ -211,6 +220,8 @@ def _orders(visit: Visit) -> None:
             )
             mine = [entry for entry in entries or [] if entry.get("order") == row["id"]]
             told.show([{**entry, "price": entry.get("price") or entry.get("average_price") or entry.get("limit_price")} for entry in mine])
+            if row["state"] == "UNKNOWN" and visit.may("trader"):
+                named(ui.button("Not at the broker", on_click=lambda: absent(row)).props("outline dense no-caps"), "absent")
         dialog.on("hide", dialog.delete)
         dialog.open()
 
