@@ -42,6 +42,15 @@ def test_a_day_that_once_broke_one_does_so_no_more(seed: int, broker: str, fault
     assert run_seed(seed, only=faults, broker=broker, protect=False).violations == []
 
 
+@pytest.mark.parametrize(
+    ("place", "outage"), list(enumerate(f"outage_{minutes}_{name}" for minutes in (5, 15, 45) for name in ("open", "noon", "1500")))
+)
+def test_an_outage_of_the_broker_at_the_worst_of_times_with_a_kill_on_that_day_breaks_nothing(place: int, outage: str) -> None:
+    day = run_seed(1_000 + place, only=(outage, "kill"), broker=sorted(PERSONALITIES)[place % len(PERSONALITIES)])
+    assert day.violations == []
+    assert day.orders
+
+
 @pytest.mark.parametrize("broker", sorted(PERSONALITIES))
 def test_a_real_client_speaks_over_the_wire_of_each_broker(broker: str) -> None:
     day = run_seed(WIRED, broker=broker)

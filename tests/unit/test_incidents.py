@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from core.events import Command, OrderUpdate
-from core.types import Order, OrderState, Purpose, Side
+from core.types import Order, OrderState, Purpose, Side, Tick
 from execution_engine.order_manager import Tags
 from tests.fakes import MemoryStore
 from tests.harness import FUTURE, SHARE, Harness
@@ -93,6 +93,36 @@ def test_an_order_with_our_own_ledgers_tag_that_the_ledger_does_not_know_is_told
     ours = it.last.tag
     it.engine.process(theirs(it, Side.BUY, tag=ours[:-1] + ("Z" if ours[-1] != "Z" else "Y")))
     assert it.told("Another Niyam trades this account") == ["page"]
+
+
+# --- the index stands still while shares tick on ----------------------------------------------------------------------------------------
+
+
+def test_no_entry_in_a_share_that_ticks_while_the_index_is_silent() -> None:
+    it = Harness(instrument=SHARE)
+    it.engine.world.canary = FUTURE
+    it.engine.process(Tick(FUTURE, it.clock.now(), 25_000.0, exchange_at=it.clock.now()))
+    for _ in range(70):
+        it.tick(1400.0, 1)
+    it.want(1)
+    assert it.executor.placed == []
+    assert it.target.pending
+    assert it.told("No prices") == ["warn"]
+    it.engine.process(Tick(FUTURE, it.clock.now(), 25_000.0, exchange_at=it.clock.now()))
+    it.want(1)
+    assert len(it.executor.placed) == 1
+
+
+def test_the_exit_of_such_a_share_goes() -> None:
+    it = Harness(instrument=SHARE)
+    it.engine.world.canary = FUTURE
+    it.engine.process(Tick(FUTURE, it.clock.now(), 25_000.0, exchange_at=it.clock.now()))
+    it.want(1)
+    it.complete(1400.0)
+    for _ in range(10):
+        it.tick(1400.0, 1)
+    it.want(0)
+    assert [order.quantity for order in exits(it)] == [1]
 
 
 # --- the broker squares us off somewhere else -------------------------------------------------------------------------------------------
