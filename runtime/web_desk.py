@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from api.ports import Latest
 from core.clock import SystemClock
@@ -14,6 +14,9 @@ from runtime.state_folder import RunFolder
 from runtime.web_ledgers import Ledgers
 from utils import control
 from utils.control import Answer
+
+if TYPE_CHECKING:
+    from runtime.charts_left import ChartsLeft
 
 READ_S = 20.0  # a read-out; a daemon that hangs must not hold a thread of ours for each that asks
 OUTCOME_S = 150.0  # longer than the daemon itself waits for a command's outcome
@@ -36,6 +39,7 @@ class WebDesk:
         self._lock = threading.Lock()
         self._followers: dict[Path, Follower] = {}
         self._found: dict[str | None, tuple[float, Follower | None]] = {}  # account -> when its run was looked for, who follows it
+        self._charts: ChartsLeft | None = None
         self._reads = threading.BoundedSemaphore(READS_AT_ONCE)
 
     def at_hand(self, account: str | None = None) -> Latest | None:
@@ -142,7 +146,16 @@ class WebDesk:
             if name == "status":
                 return {"running": False, "orders": {}, "flat": True}
             raise NiyamError("nothing has run in this state folder yet")
+        if name == "chart":
+            return self._charts_left(folder, arguments)
         return self._ledgers.document(folder, name, arguments)
+
+    def _charts_left(self, folder: RunFolder, arguments: Mapping[str, Any]) -> Any:
+        from runtime.charts_left import ChartsLeft  # the engine's parts, which nothing else here needs
+
+        with self._lock:
+            self._charts = self._charts or ChartsLeft()
+        return self._charts.document(folder.recordings, arguments)
 
 
 def _mine(answer: Answer) -> bool:

@@ -102,7 +102,8 @@ def chart(
     account: Account = None,
 ) -> dict[str, Any]:
     """The bars that the strategies heard [start, open, high, low, close, volume, whether ticks were missed], what their indicators said of
-    each, and the fills since the first of them; 404 while no daemon runs."""
+    each, and the fills since the first of them. While no daemon runs the bars are built again from the day's recording, which `source`
+    then says; 404 where there is none."""
     asked = {"instrument": instrument, "interval": interval, "account": account}
     try:
         found = dict(parts.desk.read("chart", {name: value for name, value in asked.items() if value is not None}))
@@ -110,6 +111,8 @@ def chart(
         raise HTTPException(503, redact(str(error))) from None
     except NiyamError as error:
         raise HTTPException(404, redact(str(error))) from None
+    if not found["bars"]:
+        return {**found, "trades": []}
     first, last = found["bars"][0][0][:10], found["bars"][-1][0][:10]
     trades = [row for row in _read(parts, "fills", **{"from": first, "to": last}, account=account) if row["instrument"] == instrument]
     return {**found, "trades": trades}

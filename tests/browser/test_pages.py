@@ -106,10 +106,19 @@ def test_a_strategy_is_retuned_within_its_ranges_and_switched_off_and_on(browser
     assert yaml.safe_load(day.stage.strategy.read_text(encoding="utf-8"))["params"]["fast"] == 2, "what is wrong changes nothing"
     person.see("busy-params.fast").fill("3")
     person.see("busy-risk.max_trades").fill("400")
+    person.see("busy-risk.lock_profit.keep").fill("60")
+    person.see("apply-busy").click()
+    expect(person.see("wrong-busy")).to_contain_text("risk.lock_profit: give at too")
+    person.see("busy-risk.lock_profit.at").fill("900000")
+    person.see("busy-risk.cooldown.minutes").fill("1")
     person.see("apply-busy").click()
     expect(person.page.locator(".q-notification.bg-positive")).to_be_visible()
     written = yaml.safe_load(day.stage.strategy.read_text(encoding="utf-8"))
     assert (written["params"]["fast"], written["risk"]["max_trades"]) == (3, 400)
+    assert written["risk"]["lock_profit"] == {"at": 900000, "keep": 60}
+    assert written["risk"]["cooldown"] == {"minutes": 1, "after": "loss"}
+    told = [row["strategies"]["busy"] for row in day.stage.call("journal", "--json").json if "busy" in row.get("strategies", {})]
+    assert any(field.startswith("risk.lock_profit") for field in told[-1]["fields"]), told
     expect(person.see("busy-params.fast")).to_have_value("3")
     expect(person.see("wrong-busy")).not_to_be_visible()
 

@@ -11,10 +11,14 @@ import msgspec
 import pytest
 
 from core.errors import NiyamError
+from core.types import Tick
 from execution_engine.paper_rules import FillRules
 from runtime import beside, replay_day
+from runtime.charts_left import ChartsLeft
 from runtime.recorded import RecordedBacktest, RecordedMarket, Recording
+from runtime.web_desk import WebDesk
 from tests.e2e.stage import BUSY, DAY, Stage
+from utils.config_loader import CONFIG_FOLDER
 
 Frames = list[dict[str, Any]]
 
@@ -48,6 +52,29 @@ def replayed(stage: Stage, change: Callable[[Frames], Frames]) -> dict[str, Any]
     finally:
         ledger.close()
         path.write_bytes(kept)
+
+
+def test_its_bars_are_drawn_while_no_daemon_runs(recorded: Stage, tmp_path: Path) -> None:
+    desk = WebDesk(CONFIG_FOLDER, recorded.state)
+    [path] = recorded.run_folder.recordings.glob("*.events")
+    prices: dict[tuple[str, datetime], list[float]] = {}
+    for item in Recording(path).items():
+        if isinstance(item, Tick):
+            prices.setdefault((item.instrument.key, (item.exchange_at or item.at).replace(second=0, microsecond=0)), []).append(item.price)
+    lines = desk.read("chart")
+    assert lines
+    for line in lines:
+        found = desk.read("chart", {"instrument": line["instrument"], "interval": line["interval"]})
+        assert "without indicators: no daemon runs" in found["source"]
+        drawn = [bar for bar in found["bars"] if (line["instrument"], datetime.fromisoformat(bar[0])) in prices]
+        assert len(drawn) > 20
+        for start, *_, high, low, close, _, _ in drawn:
+            assert {high, low, close} <= set(prices[line["instrument"], datetime.fromisoformat(start)]), start
+    with pytest.raises(NiyamError, match="no recording"):
+        ChartsLeft().document(tmp_path, {})
+    (tmp_path / f"{DAY}-1.events").write_bytes(b"torn")
+    with pytest.raises(NiyamError, match="does not tell the bars"):
+        ChartsLeft().document(tmp_path, {})
 
 
 def test_an_untouched_record_is_identical(recorded: Stage) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from api.dashboard.figure import figure
 from api.dashboard.pages.journal import told
-from api.dashboard.pages.strategies import next_actions
+from api.dashboard.pages.strategies import next_actions, section_changes
 
 FOUND: dict[str, Any] = {
     "instrument": "NFO:NIFTY26NOVFUT",
@@ -71,3 +71,32 @@ def test_the_square_off_stands_last_and_not_for_what_is_carried() -> None:
 def test_an_entry_of_the_journal_is_one_line() -> None:
     row = {"seq": 7, "at": "2026-11-20T10:00:00+05:30", "kind": "signal", "target": 1.0, "stop": None, "facts": {"a": 2.5, "b": []}}
     assert told(row) == {"seq": 7, "at": row["at"], "kind": "signal", "day": "2026-11-20", "says": "target: 1, facts: {a: 2.5, b: []}"}
+
+
+LOCK, PAUSE = "risk.lock_profit", "risk.cooldown"
+
+
+@pytest.mark.parametrize(
+    ("section", "before", "now", "set_to"),
+    [
+        (LOCK, None, {"at": None, "keep": None}, {}),
+        (LOCK, None, {"at": 8000, "keep": None}, {LOCK: {"at": 8000, "keep": 100.0}}),
+        (LOCK, None, {"at": 8000, "keep": 60}, {LOCK: {"at": 8000, "keep": 60}}),
+        (LOCK, {"at": 8000.0, "keep": 60.0}, {"at": 8000, "keep": 60}, {}),
+        (LOCK, {"at": 8000.0, "keep": 60.0}, {"at": 9000, "keep": 60}, {"risk.lock_profit.at": 9000}),
+        (LOCK, {"at": 8000.0, "keep": 60.0}, {"at": 8000, "keep": None}, {"risk.lock_profit.keep": 100.0}),
+        (LOCK, {"at": 8000.0, "keep": 60.0}, {"at": None, "keep": 60.0}, {LOCK: None}),
+        (PAUSE, None, {"minutes": None, "after": "loss"}, {}),
+        (PAUSE, None, {"minutes": 15, "after": "exit"}, {PAUSE: {"minutes": 15, "after": "exit"}}),
+        (PAUSE, {"minutes": 15.0, "after": "loss"}, {"minutes": 15, "after": "exit"}, {"risk.cooldown.after": "exit"}),
+    ],
+)
+def test_a_limit_of_two_fields_is_set_changed_and_taken_back(section: str, before: Any, now: Any, set_to: Any) -> None:
+    assert section_changes(section, before, now) == set_to
+
+
+def test_half_a_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="give at too"):
+        section_changes(LOCK, None, {"at": None, "keep": 60})
+    with pytest.raises(ValueError, match="give minutes too"):
+        section_changes(PAUSE, None, {"minutes": None, "after": "exit"})

@@ -77,7 +77,8 @@ class _Charts:
         last = found["bars"][-1]
         missed = sum(bool(bar[6]) for bar in found["bars"])
         gaps = f"; of {missed} bars not every tick was seen" if missed else ""
-        self._note.set_text(f"{len(found['bars'])} bars, the last closed at {price(last[4])}{gaps}")
+        source = f" · {found['source']}" if found.get("source") else ""
+        self._note.set_text(f"{len(found['bars'])} bars, the last closed at {price(last[4])}{gaps}{source}")
         self._picture.update_figure(figure(found, dotted=bool(self._dotted.value)))
         self._fills.show(list(reversed(found["trades"])))
 

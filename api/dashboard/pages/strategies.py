@@ -13,9 +13,14 @@ _LIMITS = (  # field of the file, what it is
     ("risk.max_loss", "Most loss a day, ₹"),
     ("risk.max_trades", "Most trades a day"),
     ("risk.stop_pct", "Stop, % of the entry"),
+    ("risk.take_profit_pct", "Profit target, % of the entry"),
     ("window.entry_from", "Entries from"),
     ("window.entry_until", "Entries until"),
 )
+_SECTIONS: Mapping[str, Mapping[str, Any]] = {  # limits of two fields: what the second is where it is not given
+    "risk.lock_profit": {"at": None, "keep": 100.0},
+    "risk.cooldown": {"minutes": None, "after": "loss"},
+}
 _SIZES = {"lots": "Lots", "quantity": "Quantity", "capital": "Capital, ₹", "risk": "Risk a trade, ₹"}
 
 
@@ -48,6 +53,20 @@ def next_actions(row: Mapping[str, Any], status: Mapping[str, Any]) -> list[str]
     if row.get("horizon") == "intraday" and market.get("square_off_at"):
         found.append(f"square-off at {clock(market['square_off_at'])[:5]}")
     return found
+
+
+def section_changes(section: str, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any]:
+    """What `retune` has to set so that a limit of two fields is `now` (None: empty). ValueError says what is missing."""
+    usual = _SECTIONS[section]
+    first, second = usual
+    if now[first] is None:
+        if now[second] not in (None, usual[second], (before or {}).get(second)):
+            raise ValueError(f"{section}: give {first} too, or leave both empty")
+        return {} if before is None else {section: None}
+    whole = {name: usual[name] if now[name] is None else now[name] for name in usual}
+    if before is None:
+        return {section: whole}
+    return {f"{section}.{name}": value for name, value in whole.items() if value != before.get(name)}
 
 
 class _Strategies:
@@ -156,12 +175,29 @@ class _Card:
                 above, _, name = field.partition(".")
                 kind = "str" if above == "window" else "int" if name == "max_trades" else "float"
                 self._field(field, label, (row.get(above) or {}).get(name), "empty: none" if kind != "str" else "HH:MM, empty: any", kind)
+            self._sections(row.get("risk") or {})
         ui.label("Parameters make it anew, warmed up; what it holds stays until it wants something else. Limits count at once.").classes(
             "note"
         )
         self._wrong = ui.label("").classes("refused").props(f"data-testid=wrong-{self._name} role=alert")
         self._wrong.set_visibility(False)
         ui.button("Apply", icon="done", on_click=self._apply).props(f"unelevated no-caps color=primary data-testid=apply-{self._name}")
+
+    def _sections(self, risk: Mapping[str, Any]) -> None:
+        """Limits of two fields: a profit that is defended, and a pause after a trade."""
+        lock, pause = risk.get("lock_profit"), risk.get("cooldown")
+        numbers = {
+            "risk.lock_profit.at": ("Defend a profit from, ₹", (lock or {}).get("at"), "empty: none"),
+            "risk.lock_profit.keep": ("… keep, % of the best", (lock or {}).get("keep"), "100: the day ends there"),
+            "risk.cooldown.minutes": ("Pause after a trade, min", (pause or {}).get("minutes"), "empty: none"),
+        }
+        made: dict[str, Any] = {}
+        for field, (label, value, hint) in numbers.items():
+            made[field] = ui.number(label, value=value).props(f'dense outlined hint="{hint}" data-testid={self._name}-{field}')
+        after = ui.select({"loss": "a loss", "exit": "any exit"}, label="… that ended with", value=(pause or {}).get("after", "loss"))
+        made["risk.cooldown.after"] = after.props(f"dense outlined options-dense data-testid={self._name}-risk.cooldown.after")
+        self._limits = [(section, before, {name: made[f"{section}.{name}"] for name in _SECTIONS[section]})
+                        for section, before in (("risk.lock_profit", lock), ("risk.cooldown", pause))]  # fmt: skip
 
     def _field(self, field: str, label: str, value: Any, hint: str, kind: str) -> None:
         made: Any
@@ -175,7 +211,7 @@ class _Card:
         self._inputs[field] = (made, value)
 
     async def _apply(self) -> None:
-        values = {}
+        values: dict[str, Any] = {}
         for field, (made, before) in self._inputs.items():
             now = made.value
             if isinstance(now, float) and now.is_integer() and not isinstance(before, float):
@@ -184,6 +220,12 @@ class _Card:
             if now != before:
                 values[field] = now
         self._wrong.set_visibility(False)
+        try:
+            for section, present, inputs in self._limits:
+                values |= section_changes(section, present, {name: one.value if one.value != "" else None for name, one in inputs.items()})
+        except ValueError as error:
+            self._refuse(str(error))
+            return
         if not values:
             ui.notify("nothing was changed")
             return
@@ -193,11 +235,14 @@ class _Card:
         except Refused as no:
             wrong = no.text
         if wrong:
-            self._wrong.set_text(wrong)
-            self._wrong.set_visibility(True)
+            self._refuse(wrong)
             return
         ui.notify(str(answer["text"]), type="positive", multi_line=True)
         await self._rebuild()
+
+    def _refuse(self, text: str) -> None:
+        self._wrong.set_text(text)
+        self._wrong.set_visibility(True)
 
 
 def _range(one: Mapping[str, Any]) -> str:
