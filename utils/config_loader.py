@@ -408,9 +408,9 @@ def _roll_leads(folder: Path) -> tuple[int, int]:
 
 
 def _facts(folder: Path, name: str) -> dict[str, Any]:
-    from utils.yaml_file import read
+    from utils.yaml_file import read_shared
 
-    document = read(folder / "market" / f"{name}.yaml")
+    document = read_shared(folder / "market" / f"{name}.yaml")
     if not isinstance(document.value, dict) or document.value.get("schema_version") != 1:
         raise ConfigError(f"{document.where(('schema_version',))}: expected market facts with schema_version: 1; restore the shipped file")
     return document.value

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,24 @@ def read(path: Path, text: str | None = None) -> Document:
 
     `text` is what the file is to hold, where that is judged before it is written.
     """
+    return _parse(path, _text(path) if text is None else text)
+
+
+def read_shared(path: Path) -> Document:
+    """As `read`, but parsed once for as long as the text stays the same: everybody gets the same value, which nobody may change."""
+    return _kept(path, _text(path))
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8") if text is None else text
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); is the --config folder right?") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _parse(path: Path, text: str) -> Document:
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -49,6 +62,9 @@ def read(path: Path, text: str | None = None) -> Document:
     reader = _Reader(path)
     value = None if root is None else reader.value(root, (), ())
     return Document(path, value, reader.lines)
+
+
+_kept = lru_cache(maxsize=16)(_parse)  # a file that cannot be read is never kept
 
 
 class _Reader:

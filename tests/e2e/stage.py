@@ -331,25 +331,6 @@ class Stage:
         return found
 
 
-def same_day_twice(folder: Path, *flags: str, account: str = "practice-live", trades: int = 3) -> None:
-    """Play a practice day two times from nothing: each ends flat with at least so many trades, both have one digest, and where there is a
-    broker its charges of the day are ours."""
-    digests = []
-    for number in range(2):
-        again = folder / str(number)
-        again.mkdir()
-        with Stage(again) as stage:
-            daemon = stage.play(*flags, "--speed", "max", "--seed", "2", account=account)
-            report = stage.report()
-            assert report["trades"] >= trades, daemon.said
-            assert stage.call("status", "--json").json["flat"] is True
-            if account == "practice-live":
-                assert [entry["orders"] > 1 for entry in stage.journal("charges_compared")] == [True], stage.journal("charges_not_compared")
-                assert stage.journal("charges_differ") == []
-            digests.append(report["digest"])
-    assert digests[0] == digests[1]
-
-
 def admin(address: str, method: str, path: str, body: object = None) -> Any:
     """One call of a simulator's admin routes."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)

@@ -31,7 +31,7 @@ def write_accounts(stage: Stage, more: str = "") -> Path:
     return stage.config
 
 
-def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:45", speed: str = "max") -> None:
+def prepare(stage: Stage, faults: list[dict[str, Any]] | None = None, start: str = "14:52", speed: str = "max") -> None:
     """The three accounts, and one exchange with both brokers' wires."""
     write_accounts(stage)
     stage.simulate("--beside", "angelone", start=start, faults=faults or [], speed=speed)
@@ -65,33 +65,30 @@ def digests(stage: Stage) -> dict[str, str]:
 
 
 def test_three_accounts_trade_one_market_and_each_is_what_it_would_be_alone(tmp_path: Path) -> None:
-    seen: list[dict[str, str]] = []
-    for number in range(2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with Stage(folder) as stage:
-            prepare(stage)
-            daemon = stage.run(*SIDE_BY_SIDE, account="kite", files=True)
-            assert daemon.wait() == 0, daemon.said[-4000:]
-            assert closed(stage) == [], "the first account against Zerodha's books"
-            assert [wrong for name in NAMES for wrong in untrue(stage, name)] == []
-            seen.append(digests(stage))
-            rows = stage.call("orders", "--json").json
-            assert {row["account"] for row in rows} == set(NAMES)
-            assert {row["strategy"] for row in stage.call("fills", "--account", "angel", "--json").json} == {"busy_angel"}
-            told = stage.call("status", "--json").json["accounts"]
-            assert [(row["account"], row["flat"], row["session"]) for row in told] == [(name, True, "VALID") for name in NAMES]
-            assert "also" in stage.call("status").out
-            assert all(len(line) <= 100 for line in stage.call("status").out.splitlines())
-            assert stage.call("replay", "--day", "2026-11-20", "--account", "angel", "--json").json["identical"] is True
-    assert seen[0] == seen[1], "the same seed is the same day for every account"
-    folder = tmp_path / "alone"
-    folder.mkdir()
-    with Stage(folder) as stage:
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    together.mkdir()
+    alone.mkdir()
+    with Stage(together) as stage:
+        prepare(stage)
+        daemon = stage.run(*SIDE_BY_SIDE, account="kite", files=True)
+        assert daemon.wait() == 0, daemon.said[-4000:]
+        assert closed(stage) == [], "the first account against Zerodha's books"
+        assert [wrong for name in NAMES for wrong in untrue(stage, name)] == []
+        seen = digests(stage)
+        rows = stage.call("orders", "--json").json
+        assert {row["account"] for row in rows} == set(NAMES)
+        assert {row["strategy"] for row in stage.call("fills", "--account", "angel", "--json").json} == {"busy_angel"}
+        told = stage.call("status", "--json").json["accounts"]
+        assert [(row["account"], row["flat"], row["session"]) for row in told] == [(name, True, "VALID") for name in NAMES]
+        shown = stage.call("status").out
+        assert "also" in shown
+        assert all(len(line) <= 100 for line in shown.splitlines())
+        assert stage.call("replay", "--day", "2026-11-20", "--account", "angel", "--json").json["identical"] is True
+    with Stage(alone) as stage:
         prepare(stage)
         daemon = stage.run(account="angel", files=True)
         assert daemon.wait() == 0, daemon.said[-4000:]
-        assert stage.report()["digest"] == seen[0]["angel"], "its neighbours changed nothing for it"
+        assert stage.report()["digest"] == seen["angel"], "the same seed is the same day, and its neighbours changed nothing for it"
 
 
 def test_what_befalls_one_account_is_no_others(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_day_is_the_same_whoever_tells_the_prices(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         with Stage(folder) as stage:
-            split(stage)
+            split(stage, start="14:48")
             daemon = stage.play(account=account)
             assert closed(stage) == [], daemon.said[-4000:]
             digests.append(stage.report()["digest"])

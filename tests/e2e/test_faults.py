@@ -34,18 +34,25 @@ NO_UPDATES = fault("drop_update", count=0)
 SURVIVED: Mapping[str, tuple[Script, set[str]]] = {
     # what happens, and the alerts that must tell of it
     "orders taken, answers and updates lost": ([*ANSWERS_LOST, NO_UPDATES], {UNKNOWN}),
-    "late answers": ([fault("delay", PLACE, skip=1, count=4, seconds=8), fault("delay", {**PLACE, "after": "15:19:58"})], set()),
-    "429": ([fault("rate_limit", PLACE, skip=1, count=3), fault("rate_limit", {"route": "GET *", "after": "14:45"}, count=9)], {REJECTED}),
-    "refusals": (
+    "late answers, updates twice and late": (
         [
-            fault("error", PLACE, skip=1, message="Markets are closed right now."),
-            fault("ip_not_allowed", PLACE, skip=2),
+            fault("delay", PLACE, skip=1, count=4, seconds=8),
+            fault("delay", {**PLACE, "after": "15:19:58"}),
+            fault("duplicate_update", count=0),
+            fault("late_update", skip=3, count=9, seconds=5),
+        ],
+        set(),
+    ),
+    "429 and refusals": (
+        [
+            fault("rate_limit", PLACE, skip=1, count=3),
+            fault("rate_limit", {"route": "GET *", "after": "14:45"}, count=9),
+            fault("error", PLACE, skip=4, message="Markets are closed right now."),
+            fault("ip_not_allowed", PLACE, skip=5),
             fault("reject", skip=2, count=2),
         ],
         {REJECTED},
     ),
-    "updates twice and late": ([fault("duplicate_update", count=0), fault("late_update", skip=3, count=9, seconds=5)], set()),
-    "no updates": ([NO_UPDATES], set()),
     "no updates and books that lag": (
         [
             NO_UPDATES,
@@ -54,7 +61,14 @@ SURVIVED: Mapping[str, tuple[Script, set[str]]] = {
         ],
         {"Entries are off"},
     ),
-    "sockets dropped": ([fault("drop_socket", {"after": "14:50"}), fault("drop_socket", {"after": "14:59"}, reset=True)], {"Feed lost"}),
+    "sockets dropped and mute": (
+        [
+            fault("drop_socket", {"after": "14:50"}),
+            fault("mute_socket", {"after": "14:54"}, seconds=60),
+            fault("drop_socket", {"after": "14:59"}, reset=True),
+        ],
+        {"Feed lost"},
+    ),
     "reads that fail for minutes": (
         [
             fault("empty_body", {"route": "GET /portfolio/positions"}, skip=5, count=9),
@@ -63,9 +77,10 @@ SURVIVED: Mapping[str, tuple[Script, set[str]]] = {
         ],
         {"Entries are off"},
     ),
-    "a mute socket": ([fault("mute_socket", {"after": "14:50"}, seconds=60)], {"Feed lost"}),
-    "a halt in the middle": ([fault("halt", {"after": "14:44"}, seconds=900)], set()),
-    "a halt over the square-off": ([fault("halt", {"after": "15:19"}, seconds=120)], {REJECTED, "Exit does not get through"}),
+    "a halt in the middle, and one over the square-off": (
+        [fault("halt", {"after": "14:44"}, seconds=900), fault("halt", {"after": "15:19"}, seconds=120)],
+        {REJECTED, "Exit does not get through"},
+    ),
     "locked at a circuit": ([fault("circuit", {"after": "15:18"}, symbol="NFO:NIFTY26NOVFUT", seconds=180)], set()),
 }
 

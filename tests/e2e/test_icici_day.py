@@ -4,9 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.e2e.stage import Stage, same_day_twice
+from tests.e2e.stage import Stage
 
 ORDER = "POST */order"
 FAULTS: list[dict[str, Any]] = [
@@ -27,14 +25,16 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("account", ["practice", "practice-live"])
-def test_the_same_seed_is_the_same_day(tmp_path: Path, account: str) -> None:
-    same_day_twice(tmp_path, "--broker", "icici", "--start", "14:30", account=account)
-
-
-def test_a_day_of_the_brokers_own_faults_ends_flat_and_true(tmp_path: Path) -> None:
+def test_a_day_of_the_brokers_own_faults_ends_flat_and_true_and_twice_the_same(tmp_path: Path) -> None:
     """Without a tag each order of unknown fate is found by what it is, and none is made twice."""
-    with Stage(tmp_path) as stage:
+    digests = [_played(tmp_path / name) for name in ("first", "second")]
+    assert digests[0] == digests[1]
+
+
+def _played(folder: Path) -> str:
+    """One such day's digest."""
+    folder.mkdir()
+    with Stage(folder) as stage:
         stage.simulate(broker="icici", start="14:45", faults=FAULTS)
         daemon = stage.play("--broker", "icici")
         account, struck = stage.account(), Counter(fault["fault"] for fault in stage.faults() if fault["struck"])
@@ -49,3 +49,5 @@ def test_a_day_of_the_brokers_own_faults_ends_flat_and_true(tmp_path: Path) -> N
             assert ours[row["user_remark"]].broker_order_id == row["order_id"]
         assert sum(fill.quantity for fill in stage.ledger.fills()) == sum(int(trade["executed_quantity"]) for trade in account["trades"])
         assert len(stage.journal("claimed")) >= 2
+        digest: str = stage.report()["digest"]
+        return digest

@@ -45,7 +45,7 @@ def test_the_same_seed_is_the_same_day_and_another_seed_another(tmp_path: Path, 
         folder = tmp_path / str(number)
         folder.mkdir()
         with Stage(folder) as stage:
-            daemon = stage.play("--start", "14:45", "--speed", "max", "--seed", str(seed), account=account)
+            daemon = stage.play("--start", "14:50", "--speed", "max", "--seed", str(seed), account=account)
             assert "square-off" in daemon.said, "a run of --days prints the day's report"
             assert not list(stage.state.glob("runs/*/simulator.json")), "its own simulator is ended with it"
             report = stage.report()
@@ -203,7 +203,7 @@ def share(stage: Stage) -> Stage:
 
 
 def test_a_day_of_the_users_own_bars_is_played_over_the_same_wire(stage: Stage, tmp_path: Path) -> None:
-    daemon = share(stage).play("--data", str(bars(tmp_path)), "--start", "14:00", "--speed", "max", account="practice")
+    daemon = share(stage).play("--data", str(bars(tmp_path)), "--start", "14:40", "--speed", "max", account="practice")
     report = stage.report()
     assert report["trades"] >= 3, daemon.said
     assert report["square_off"]["flat"] is not None
