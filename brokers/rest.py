@@ -1,15 +1,22 @@
-"""What every REST client of a broker does alike: how long it waits, in which lane an order goes, what rows that do not read mean."""
+"""What every REST client of a broker does alike: how long it waits, in which lane an order goes, what the end of a call means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+
+import urllib3
 
 from brokers.http_wire import NoConnection
-from core.errors import BrokerError, DataError, Transient, Unknown
+from brokers.spec import Audit, Endpoints, Lookup
+from brokers.transport import Allow, PooledSession, Response, ServerFault
+from core.errors import BrokerError, DataError, RateLimited, SessionExpired, Transient, Unknown
+from core.ports import Clock, TokenSource
 from core.types import IST, Bar, Instrument, Order, Purpose
 from utils.departure import NeverSent
-from utils.pacing import Lane
+from utils.pacing import Budget, Lane
 
+S = TypeVar("S", bound=TokenSource)
 T = TypeVar("T")
 
 ORDER_SECONDS = 3.0  # an order call that has no answer by then is Unknown; the look-up for it must not wait longer
@@ -17,6 +24,53 @@ READ_SECONDS = 7.0
 DOWNLOAD_SECONDS = 60.0
 _ENTRY_PATIENCE = 2.0  # an entry that waits longer for its place in the budget is stale: refused, nothing sent
 _EXIT_PATIENCE = 60.0
+
+
+class RestClient(Generic[S]):
+    """What the client of one login is made of.
+
+    `allow` (method, path) names what it may ask for where the account may not trade, and is None for a trading login; `is_download`
+    tells by its path which reply is too long to audit in full.
+    """
+
+    allow: Allow | None
+    is_download: Callable[[str], bool]
+
+    def __init__(self, session: S, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> None:
+        self._session = session
+        self._clock = clock
+        self._budget = budget
+        self._lookup = lookup
+        self._rest = endpoints.rest.rstrip("/")
+        self._http = PooledSession(clock, audit, allow=self.allow, downloads=self.is_download)
+
+    def close(self) -> None:
+        """Give the pooled connections back."""
+        self._http.close()
+
+
+@contextmanager
+def minded(session: TokenSource, token: str, budget: Budget, kind: str, pause: float) -> Iterator[None]:
+    """Around an authenticated call: a dead token is told to the session, and a limit that was met rests the budget for `pause` seconds."""
+    try:
+        yield
+    except SessionExpired as error:
+        session.invalidate(token, str(error))
+        raise
+    except RateLimited:
+        budget.pause(pause, kind)
+        raise
+
+
+def answered(title: str, failure: Callable[..., BrokerError], ask: Callable[[], Response], *, is_order: bool) -> Response:
+    """The reply that `ask` brings; raises what a server's fault (by the broker's own `failure`) or no answer at all means."""
+    try:
+        return ask()
+    except ServerFault as error:
+        failed = failure(error.status, "", str(error), is_order=is_order)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        failed = unanswered(title, error, is_order=is_order)
+    raise failed
 
 
 def lane_of(order: Order) -> Lane:

@@ -9,14 +9,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import urllib3
-
 import brokers.angelone.mapping as mapping
 from brokers.angelone.session import AngelSession
-from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, complete, lane_of, listed, patience_of, unanswered
+from brokers.rest import (
+    DOWNLOAD_SECONDS,
+    ORDER_SECONDS,
+    READ_SECONDS,
+    RestClient,
+    answered,
+    candle,
+    complete,
+    lane_of,
+    listed,
+    minded,
+    patience_of,
+)
 from brokers.spec import Audit, Endpoints, Lookup
-from brokers.transport import Allow, PooledSession, Response, ServerFault
-from core.errors import DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from brokers.transport import Allow, Response
+from core.errors import DataError, Rejected, Transient, Unknown
 from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, InstrumentLookup
 from core.types import IST, Bar, Instrument, Order
@@ -44,26 +54,15 @@ def may_read(method: str, path: str) -> bool:
     return (method, path) in _READABLE
 
 
-class AngelData:
+def _is_download(path: str) -> bool:
+    return path == MASTER or path.startswith((f"{_SECURE}historical", f"{_SECURE}market"))
+
+
+class AngelData(RestClient[AngelSession]):
     """Market data of one login; see core.ports.DataSession. Blocking; safe to use from several threads."""
 
-    def __init__(
-        self,
-        session: AngelSession,
-        clock: Clock,
-        budget: Budget,
-        audit: Audit | None,
-        endpoints: Endpoints,
-        lookup: Lookup,
-        *,
-        allow: Allow | None = may_read,
-    ) -> None:
-        self._session = session
-        self._clock = clock
-        self._budget = budget
-        self._lookup = lookup
-        self._rest = endpoints.rest.rstrip("/")
-        self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
+    allow: Allow | None = staticmethod(may_read)
+    is_download = staticmethod(_is_download)
 
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
         """Without open interest, which the broker keeps apart. A request may be answered with less than there is: count the bars."""
@@ -128,10 +127,6 @@ class AngelData:
     def profile(self) -> Mapping[str, Any]:
         return self._mapping("profile", "profile", "user/v1/getProfile")
 
-    def close(self) -> None:
-        """Give the pooled connections back."""
-        self._http.close()
-
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
     def _mapping(self, what: str, kind: str, path: str) -> Mapping[str, Any]:
@@ -147,35 +142,28 @@ class AngelData:
     def _call(self, kind: str, method: str, path: str, body: Mapping[str, Any] | None, seconds: float, *, is_order: bool) -> Any:
         """The `data` of one authenticated exchange."""
         token = self._session.token()
-        try:
+        with minded(self._session, token, self._budget, kind, _PAUSE):
             reply = self._exchange(method, f"{self._rest}{_SECURE}{path}", body, seconds, self._session.headers(token), is_order=is_order)
             return _data(reply, is_order=is_order)
-        except SessionExpired as error:
-            self._session.invalidate(token, str(error))
-            raise
-        except RateLimited:
-            self._budget.pause(_PAUSE, kind)
-            raise
 
     def _exchange(
         self, method: str, url: str, body: Mapping[str, Any] | None, seconds: float, headers: Mapping[str, str], *, is_order: bool
     ) -> Response:
-        try:
+        def ask() -> Response:
             return self._http.request(method, url, json=body, headers=headers, timeout=seconds)
-        except ServerFault as error:
-            failed = mapping.failure(error.status, "", str(error), is_order=is_order)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            failed = unanswered(TITLE, error, is_order=is_order)
-        raise failed
+
+        return answered(TITLE, mapping.failure, ask, is_order=is_order)
 
 
 class AngelBroker(AngelData):
     """A trading login; see core.ports.Broker."""
 
+    allow = None
+
     def __init__(
         self, session: AngelSession, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
     ) -> None:
-        super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
+        super().__init__(session, clock, budget, audit, endpoints, lookup)
         self._ordered: dict[str, Instrument] = {}  # order id -> instrument, of today's book: the trade book has no tokens
 
     def place(self, order: Order) -> str:
@@ -284,7 +272,3 @@ def _data(reply: Response, *, is_order: bool) -> Any:
             raise mapping.failure(reply.status_code, "", "a success without data", is_order=is_order)
         return body["data"]
     raise mapping.failure(reply.status_code, *(error or ("", str(body.get("message") or "no message"))), is_order=is_order)
-
-
-def _is_download(path: str) -> bool:
-    return path == MASTER or path.startswith((f"{_SECURE}historical", f"{_SECURE}market"))

@@ -10,14 +10,13 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
-import urllib3
 
 import brokers.groww.mapping as mapping
 from brokers.groww.wire import chunks, last_prices
-from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, complete, lane_of, listed, patience_of, unanswered
+from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, answered, complete, lane_of, listed, minded, patience_of
 from brokers.spec import Audit, Endpoints, Lookup, Session
-from brokers.transport import Allow, PooledSession, Response, ServerFault
-from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from brokers.transport import Allow, PooledSession, Response
+from core.errors import BrokerError, DataError, Rejected, Transient, Unknown
 from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, Token
 from core.types import IST, Bar, Instrument, Order
@@ -97,26 +96,17 @@ class Calls:
 
     def _call(self, kind: str, method: str, path: str, params: Any, body: Any, seconds: float, *, is_order: bool) -> Any:
         token = self._session.token()
-        try:
+        with minded(self._session, token, self.budget, kind, _PAUSE):
             reply = self._exchange(method, self._rest + path, params, body, seconds, mapping.headers(token), is_order=is_order)
             return _payload(reply, is_order=is_order)
-        except SessionExpired as error:
-            self._session.invalidate(token, str(error))
-            raise
-        except RateLimited:
-            self.budget.pause(_PAUSE, kind)
-            raise
 
     def _exchange(
         self, method: str, url: str, params: Any, body: Any, seconds: float, headers: Mapping[str, str], *, is_order: bool
     ) -> Response:
-        try:
+        def ask() -> Response:
             return self._http.request(method, url, params=params, json=body, headers=headers, timeout=seconds)
-        except ServerFault as error:
-            failed = mapping.failure(error.status, "", str(error), is_order=is_order)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            failed = unanswered("Groww", error, is_order=is_order)
-        raise failed
+
+        return answered("Groww", mapping.failure, ask, is_order=is_order)
 
 
 class GrowwData:

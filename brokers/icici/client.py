@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-import urllib3
-
 import brokers.icici.mapping as mapping
 from brokers.icici.facts import HISTORY_HOSTS, MASTER, MASTER_HOSTS, V1, V2_HISTORY
 from brokers.icici.session import IciciSession
-from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, complete, lane_of, listed, patience_of, unanswered
+from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, RestClient, answered, complete, lane_of, listed, minded, patience_of
 from brokers.spec import Audit, Endpoints, Lookup
-from brokers.transport import Allow, PooledSession, Response, ServerFault, compact
-from core.errors import DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from brokers.transport import Allow, Response, compact
+from core.errors import DataError, Rejected, Transient, Unknown
 from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock, CodeLookup, Token
 from core.types import IST, Bar, Horizon, Instrument, Kind, Order
@@ -35,26 +33,15 @@ def may_read(method: str, path: str) -> bool:
     return (method, path) in _READABLE
 
 
-class IciciData:
+def _is_download(path: str) -> bool:
+    return path in (MASTER, V2_HISTORY, f"{V1}optionchain")
+
+
+class IciciData(RestClient[IciciSession]):
     """Market data of one login; see core.ports.DataSession. Blocking; safe to use from several threads."""
 
-    def __init__(
-        self,
-        session: IciciSession,
-        clock: Clock,
-        budget: Budget,
-        audit: Audit | None,
-        endpoints: Endpoints,
-        lookup: Lookup,
-        *,
-        allow: Allow | None = may_read,
-    ) -> None:
-        self._session = session
-        self._clock = clock
-        self._budget = budget
-        self._lookup = lookup
-        self._rest = endpoints.rest.rstrip("/")
-        self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
+    allow: Allow | None = staticmethod(may_read)
+    is_download = staticmethod(_is_download)
 
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
         """v2's alone: v1's are made from snapshots. Intervals that the broker has not are joined from those it has, from 09:15 on."""
@@ -129,10 +116,6 @@ class IciciData:
         self._session.token()
         return self._session.profile()
 
-    def close(self) -> None:
-        """Give the pooled connections back."""
-        self._http.close()
-
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
     def _quotes(self, instruments: Sequence[Instrument]) -> dict[str, Mapping[str, Any]]:
@@ -168,15 +151,9 @@ class IciciData:
         """The `Success` of one authenticated exchange: signed with its body, or v2's history with its query."""
         token = self._session.token()
         headers = self._session.headers(token, compact(body)) if body is not None else self._session.history_headers(token)
-        try:
+        with minded(self._session, token, self._budget, kind, _PAUSE):
             reply = self._exchange(method, url, query, body, seconds, headers, is_order=is_order)
             return success_of(reply, is_order=is_order)
-        except SessionExpired as error:
-            self._session.invalidate(token, str(error))
-            raise
-        except RateLimited:
-            self._budget.pause(_PAUSE, kind)
-            raise
 
     def _exchange(
         self,
@@ -189,13 +166,10 @@ class IciciData:
         *,
         is_order: bool,
     ) -> Response:
-        try:
+        def ask() -> Response:
             return self._http.request(method, url, params=query, json=body, headers=headers, timeout=seconds)
-        except ServerFault as error:
-            failed = mapping.failure(error.status, "", str(error), is_order=is_order)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            failed = unanswered(mapping.TITLE, error, is_order=is_order)
-        raise failed
+
+        return answered(mapping.TITLE, mapping.failure, ask, is_order=is_order)
 
     def _token(self, instrument: Instrument) -> Token:
         try:
@@ -210,10 +184,12 @@ class IciciData:
 class IciciBroker(IciciData):
     """A trading login; see core.ports.Broker. The order list is one of each exchange, the trades one of each order."""
 
+    allow = None
+
     def __init__(
         self, session: IciciSession, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
     ) -> None:
-        super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
+        super().__init__(session, clock, budget, audit, endpoints, lookup)
         self._exchanges: set[str] = set(mapping.EXCHANGES)  # all at first, then those that have orders beside the usual two
         self._ours: set[str] = set()  # those where we have sent any: never left out, whatever a list says that was read meanwhile
         self._listed: tuple[OrderUpdate, ...] = ()
@@ -391,7 +367,3 @@ def _positive(value: Any) -> float:
     except (ValueError, TypeError):
         return 0.0
     return number if 0.0 < number < 1e9 else 0.0
-
-
-def _is_download(path: str) -> bool:
-    return path in (MASTER, V2_HISTORY, f"{V1}optionchain")

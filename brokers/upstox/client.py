@@ -12,14 +12,24 @@ from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import urllib3
-
 import brokers.book_rows as book_rows
 import brokers.upstox.mapping as mapping
-from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, complete, lane_of, listed, patience_of, unanswered
+from brokers.rest import (
+    DOWNLOAD_SECONDS,
+    ORDER_SECONDS,
+    READ_SECONDS,
+    RestClient,
+    answered,
+    candle,
+    complete,
+    lane_of,
+    listed,
+    minded,
+    patience_of,
+)
 from brokers.spec import Audit, Endpoints, Lookup, Session
-from brokers.transport import Allow, PooledSession, Response, ServerFault
-from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from brokers.transport import Allow, Response
+from core.errors import DataError, Rejected, Transient, Unknown
 from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
 from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
@@ -43,27 +53,19 @@ def may_read(method: str, path: str) -> bool:
     return method == "GET" and _READABLE.fullmatch(path) is not None
 
 
-class UpstoxData:
+def _is_download(path: str) -> bool:
+    return path.startswith(("/market-quote/instruments", "/v3/historical-candle", "/v3/market-quote"))
+
+
+class UpstoxData(RestClient[Session]):
     """Market data of one login; see core.ports.DataSession. Blocking; safe to use from several threads."""
 
-    def __init__(
-        self,
-        session: Session,
-        clock: Clock,
-        budget: Budget,
-        audit: Audit | None,
-        endpoints: Endpoints,
-        lookup: Lookup,
-        *,
-        allow: Allow | None = may_read,
-    ) -> None:
-        self._session = session
-        self._clock = clock
-        self._budget = budget
-        self._lookup = lookup
-        self._rest = endpoints.rest.rstrip("/")
+    allow: Allow | None = staticmethod(may_read)
+    is_download = staticmethod(_is_download)
+
+    def __init__(self, session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> None:
+        super().__init__(session, clock, budget, audit, endpoints, lookup)
         self._orders, self._assets = _HOSTS.get(self._rest, (self._rest, self._rest))
-        self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
 
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
         """Minutes of the instruments' day come from a route of their own; there is no series over several contracts (`continuous`)."""
@@ -106,10 +108,6 @@ class UpstoxData:
     def profile(self) -> Mapping[str, Any]:
         return self._mapping("profile", "other", "/v2/user/profile", None, Lane.PORTFOLIO)
 
-    def close(self) -> None:
-        """Give the pooled connections back."""
-        self._http.close()
-
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
     def _rows_of(self, path: str) -> list[Any]:
@@ -147,15 +145,9 @@ class UpstoxData:
         """The `data` of one authenticated exchange."""
         token = self._session.token()
         headers = {"Authorization": f"Bearer {token}", "User-Agent": mapping.USER_AGENT}
-        try:
+        with minded(self._session, token, self._budget, kind, _PAUSE):
             reply = self._exchange(method, url, params, body, seconds, is_order=is_order, headers=headers)
             return _data(reply, is_order=is_order)
-        except SessionExpired as error:
-            self._session.invalidate(token, str(error))
-            raise
-        except RateLimited:
-            self._budget.pause(_PAUSE, kind)
-            raise
 
     def _exchange(
         self,
@@ -168,18 +160,16 @@ class UpstoxData:
         is_order: bool,
         headers: Mapping[str, str],
     ) -> Response:
-        try:
+        def ask() -> Response:
             return self._http.request(method, url, params=params, json=body, headers=headers, timeout=seconds)
-        except (urllib3.exceptions.HTTPError, OSError, ServerFault) as error:
-            failed = _transit(error, is_order=is_order)
-        raise failed
+
+        return answered("Upstox", mapping.failure, ask, is_order=is_order)
 
 
 class UpstoxBroker(UpstoxData):
     """A trading login; see core.ports.Broker."""
 
-    def __init__(self, session: Session, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup) -> None:
-        super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
+    allow = None
 
     def place(self, order: Order) -> str:
         try:
@@ -270,14 +260,3 @@ def _data(reply: Response, *, is_order: bool) -> Any:
         return envelope.get("data")
     code, message = mapping.error_of(envelope)
     raise mapping.failure(reply.status_code, code, message, is_order=is_order)
-
-
-def _transit(error: Exception, *, is_order: bool) -> BrokerError:
-    """A call that got no answer, or a 5xx."""
-    if isinstance(error, ServerFault):
-        return mapping.failure(error.status, "", str(error), is_order=is_order)
-    return unanswered("Upstox", error, is_order=is_order)
-
-
-def _is_download(path: str) -> bool:
-    return path.startswith(("/market-quote/instruments", "/v3/historical-candle", "/v3/market-quote"))

@@ -17,9 +17,20 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import brokers.zerodha.mapping as mapping
-from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, candle, complete, lane_of, listed, patience_of, unanswered
+from brokers.rest import (
+    DOWNLOAD_SECONDS,
+    ORDER_SECONDS,
+    READ_SECONDS,
+    RestClient,
+    candle,
+    complete,
+    lane_of,
+    listed,
+    patience_of,
+    unanswered,
+)
 from brokers.spec import Audit, Endpoints, Lookup
-from brokers.transport import Allow, PooledSession, Response
+from brokers.transport import Allow, Response
 from brokers.zerodha.session import ZerodhaSession
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, ChargesTold, Funds, Guard, Holding, OrderUpdate, Trade
@@ -41,26 +52,20 @@ def may_read(method: str, path: str) -> bool:
     return method == "GET" and _READABLE.fullmatch(path) is not None
 
 
-class ZerodhaData:
+def _is_download(path: str) -> bool:
+    return path.startswith(("/instruments", "/quote"))
+
+
+class ZerodhaData(RestClient[ZerodhaSession]):
     """Market data of one login; see core.ports.DataSession. Blocking; each thread has an SDK object of its own."""
 
+    allow: Allow | None = staticmethod(may_read)
+    is_download = staticmethod(_is_download)
+
     def __init__(
-        self,
-        session: ZerodhaSession,
-        clock: Clock,
-        budget: Budget,
-        audit: Audit | None,
-        endpoints: Endpoints,
-        lookup: Lookup,
-        *,
-        allow: Allow | None = may_read,
+        self, session: ZerodhaSession, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
     ) -> None:
-        self._session = session
-        self._clock = clock
-        self._budget = budget
-        self._endpoints = endpoints
-        self._lookup = lookup
-        self._http = PooledSession(clock, audit, allow=allow, downloads=_is_download)
+        super().__init__(session, clock, budget, audit, endpoints, lookup)
         self._local = threading.local()
         _kite_class()  # the SDK is imported here, not inside the first order
 
@@ -128,10 +133,6 @@ class ZerodhaData:
     def profile(self) -> Mapping[str, Any]:
         return self._mapping("profile", Lane.PORTFOLIO, "other", lambda kite: kite.profile())
 
-    def close(self) -> None:
-        """Give the pooled connections back."""
-        self._http.close()
-
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
     def _read(self, lane: Lane, kind: str, ask: Callable[[Any], T], *, seconds: float = READ_SECONDS) -> T:
@@ -167,7 +168,7 @@ class ZerodhaData:
         """This thread's SDK object."""
         kite = getattr(self._local, "kite", None)
         if kite is None:
-            kite = _kite_class()(api_key=self._session.api_key(), root=self._endpoints.rest)
+            kite = _kite_class()(api_key=self._session.api_key(), root=self._rest)
             kite.reqsession = self._http
             self._local.kite = kite
         return kite
@@ -176,10 +177,7 @@ class ZerodhaData:
 class ZerodhaBroker(ZerodhaData):
     """A trading login; see core.ports.Broker."""
 
-    def __init__(
-        self, session: ZerodhaSession, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
-    ) -> None:
-        super().__init__(session, clock, budget, audit, endpoints, lookup, allow=None)
+    allow = None
 
     def place(self, order: Order) -> str:
         parameters = mapping.place_parameters(order)
@@ -289,10 +287,6 @@ def _failure(error: Exception, reply: Response | None, *, is_order: bool) -> Bro
     return mapping.failure(
         reply.status_code, str(envelope.get("error_type") or ""), str(envelope.get("message") or "no message"), is_order=is_order
     )
-
-
-def _is_download(path: str) -> bool:
-    return path.startswith(("/instruments", "/quote"))
 
 
 @functools.cache
