@@ -15,7 +15,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from benchmarks.rounds import Line, interleaved, line, rate
-from brokers.icici.wire import QuoteDialect
+from brokers.icici.wire import FeedDialect
 from core.ports import Token
 from core.types import IST, Instrument, Kind, Tick
 
@@ -98,7 +98,7 @@ def measure(rounds: int) -> list[Line]:
     handler.sio.on("stock", handler.on_message)
     told: list[Mapping[str, Any]] = []
     breeze.on_ticks = told.append
-    dialect = QuoteDialect("ws://127.0.0.1", lambda: master)
+    dialect = FeedDialect("ws://127.0.0.1", lambda: master)
     lines = []
     for name, listed in (("shares", master.shares), ("contracts", master.futures)):
         rng = random.Random(len(name))

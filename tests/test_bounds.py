@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from brokers.icici.wire import OrderDialect, QuoteDialect
+from brokers.icici.wire import FeedDialect, OrderDialect
 from core.types import Tick
 from execution_engine.world import World
 from tests.containers import sizes
@@ -179,7 +179,7 @@ def test_a_dict_that_grows_with_every_tick_is_seen(quiet: None) -> None:
 
 def test_what_a_stream_says_that_nobody_knows_is_counted_under_one_name() -> None:
     """A broker that invents events, rooms and kinds of packets all day costs no memory."""
-    for dialect in (QuoteDialect("ws://127.0.0.1", Codes), OrderDialect("ws://127.0.0.1", Codes)):
+    for dialect in (FeedDialect("ws://127.0.0.1", Codes), OrderDialect("ws://127.0.0.1", Codes)):
         for number in range(3_000):
             for packet in (f'42["event{number}",[1]]', f'42["stock",["4.1!{number}",1]]', f"4{number}", f'42["order",[{number}]]'):
                 dialect.take(packet, AT)

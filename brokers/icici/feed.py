@@ -7,7 +7,7 @@ from brokers.feed_pair import FeedPair, order_stream
 from brokers.icici import SPEC
 from brokers.icici.facts import ORDER_HOSTS
 from brokers.icici.session import IciciSession
-from brokers.icici.wire import OrderDialect, QuoteDialect, SocketIoTransport
+from brokers.icici.wire import FeedDialect, OrderDialect, SocketIoTransport
 from brokers.shards import Shards
 from brokers.spec import Endpoints, FeedTransport, Lookup, Put
 from brokers.stream import Patience, Stream
@@ -35,7 +35,7 @@ def make(
 
     def market(place: int, put: Put) -> Stream:
         name = f"{account}/feed"
-        way = SocketIoTransport(clock, name, QuoteDialect(root, lookup, session.circuits), session.stream_auth)
+        way = SocketIoTransport(clock, name, FeedDialect(root, lookup, session.circuits), session.stream_auth)
         return Stream(account, session, clock, put, in_hours, way, capacity=SPEC.instruments_per_stream, patience=patience, name=name)
 
     def order_socket(name: str) -> SocketIoTransport:

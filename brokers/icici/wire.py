@@ -4,7 +4,6 @@ A packet is a text that begins with its kind: 0 open, 2 ping, 3 pong, 40 connect
 greeting and the pongs, which go through the house's one socket loop (docs/adr: why no library of threads of its own).
 """
 
-from collections import Counter, deque
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 import brokers.icici.mapping as mapping
+from brokers.faults import Faults
 from brokers.spec import Lookup
 from brokers.stream import Closed, Refused, SocketLink, SocketTransport
 from core.errors import DataError
@@ -22,7 +22,6 @@ from core.types import IST, Instrument, Side, Tick
 
 PATH = "/socket.io/?EIO=4&transport=websocket"
 USER_AGENT = "python-socketio[client]/socket"
-_TEXTS_KEPT = 20
 _OLDEST = 946_684_800  # seconds: what is earlier than 2000 is no trade's time
 _NEWEST = 4_102_444_800
 _EQUITY, _CONTRACT = 21, 23  # items of a quote
@@ -32,14 +31,6 @@ _JSON = msgspec.json.Decoder()
 
 Auth = Callable[[str], Mapping[str, str]]
 """Token of the day -> what the CONNECT packet carries."""
-
-
-class Heard:
-    """What arrived and could not be used."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.texts: deque[str] = deque(maxlen=_TEXTS_KEPT)
 
 
 class PongLink(SocketLink):
@@ -55,7 +46,7 @@ class PongLink(SocketLink):
 class SocketIoTransport(SocketTransport):
     """A connection that has said who it is before anything is subscribed."""
 
-    def __init__(self, clock: Any, lane: str, dialect: "QuoteDialect | OrderDialect", auth: Auth) -> None:
+    def __init__(self, clock: Any, lane: str, dialect: "FeedDialect | OrderDialect", auth: Auth) -> None:
         super().__init__(clock, lane, dialect)
         self._auth = auth
 
@@ -85,11 +76,7 @@ class _Dialect:
     def __init__(self, root: str, lookup: Lookup) -> None:
         self._root = root
         self._lookup = lookup
-        self._heard = Heard()
-
-    @property
-    def faults(self) -> Heard:
-        return self._heard
+        self.faults = Faults()
 
     def address(self, token: str) -> tuple[str, Mapping[str, str]]:
         """The host, path and parameters of Socket.IO's websocket; the session follows in a packet of its own."""
@@ -101,28 +88,28 @@ class _Dialect:
 
     def take(self, payload: bytes | str, at: datetime) -> Sequence[Event]:
         if isinstance(payload, bytes):
-            self._heard.counts["binary message"] += 1
+            self.faults.counts["binary message"] += 1
             return ()
         if payload in ("2", "3", "6"):
             return ()
         if not payload.startswith("42"):
-            self._heard.counts["packet of another kind"] += 1
-            self._heard.texts.append(payload[:200])
+            self.faults.counts["packet of another kind"] += 1
+            self.faults.texts.append(payload[:200])
             return ()
         try:
             name, *rest = _JSON.decode(payload[payload.index("[") :])
         except (ValueError, TypeError, msgspec.DecodeError):
-            self._heard.counts["unreadable packet"] += 1
+            self.faults.counts["unreadable packet"] += 1
             return ()
         if name != self.event or not rest or not isinstance(rest[0], list):
-            self._heard.counts["event of another name" if isinstance(name, str) else "unreadable packet"] += 1
-            self._heard.texts.append(payload[:200])
+            self.faults.counts["event of another name" if isinstance(name, str) else "unreadable packet"] += 1
+            self.faults.texts.append(payload[:200])
             return ()
         try:
             found = self._event(rest[0], at)
         except (ValueError, TypeError, IndexError, OverflowError, DataError) as error:
-            self._heard.counts["unreadable event"] += 1
-            self._heard.texts.append(f"{type(error).__name__}: {error}"[:200])
+            self.faults.counts["unreadable event"] += 1
+            self.faults.texts.append(f"{type(error).__name__}: {error}"[:200])
             return ()
         return (found,) if found is not None else ()
 
@@ -188,7 +175,7 @@ _read_share: _Read = msgspec.json.Decoder(tuple[str, _ShareQuote]).decode
 _read_contract: _Read = msgspec.json.Decoder(tuple[str, _ContractQuote]).decode
 
 
-class QuoteDialect(_Dialect):
+class FeedDialect(_Dialect):
     """Live ticks: rooms are joined by name, and each quote carries its room's."""
 
     event = "stock"
@@ -220,8 +207,9 @@ class QuoteDialect(_Dialect):
     def _token(self, instrument: Instrument) -> Token | None:
         try:
             return self._lookup().token(instrument)
-        except DataError:
-            self._heard.counts["unknown instrument"] += 1
+        except DataError as error:
+            self.faults.counts["instrument without a token"] += 1
+            self.faults.texts.append(str(error))
             return None
 
     def take(self, payload: bytes | str, at: datetime) -> Sequence[Event]:
@@ -258,7 +246,7 @@ class QuoteDialect(_Dialect):
     def _event(self, items: list[Any], at: datetime) -> Tick | None:
         instrument, _ = self._rooms.get(items[0], (None, None))
         if instrument is None:
-            self._heard.counts["unknown room"] += 1
+            self.faults.counts["unknown room"] += 1
             return None
         tick = quote(items, instrument, at)
         low, high = _price(items[-4]), _price(items[-3])

@@ -11,7 +11,7 @@ from brokers.spec import Endpoints, FeedTransport, Lookup, Put, Session
 from brokers.stream import Closed, Patience, Refused, SocketTransport, Stream
 from brokers.transport import PooledSession, ServerFault
 from brokers.upstox import SPEC
-from brokers.upstox.wire import MarketDialect, PortfolioDialect
+from brokers.upstox.wire import FeedDialect, OrderDialect
 from core.ports import Clock
 
 _SHORTEST_SILENCE = 15.0  # seconds: messages are driven by events, and between them the server only pings
@@ -60,11 +60,11 @@ def make(
 
     def market(place: int, put: Put) -> Stream:
         name = f"{account}/feed" if place == 0 else f"{account}/feed-{place + 1}"
-        way = SocketTransport(clock, name, MarketDialect(Authorizer(clock, endpoints.rest), lookup))
+        way = SocketTransport(clock, name, FeedDialect(Authorizer(clock, endpoints.rest), lookup))
         return Stream(account, session, clock, put, in_hours, way, capacity=SPEC.instruments_per_stream, patience=patience, name=name)
 
     def order_socket(name: str) -> SocketTransport:
-        return SocketTransport(clock, name, PortfolioDialect(Authorizer(clock, endpoints.rest), lookup))
+        return SocketTransport(clock, name, OrderDialect(Authorizer(clock, endpoints.rest), lookup))
 
     quiet = Patience(silence=_WHOLE_DAY)
     orders = order_stream(account, session, clock, put, in_hours, order_socket, quiet)

@@ -287,7 +287,7 @@ def _time(epoch_ms: int) -> datetime:
 # --- texts of the portfolio stream ------------------------------------------------------------------------------------------------------
 
 
-def parse_text(payload: str | bytes, at: datetime, lookup: Lookup, faults: Faults) -> list[OrderUpdate]:
+def parse_order(payload: str | bytes, at: datetime, lookup: Lookup, faults: Faults) -> list[OrderUpdate]:
     """The order update of a portfolio message, if it is one; positions, holdings and GTT updates are left to the polled books."""
     try:
         message = json.loads(payload)
@@ -316,7 +316,7 @@ Authorize = Callable[[str, str], str]
 """(token, feed's path) -> the address to dial, good for one connection; raises brokers.stream's Refused or Closed."""
 
 
-class MarketDialect:
+class FeedDialect:
     """What brokers/stream.py must know of the market data feed. One object serves all connections of one feed, one after the other."""
 
     def __init__(self, authorize: Authorize, lookup: Lookup) -> None:
@@ -367,7 +367,7 @@ class MarketDialect:
         return keys
 
 
-class PortfolioDialect:
+class OrderDialect:
     """The portfolio stream: order updates as JSON texts, nothing to subscribe."""
 
     def __init__(self, authorize: Authorize, lookup: Lookup) -> None:
@@ -388,7 +388,7 @@ class PortfolioDialect:
         return []
 
     def take(self, payload: bytes | str, at: datetime) -> Sequence[Event]:
-        return parse_text(payload, at, self._lookup, self.faults)
+        return parse_order(payload, at, self._lookup, self.faults)
 
 
 def _ask(method: str, keys: list[str], mode: str = "") -> bytes:

@@ -7,7 +7,7 @@ from brokers.spec import Endpoints, FeedTransport, Lookup, Put
 from brokers.stream import Patience, SocketTransport, Stream, Transport
 from brokers.zerodha import SPEC
 from brokers.zerodha.session import ZerodhaSession
-from brokers.zerodha.wire import KiteDialect
+from brokers.zerodha.wire import FeedDialect
 from core.ports import Clock
 
 
@@ -28,7 +28,7 @@ def make(
 
     def stream(place: int, put: Put) -> Stream:
         name = f"{account}/feed" if place == 0 else f"{account}/feed-{place + 1}"
-        way: Transport = SocketTransport(clock, name, KiteDialect(endpoints.stream, api_key, lookup))
+        way: Transport = SocketTransport(clock, name, FeedDialect(endpoints.stream, api_key, lookup))
         if transport == "kiteticker":
             from brokers.zerodha.kiteticker import TickerTransport
 

@@ -66,7 +66,7 @@ class TickerTransport:
         if kind == "ticks":
             return self._first.passed([tick for row in content if (tick := self._tick(row, at)) is not None], self.faults)
         if kind == "text":
-            return wire.parse_text(content, at, self._lookup, self.faults)
+            return wire.parse_order(content, at, self._lookup, self.faults)
         return ()
 
     def _tick(self, row: Mapping[str, Any], at: datetime) -> Tick | None:

@@ -238,7 +238,7 @@ def tokens_of(instruments: Iterable[Instrument], lookup: InstrumentLookup, known
 # --- texts ------------------------------------------------------------------------------------------------------------------------------
 
 
-def parse_text(payload: str | bytes, at: datetime, lookup: Lookup, faults: Faults | None = None) -> list[OrderUpdate]:
+def parse_order(payload: str | bytes, at: datetime, lookup: Lookup, faults: Faults | None = None) -> list[OrderUpdate]:
     """The order update of a JSON text, if it is one. Errors and messages of the broker are kept in `faults.texts`; others are ignored."""
     faults = faults if faults is not None else Faults()
     try:
@@ -265,7 +265,7 @@ def parse_text(payload: str | bytes, at: datetime, lookup: Lookup, faults: Fault
 # --- the dialect of the socket loop ---------------------------------------------------------------------------------------------------
 
 
-class KiteDialect:
+class FeedDialect:
     """What brokers/stream.py must know of Kite's socket. One object serves all connections of one feed, one after the other."""
 
     def __init__(self, root: str, api_key: Callable[[], str], lookup: Lookup) -> None:
@@ -301,7 +301,7 @@ class KiteDialect:
         """The events of one message."""
         if isinstance(payload, bytes):
             return self._first.passed(decode(payload, at, self._instruments.get, self.faults), self.faults)
-        return parse_text(payload, at, self._lookup, self.faults)
+        return parse_order(payload, at, self._lookup, self.faults)
 
     def _tokens(self, instruments: Iterable[Instrument]) -> list[int]:
         return tokens_of(instruments, self._lookup(), self._instruments, self.faults)

@@ -23,10 +23,10 @@ from brokers.faults import Faults
 from brokers.groww.client import _payload as groww_payload
 from brokers.groww.wire import Decoder as GrowwDecoder
 from brokers.icici.client import success_of as icici_success
-from brokers.icici.wire import OrderDialect, QuoteDialect
+from brokers.icici.wire import FeedDialect, OrderDialect
 from brokers.transport import Response
 from brokers.upstox.wire import Decoder
-from brokers.upstox.wire import parse_text as upstox_text
+from brokers.upstox.wire import parse_order as upstox_text
 from brokers.zerodha import wire as zerodha_wire
 from core.errors import BrokerError, DataError, RateLimited, Transient
 from core.events import BrokerPosition, Event, Funds, OrderUpdate
@@ -190,7 +190,7 @@ def _zerodha() -> dict[str, Target]:
 
     def orders(chance: random.Random) -> str:
         text = _text(chance, {"type": "order", "data": test_kite_codec.ROW})
-        return wrong_rows(zerodha_wire.parse_text(text, AT, lambda: kite_samples.KNOWN, Faults()))
+        return wrong_rows(zerodha_wire.parse_order(text, AT, lambda: kite_samples.KNOWN, Faults()))
 
     def dumps(chance: random.Random) -> str:
         return _dump(zerodha.parse_instruments, garbled(chance, KITE_DUMP))
@@ -237,7 +237,7 @@ def _upstox() -> dict[str, Target]:
 
 def _icici() -> dict[str, Target]:
     codes = test_icici_mapping.Codes()
-    quotes, orders = QuoteDialect("ws://127.0.0.1", lambda: codes), OrderDialect("ws://127.0.0.1", lambda: codes)
+    quotes, orders = FeedDialect("ws://127.0.0.1", lambda: codes), OrderDialect("ws://127.0.0.1", lambda: codes)
     quotes.subscribe(list(test_icici_mapping.TOKENS.values()))
 
     def messages(chance: random.Random) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
-from brokers.icici.wire import OrderDialect, QuoteDialect
+from brokers.icici.wire import FeedDialect, OrderDialect
 from core.types import IST, Tick
 from tests.wire.by_hand import move, until
 from tests.wire.icici_house import Names
@@ -247,7 +247,7 @@ class Script:
             names = Names(answer.read())
         at = datetime.now(IST)
         wanted = [names.by_key(key) for key in ("NFO:NIFTY26NOVFUT", "NSE:RELIANCE", "NSE:NIFTY 50")]
-        quotes, orders = QuoteDialect("ws://x", lambda: names), OrderDialect("ws://x", lambda: names)
+        quotes, orders = FeedDialect("ws://x", lambda: names), OrderDialect("ws://x", lambda: names)
         quotes.subscribe([one for one in wanted if one is not None])
         ours: list[Any] = []
         for name, payload in raw:

@@ -11,7 +11,7 @@ import pytest
 from brokers.icici import SPEC
 from brokers.icici.client import IciciBroker, IciciData
 from brokers.icici.session import IciciSession
-from brokers.icici.wire import QuoteDialect
+from brokers.icici.wire import FeedDialect
 from brokers.spec import Endpoints
 from core.clock import ManualClock
 from core.errors import Rejected, SessionExpired, Transient, Unknown
@@ -58,7 +58,7 @@ def test_price_limits_come_with_the_quotes_and_cost_no_call(clock: ManualClock, 
     share = names.by_key(SHARE)
     assert share is not None
     assert isinstance(data, CircuitSource)
-    dialect = QuoteDialect("ws://127.0.0.1", lambda: names, session.circuits)
+    dialect = FeedDialect("ws://127.0.0.1", lambda: names, session.circuits)
     dialect.subscribe([share])
     dialect.take(QUOTE, clock.now())
     assert data.circuits([share]) == {SHARE: (1111.4, 1358.3)}, "nobody answers at that address"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from brokers.icici.wire import OrderDialect, QuoteDialect
+from brokers.icici.wire import FeedDialect, OrderDialect
 from core.events import OrderUpdate
 from core.types import IST, Instrument, Kind, OrderState, OrderType, Side, Tick
 from tests.wire.icici_house import FUTURE, SHARE, Breeze, Names
@@ -31,8 +31,8 @@ def names() -> Names:
     return Breeze().names()
 
 
-def quotes(names: Names, *keys: str) -> QuoteDialect:
-    dialect = QuoteDialect("ws://127.0.0.1", lambda: names)
+def quotes(names: Names, *keys: str) -> FeedDialect:
+    dialect = FeedDialect("ws://127.0.0.1", lambda: names)
     dialect.subscribe([one for key in keys if (one := names.by_key(key)) is not None])
     return dialect
 
@@ -59,7 +59,7 @@ CONTRACT = (
 
 
 def test_a_contracts_quote_has_its_open_interest(names: Names) -> None:
-    dialect, future = QuoteDialect("ws://127.0.0.1", lambda: names), names.by_key(FUTURE)
+    dialect, future = FeedDialect("ws://127.0.0.1", lambda: names), names.by_key(FUTURE)
     assert future is not None
     (packet,) = dialect.subscribe([future])
     (tick,) = dialect.take(CONTRACT.replace("4.1!58072", json.loads(packet[2:])[1][0]), AT)
@@ -81,7 +81,7 @@ def test_a_contracts_quote_has_its_open_interest(names: Names) -> None:
 )
 def test_a_quote_of_odd_types_is_the_same_quote(names: Names, usual: str, odd: str, quantity: int, bid: float) -> None:
     circuits: dict[str, tuple[date, float, float]] = {}
-    dialect = QuoteDialect("ws://127.0.0.1", lambda: names, circuits)
+    dialect = FeedDialect("ws://127.0.0.1", lambda: names, circuits)
     dialect.subscribe([one for one in [names.by_key(SHARE)] if one is not None])
     (tick,), (other,) = dialect.take(EQUITY, AT), dialect.take(EQUITY.replace(usual, odd), AT)
     assert isinstance(tick, Tick)
@@ -103,14 +103,14 @@ def test_a_quote_that_is_none_never_ticks(names: Names, usual: str, odd: str) ->
 
 
 def test_rooms_are_joined_and_left_by_one_packet(names: Names) -> None:
-    dialect = QuoteDialect("ws://127.0.0.1", lambda: names)
+    dialect = FeedDialect("ws://127.0.0.1", lambda: names)
     share, future = names.by_key(SHARE), names.by_key(FUTURE)
     assert share is not None
     assert future is not None
     stranger = Instrument("NSE:NOBODY", "NSE", "NOBODY", Kind.EQUITY, "NOBODY")
     (packet,) = dialect.subscribe([share, future, stranger])
     assert json.loads(packet[2:])[1][0] == "4.1!2885"
-    assert dialect.faults.counts == {"unknown instrument": 1}
+    assert dialect.faults.counts == {"instrument without a token": 1}
     assert dialect.unsubscribe([share]) == ['42["leave",["4.1!2885"]]']
     assert dialect.take(EQUITY, AT) == ()
     assert dialect.faults.counts["unknown room"] == 1
@@ -203,8 +203,8 @@ def test_garbage_of_any_shape_never_raises(name: str, items: list[Any], head: ob
             self._tokens = {SHARE: "NSE|RELIND|2885"}
             self._by_token = {"NSE|RELIND|2885": share}
 
-    makers: tuple[Callable[[], QuoteDialect | OrderDialect], ...] = (
-        lambda: QuoteDialect("ws://127.0.0.1", One),
+    makers: tuple[Callable[[], FeedDialect | OrderDialect], ...] = (
+        lambda: FeedDialect("ws://127.0.0.1", One),
         lambda: OrderDialect("ws://127.0.0.1", One),
     )
     for make in makers:

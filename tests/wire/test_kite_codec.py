@@ -185,7 +185,7 @@ ROW = {
 
 
 def test_an_order_text_is_an_order_update() -> None:
-    (update,) = wire.parse_text(json.dumps({"type": "order", "data": ROW}), AT, lambda: KNOWN)
+    (update,) = wire.parse_order(json.dumps({"type": "order", "data": ROW}), AT, lambda: KNOWN)
     assert (update.broker_order_id, update.instrument, update.side, update.tag) == ("2051234567890123776", RELIANCE, Side.BUY, "ENG0001")
     assert (update.state, update.filled, update.quantity, update.average_price) == (OrderState.WORKING, 65, 130, 101.5)
     assert (update.limit_price, update.trigger_price, update.label, update.source) == (103.55, None, "UPDATE", "stream")
@@ -203,7 +203,7 @@ def test_errors_are_kept_and_other_texts_ignored() -> None:
         '{"type":"order"}',
     )
     for text in texts:
-        assert wire.parse_text(text, AT, lambda: KNOWN, faults) == []
+        assert wire.parse_order(text, AT, lambda: KNOWN, faults) == []
     assert list(faults.texts) == ["exceeded"]
     assert faults.counts == {"error text": 1, "text of an unknown shape": 1, "text that is no JSON": 2}
 
@@ -212,7 +212,7 @@ def test_an_order_text_with_a_field_missing_never_raises() -> None:
     rng = random.Random(9)
     for _ in range(500):
         row: dict[str, Any] = {key: rng.choice((value, None, "x", -1, [])) for key, value in ROW.items() if rng.random() > 0.1}
-        assert len(wire.parse_text(json.dumps({"type": "order", "data": row}), AT, lambda: KNOWN)) <= 1
+        assert len(wire.parse_order(json.dumps({"type": "order", "data": row}), AT, lambda: KNOWN)) <= 1
 
 
 if __name__ == "__main__":

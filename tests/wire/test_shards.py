@@ -14,7 +14,7 @@ from brokers.shards import Shards
 from brokers.spec import Put
 from brokers.stream import Backoff, Patience, SocketTransport, Stream
 from brokers.zerodha import SPEC
-from brokers.zerodha.wire import KiteDialect
+from brokers.zerodha.wire import FeedDialect
 from core.clock import SystemClock
 from core.events import Event, FeedStatus
 from core.types import Instrument, Tick
@@ -67,7 +67,7 @@ class Stage:
 
         def stream(place: int, give: Put) -> Stream:
             name = f"practice/feed-{place + 1}"
-            way = SocketTransport(clock, name, KiteDialect(url, lambda: "key42", lambda: listed))
+            way = SocketTransport(clock, name, FeedDialect(url, lambda: "key42", lambda: listed))
             patience, backoff = Patience(silence=30.0, token=0.05, off_hours=0.05), Backoff(name, base=0.05, cap=0.2)
             return Stream(
                 "practice", Login(), clock, give, lambda: True, way, capacity=capacity, patience=patience, backoff=backoff, name=name

@@ -16,7 +16,7 @@ import pytest
 from brokers.spec import Endpoints
 from brokers.stream import Backoff, Patience, SocketTransport, Stream
 from brokers.zerodha import SPEC
-from brokers.zerodha.wire import KiteDialect
+from brokers.zerodha.wire import FeedDialect
 from core.clock import GrantedClock, SystemClock
 from core.errors import SessionExpired
 from core.events import Event, FeedStatus, OrderUpdate
@@ -68,7 +68,7 @@ class Stage:
         self.events: queue.Queue[Event] = queue.Queue()
         self.origins: set[str] = set()
         self.clock = SystemClock()
-        self.dialect = KiteDialect(url, lambda: "key42", lambda: KNOWN)
+        self.dialect = FeedDialect(url, lambda: "key42", lambda: KNOWN)
         self.stream = Stream(
             "practice",
             self.login,
@@ -454,7 +454,7 @@ class Simulation:
 
 
 def granted_stage(url: str, clock: GrantedClock, put: Callable[[Sequence[Event], str], None]) -> Stream:
-    dialect = KiteDialect(url, lambda: "key42", lambda: KNOWN)
+    dialect = FeedDialect(url, lambda: "key42", lambda: KNOWN)
     transport = SocketTransport(clock, "practice/feed", dialect)
     return Stream("practice", Login(), clock, put, lambda: True, transport, capacity=10)
 

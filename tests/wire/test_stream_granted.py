@@ -14,7 +14,7 @@ from brokers.shards import Shards
 from brokers.spec import Endpoints, Put
 from brokers.stream import SocketTransport, Stream
 from brokers.zerodha import SPEC
-from brokers.zerodha.wire import KiteDialect
+from brokers.zerodha.wire import FeedDialect
 from core.clock import GrantedClock
 from core.events import Event, FeedStatus, SessionStatus
 from core.types import IST, Kind, Tick
@@ -81,7 +81,7 @@ def _events(told: dict[str, Any], folder: Path, minutes: int, capacity: int) -> 
 
     def stream(place: int, put: Put) -> Stream:
         name = "practice/feed" if place == 0 else f"practice/feed-{place + 1}"
-        way = SocketTransport(clock, name, KiteDialect(endpoints.stream, lambda: told["credentials"]["api_key"], lambda: listed))
+        way = SocketTransport(clock, name, FeedDialect(endpoints.stream, lambda: told["credentials"]["api_key"], lambda: listed))
         return Stream("practice", session, clock, put, lambda: clock.now() >= OPENS, way, capacity=capacity, name=name)
 
     feed = Shards(stream, inbox.put, capacity=capacity, most=SPEC.streams)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from brokers.stream import Closed, SocketTransport
-from brokers.zerodha.wire import KiteDialect
+from brokers.zerodha.wire import FeedDialect
 from core.clock import SystemClock
 from tests.wire.kite_samples import KNOWN
 from tests.wire.socket_server import SocketServer
@@ -25,7 +25,7 @@ def serving(certificate: Path) -> SocketServer:
 
 
 def transport(url: str, context: ssl.SSLContext | None = None) -> SocketTransport:
-    return SocketTransport(SystemClock(), "practice/feed", KiteDialect(url, lambda: "key42", lambda: KNOWN), context)
+    return SocketTransport(SystemClock(), "practice/feed", FeedDialect(url, lambda: "key42", lambda: KNOWN), context)
 
 
 def test_an_unknown_authority_is_refused(certificate: Path) -> None:

@@ -15,7 +15,7 @@ from upstox_client.feeder.market_data_streamer_v3 import MarketDataStreamerV3
 from upstox_client.feeder.proto import MarketDataFeedV3_pb2 as proto
 
 from brokers.faults import Faults
-from brokers.upstox.wire import Decoder, Level, parse_text
+from brokers.upstox.wire import Decoder, Level, parse_order
 from core.types import IST, OrderState, Side, Tick
 from simulators import upstox_wire
 from tests.builders import NIFTY, RELIANCE
@@ -268,7 +268,7 @@ ROW: dict[str, Any] = {
 
 
 def test_an_order_text_is_an_order_update() -> None:
-    (update,) = parse_text(json.dumps(ROW), AT, lambda: KNOWN, Faults())
+    (update,) = parse_order(json.dumps(ROW), AT, lambda: KNOWN, Faults())
     assert (update.broker_order_id, update.instrument, update.side, update.tag) == ("261120000012345", RELIANCE, Side.BUY, "eng-0001")
     assert (update.state, update.filled, update.quantity, update.average_price) == (OrderState.WORKING, 4, 10, 1419.4)
     assert (update.limit_price, update.trigger_price, update.label, update.source) == (1419.5, None, "open", "stream")
@@ -286,7 +286,7 @@ def test_errors_are_kept_and_other_texts_ignored() -> None:
         '{"update_type":"order"}',
     )
     for text in texts:
-        assert parse_text(text, AT, lambda: KNOWN, faults) == []
+        assert parse_order(text, AT, lambda: KNOWN, faults) == []
     assert faults.counts == {
         "error text": 1,
         "text of an unknown shape": 1,
@@ -301,7 +301,7 @@ def test_an_order_text_with_a_field_missing_never_raises(seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(300):
         row: dict[str, Any] = {key: rng.choice((value, None, "x", -1, [])) for key, value in ROW.items() if rng.random() > 0.1}
-        assert len(parse_text(json.dumps(row), AT, lambda: KNOWN, Faults())) <= 1
+        assert len(parse_order(json.dumps(row), AT, lambda: KNOWN, Faults())) <= 1
 
 
 if __name__ == "__main__":
