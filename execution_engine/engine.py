@@ -234,7 +234,7 @@ class Engine:
         for target in filter(self.exits.lacking, self.targets):  # under way when the process ended: they go on
             self.exits.look_again(target)
         self.hearing.stop_failed(self.runs)
-        self.timers.wait("second", now, SECOND)
+        self.timers.set("second", now + SECOND)
         self.timers.set("books", now)
         self.outcomes.open_day()
         self.night.open_day()
