@@ -279,8 +279,8 @@ class Engine:
 
     def run_timers(self) -> None:
         """Fire every timer that is due, late ones too."""
-        pop, clock = self.timers.pop, self.clock.now
-        while (timer := pop(now := clock())) is not None:
+        now = self.clock.now()
+        while (timer := self.timers.pop(now)) is not None:
             name, due = timer
             if self._record is not None:
                 self._record(Timer(now, name, due))
@@ -326,25 +326,25 @@ class Engine:
             return  # quarantined and counted there
         instrument = tick.instrument
         self.world.see(tick)
+        self.portfolio.mark(instrument, tick.price)
         if self.executor.on_market(tick):
             self._hear_answers(self._answers())
-        self.portfolio.mark(instrument, tick.price)
         self.bars.add(tick)
-        if self.targets.watched(instrument.key) and self.world.calendar.is_open(instrument, tick.exchange_at or tick.at):
+        if instrument.key in self.targets.watch_list and self.world.calendar.is_open(instrument, tick.exchange_at or tick.at):
             self._watch_protection(instrument, tick.price)  # an auction's price is none that an exit could have
         self.hearing.on_tick(tick)
 
     def _on_played(self, bar: Bar) -> None:
-        """A bar from outside (played data) is the market itself: the paper exchange hears it first, and its close is the price."""
+        """A bar from outside (played data) is the market itself: the paper exchange hears it first, and its close is the price. No
+        exchange has stamped it."""
         instrument = bar.instrument
-        key = instrument.key
-        tick = self.world.ticks.get(key)
+        tick = self.world.ticks.get(instrument.key)
         if tick is None or tick.at < bar.at:
-            self.world.see(Tick(instrument, bar.at, bar.close, exchange_at=bar.at))
+            self.world.see(Tick(instrument, bar.at, bar.close))
+        self.portfolio.mark(instrument, bar.close)
         if self.executor.on_market(bar):
             self._hear_answers(self._answers())
-        self.portfolio.mark(instrument, bar.close)
-        if self.targets.watched(key):
+        if instrument.key in self.targets.watch_list:
             self._watch_protection(instrument, bar.close)
         for each in self.bars.join(bar):
             self.hearing.on_bar(each)
@@ -562,15 +562,19 @@ class Engine:
     def _each_second(self, now: datetime) -> bool:
         """Watch the result and the feed; whether a limit was reached, and so orders may have gone out."""
         breached = False
-        whole = now.replace(microsecond=0) if now.microsecond else now
-        self.timers.wait("second", whole, SECOND)  # whole seconds: a granted market steps on them too
-        if self.portfolio.moved:  # a result that has not changed breaks no limit it had not broken
-            breached = self._watch_losses()
+        self.timers.beat(now)
+        if self.portfolio.moved:
+            if self.gate.defends_profits or not self.portfolio.room > 0.0:
+                breached = self._watch_losses()
             self.portfolio.sample(now)
         self.feed_watch.each_second(now)
-        self.ledger_watch.each_second(now)
-        self.night.look(now)
-        return self.protection.look(now) or breached
+        if self.world.blinded:
+            self.ledger_watch.each_second(now)
+        if self.night.desk is not None or self.night.lacking:
+            self.night.look(now)
+        if self.protection.settings is not None or self.desk.alive:
+            return self.protection.look(now) or breached
+        return breached
 
     def _watch_losses(self) -> bool:
         """Judge the day's results now, and note how far prices may run before that is needed again; whether a limit was reached."""

@@ -43,7 +43,11 @@ class FeedWatch:
         world = self._world
         if world.canary is not None and (tick := world.ticks.get(world.canary.key)) is not self._sampled:
             self._sampled = tick
-            self.clock.see(tick)
+            if tick is not None:
+                self._priceless = 0
+                if tick.exchange_at is not None:
+                    self.clock.see(tick)
+                return
         stale = world.feed_stale if world.feed_connected and not world.canary_fresh(now) else None
         if stale is None:
             self._priceless = 0

@@ -81,7 +81,7 @@ class NightGuard:
         terms: Callable[[Target, Side], tuple[float, float]],
         stops_alive: Callable[[Target], bool],
     ) -> None:
-        self._desk = desk
+        self.desk = desk
         self._sets = sets
         self._clock = clock
         self._store = store
@@ -103,8 +103,8 @@ class NightGuard:
             if value is not None and name not in self._kept:
                 self._kept[name] = msgspec.convert(value, Kept)
         self._count = int(self._store.get("engine", "guards") or 0)
-        if self._desk is not None:
-            self._desk.watch_guards(bool(self._kept))
+        if self.desk is not None:
+            self.desk.watch_guards(bool(self._kept))
 
     def stands(self, target: Target) -> bool:
         """Whether a trigger of this key may fill: nothing else may close it then. While the market is open it is being taken back."""
@@ -113,7 +113,7 @@ class NightGuard:
 
     def look(self, now: datetime) -> None:
         """Each second: set what lacks, take back what is in the way, ask for what nobody answered."""
-        if self._desk is None:
+        if self.desk is None:
             for target in self._targets if self.lacking else ():
                 if self._wanted(target, now):
                     self._tell(target.strategy, target.instrument, self.lacking)
@@ -128,7 +128,7 @@ class NightGuard:
         waiting = any(kept.stage != "standing" for kept in self._kept.values())
         if waiting and (self._asked_at is None or now - self._asked_at >= ASK_AGAIN):
             self._asked_at = now
-            self._desk.read_books(positions=True, urgent=True)
+            self.desk.read_books(positions=True, urgent=True)
 
     # --- what the broker says ---------------------------------------------------------------------------------------------------------
 
@@ -239,9 +239,9 @@ class NightGuard:
             self._store.put(SPACE, kept.name, None)
             self._tell(target.strategy, target.instrument, f"its trigger could not be written down: {error}")
             return
-        assert self._desk is not None
-        self._desk.watch_guards(True)
-        self._desk.place_guard(kept.name, guard, last)
+        assert self.desk is not None
+        self.desk.watch_guards(True)
+        self.desk.place_guard(kept.name, guard, last)
 
     def _tend(self, kept: Kept, now: datetime) -> None:
         """Take it back where it is in the way or no longer right; page where that takes too long."""
@@ -251,8 +251,8 @@ class NightGuard:
             return
         if kept.guard.id and (kept.asked_at is None or now - kept.asked_at >= ASK_AGAIN):
             kept.asked_at = now
-            assert self._desk is not None
-            self._desk.cancel_guard(kept.name, kept.guard)
+            assert self.desk is not None
+            self.desk.cancel_guard(kept.name, kept.guard)
         if now - kept.since >= LATE and not kept.told:
             kept.told = True
             text = (
@@ -295,8 +295,8 @@ class NightGuard:
         self._kept.pop(kept.name, None)
         self._store.put(SPACE, kept.name, None)
         self._journal(word, kept, why)
-        if not self._kept and self._desk is not None:
-            self._desk.watch_guards(False)
+        if not self._kept and self.desk is not None:
+            self.desk.watch_guards(False)
 
     def _journal(self, word: str, kept: Kept, why: str) -> None:
         guard = kept.guard

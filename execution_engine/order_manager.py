@@ -118,7 +118,7 @@ class OrderDesk:
         self.tags = Tags(store)
         self._orders: dict[str, Order] = {}
         self._by_broker_id: dict[str, str] = {}
-        self._live: dict[str, Order] = {}
+        self.alive: dict[str, Order] = {}  # what is not terminal, by our id; for others to read
         self._ahead: set[str] = set()  # orders that had more filled than booked when last looked at
         self.sent: list[datetime] = []  # every place, modify and cancel of today, for the rate caps
         self.orders_today = 0
@@ -134,11 +134,11 @@ class OrderDesk:
         return tuple(self._orders.values())
 
     def live(self) -> Sequence[Order]:
-        return tuple(self._live.values())
+        return tuple(self.alive.values())
 
     def working(self, strategy: str, name: str) -> list[Order]:
         """Live orders of one key that move its position (protective orders are not among them)."""
-        return [o for o in self._live.values() if o.strategy == strategy and o.name == name and o.purpose is not Purpose.PROTECT]
+        return [o for o in self.alive.values() if o.strategy == strategy and o.name == name and o.purpose is not Purpose.PROTECT]
 
     def horizon(self, strategy: str, name: str, instrument: Instrument) -> Horizon | None:
         """That of what a key holds, else of what works in it; None: it is flat. What is held leaves in the product it came in, so that a
@@ -148,7 +148,7 @@ class OrderDesk:
         return held or (working[0].horizon if working else None)
 
     def unknown(self) -> list[Order]:
-        return [order for order in self._live.values() if order.state in (OrderState.UNKNOWN, OrderState.SENDING)]
+        return [order for order in self.alive.values() if order.state in (OrderState.UNKNOWN, OrderState.SENDING)]
 
     def calls_since(self, since: datetime) -> int:
         """How many order calls (place, modify, cancel) left at or after `since`."""
@@ -187,7 +187,7 @@ class OrderDesk:
                     reason=f"a DAY order of {order.created_at:%Y-%m-%d}: it ended with its session",
                 )
                 self._changed(order, over, (), "the calendar")
-        self._orders = {order.id: order for order in self._orders.values() if order.id in self._live}
+        self._orders = {order.id: order for order in self._orders.values() if order.id in self.alive}
         for order in today:
             self._orders.setdefault(order.id, order)
         self._by_broker_id = {o.broker_order_id: o.id for o in self._orders.values() if o.broker_order_id}
@@ -398,9 +398,9 @@ class OrderDesk:
         if order.broker_order_id:
             self._by_broker_id[order.broker_order_id] = order.id
         if order.state not in TERMINAL:
-            self._live[order.id] = order
+            self.alive[order.id] = order
         else:
-            self._live.pop(order.id, None)
+            self.alive.pop(order.id, None)
         if order.filled and order.filled > self._portfolio.booked(order.id):
             self._ahead.add(order.id)
 

@@ -212,10 +212,11 @@ class PaperBroker:
 
     def on_market(self, event: Event) -> bool:
         """Let a tick or a bar meet the orders that were there before it."""
-        if isinstance(event, Tick):
-            self._on_tick(event)
-        elif isinstance(event, Bar):
-            self._on_bar(event)
+        kind = type(event)
+        if kind is Bar:
+            self._on_bar(event)  # type: ignore[arg-type]  # by the line above
+        elif kind is Tick:
+            self._on_tick(event)  # type: ignore[arg-type]  # by the line above
         return bool(self._events)
 
     def drain(self) -> list[Event]:

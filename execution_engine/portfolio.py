@@ -53,10 +53,19 @@ class Adjustment(msgspec.Struct, frozen=True):
     why: str
 
 
+class _Sums:
+    """Paise of the day over some holdings, and what they are worth, gross."""
+
+    __slots__ = ("charges", "gross", "realised", "unrealised")
+
+    def __init__(self) -> None:
+        self.realised = self.unrealised = self.charges = self.gross = 0
+
+
 class _Holding:
     """One sub-account in one (instrument, product)."""
 
-    __slots__ = ("charges", "day_charges", "day_cost", "horizon", "instrument", "known", "life", "product", "strategy")
+    __slots__ = ("charges", "counted", "day_charges", "day_cost", "horizon", "instrument", "known", "life", "product", "strategy")
 
     def __init__(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> None:
         self.strategy = strategy
@@ -68,6 +77,7 @@ class _Holding:
         self.charges = 0
         self.day_charges = 0
         self.known: Position | None = None  # as last told; None since something changed
+        self.counted = (0, 0, 0, 0)  # what of it is in the sums: realised, unrealised, charges, gross
 
 
 class _Line:
@@ -96,7 +106,9 @@ class Portfolio:
         self._open: dict[str, float] = {}  # key of an instrument that is held -> how many rupees one rupee of its price makes of ours
         self.moved = True  # whether a fill or a price may have changed the day's result since the last sample
         self.room = 0.0  # rupees that prices may take before a limit of the day's loss is to be looked at; 0 at most: now
-        self._results: dict[str | None, tuple[int, int, int]] = {}  # of the day, by strategy (None: ours), until something moves
+        self._total = _Sums()  # of all ours
+        self._sums: dict[str, _Sums] = {}  # by strategy
+        self._stale: set[str] = set()  # keys of instruments whose price or holdings the sums do not know yet
         self.trades = Trades()
         self._lines: dict[str, _Line] = {}  # orders of this session
         self._seen: set[tuple[str, date, Side, str]] = set()  # trades of this session
@@ -295,7 +307,7 @@ class Portfolio:
         weight = self._open.get(key)
         if weight is not None:
             self.moved = True
-            self._results.clear()
+            self._stale.add(key)
             before = self._marks.get(key)
             self.room = self.room - weight * abs(price - before) if before is not None else 0.0
         self._marks[key] = price
@@ -347,9 +359,10 @@ class Portfolio:
         """None of our strategies holds anything."""
         return not any(holding.life.quantity for holding in self._ours())
 
-    def exposure(self) -> float:
-        """Gross rupees at the last prices, EXTERNAL included."""
-        return sum(abs(self._value(holding, holding.life.cost)) for holding in self._holdings.values()) / 100
+    def exposure(self, strategy: str | None = None) -> float:
+        """Gross rupees at the last prices, of one sub-account or of all, EXTERNAL included; see risk.book.exposure."""
+        ours = self._of_day(strategy).gross
+        return (ours if strategy is not None else ours + self._of_day(EXTERNAL).gross) / 100
 
     def rows(self) -> list[dict[str, Any]]:
         """Positions as the read-outs show them: rupees, `realised` and `unrealised` since the position was opened."""
@@ -400,42 +413,57 @@ class Portfolio:
 
     def pnl(self, strategy: str | None = None) -> dict[str, float]:
         """The day's {realised, unrealised, charges, net} in rupees, of ours or of one strategy. Charges are positive."""
-        realised, unrealised, charges = self._result(strategy)
-        net = realised + unrealised - charges
-        return {"realised": realised / 100, "unrealised": unrealised / 100, "charges": charges / 100, "net": net / 100}
+        day = self._of_day(strategy)
+        net = day.realised + day.unrealised - day.charges
+        return {"realised": day.realised / 100, "unrealised": day.unrealised / 100, "charges": day.charges / 100, "net": net / 100}
 
     def net_result(self, strategy: str | None = None) -> int:
         """The day's realised + unrealised - charges in paise, of ours or of one strategy."""
-        realised, unrealised, charges = self._results.get(strategy) or self._result(strategy)
-        return realised + unrealised - charges
+        day = self._of_day(strategy)
+        return day.realised + day.unrealised - day.charges
 
-    def _result(self, strategy: str | None) -> tuple[int, int, int]:
-        """(realised, unrealised, charges) of the day in paise; worked out again only after a fill or a new price of something held."""
-        found = self._results.get(strategy)
-        if found is None:
-            realised = unrealised = charges = 0
-            marks = self._marks
-            for holding in self._holdings.values():
-                if holding.strategy != strategy if strategy is not None else holding.strategy == EXTERNAL:
-                    continue
-                day = holding.day_cost
-                realised += day.realised
-                charges += holding.day_charges
-                quantity, instrument = holding.life.quantity, holding.instrument
-                if quantity and (price := marks.get(instrument.key)) is not None:
-                    unrealised += round(quantity * price * instrument.multiplier * 100) - day.cost
-            found = self._results[strategy] = (realised, unrealised, charges)
-        return found
+    def _of_day(self, strategy: str | None) -> _Sums:
+        """The sums of one strategy or of all ours; only what a price or a fill has changed is counted again."""
+        if self._stale:
+            for key in self._stale:
+                for holding in self._by_instrument.get(key, ()):
+                    self._count(holding)
+            self._stale.clear()
+        return self._total if strategy is None else self._sums.get(strategy) or _Sums()
+
+    def _count(self, holding: _Holding) -> None:
+        """Bring the sums in step with this holding."""
+        instrument, quantity, day = holding.instrument, holding.life.quantity, holding.day_cost
+        unrealised = gross = 0
+        if quantity:
+            price = self._marks.get(instrument.key)
+            if price is None:
+                gross = abs(holding.life.cost)
+            else:
+                value = round(quantity * price * instrument.multiplier * 100)
+                unrealised, gross = value - day.cost, abs(value)
+            if quantity < 0 and instrument.strike is not None:  # a written option
+                gross = max(gross, round(-quantity * instrument.strike * instrument.multiplier * 100))
+        realised_before, unrealised_before, charges_before, gross_before = holding.counted
+        holding.counted = (day.realised, unrealised, holding.day_charges, gross)
+        sums = self._sums.get(holding.strategy)
+        if sums is None:
+            sums = self._sums[holding.strategy] = _Sums()
+        for each in (sums, self._total) if holding.strategy != EXTERNAL else (sums,):
+            each.realised += day.realised - realised_before
+            each.unrealised += unrealised - unrealised_before
+            each.charges += holding.day_charges - charges_before
+            each.gross += gross - gross_before
 
     def _touch(self) -> None:
         self.moved = True
         self.room = 0.0
-        self._results.clear()
         self._positions = None
 
     def _altered(self, holding: _Holding) -> None:
         """Something of a sub-account is no longer what `positions` last told."""
         holding.known = None
+        self._stale.add(holding.instrument.key)
         self._touch()
 
     def _note_open(self, key: str) -> None:
@@ -502,6 +530,8 @@ class Portfolio:
         self._holdings.pop((holding.strategy, key, holding.product))
         self._changed.pop((holding.strategy, key, holding.product), None)
         self._by_instrument[key].remove(holding)
+        holding.day_cost, holding.day_charges = Cost(), 0
+        self._count(holding)
         self._touch()
 
     # --- proof and recovery ------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ class Targets:
         self._targets: dict[tuple[str, str], Target] = {}
         self._pending: dict[tuple[str, str], Target] = {}
         self.some_pending = False  # whether `pending` could have an answer at all
-        self._watched: dict[str, list[Target]] = {}  # by instrument key
+        self.watch_list: dict[str, list[Target]] = {}  # those with a stop or a profit target, by instrument key; for others to read
 
     def get(self, strategy: str, name: str) -> Target | None:
         return self._targets.get((strategy, name))
@@ -34,7 +34,7 @@ class Targets:
 
     def watched(self, key: str) -> Sequence[Target]:
         """Targets in the instrument of this key that have a stop or a profit target."""
-        return self._watched.get(key, ())
+        return self.watch_list.get(key, ())
 
     def by_hand(self, order: Order) -> bool:
         """Whether an order was given by hand and nothing else acts on its key."""
@@ -60,9 +60,9 @@ class Targets:
         key = (target.strategy, target.name)
         before = self._targets.get(key)
         self._targets[key] = target
-        if before is not None and before.instrument.key in self._watched and before.instrument.key != target.instrument.key:
+        if before is not None and before.instrument.key in self.watch_list and before.instrument.key != target.instrument.key:
             self._rewatch(before.instrument.key)
-        if target.stop is not None or target.take_profit is not None or target.instrument.key in self._watched:
+        if target.stop is not None or target.take_profit is not None or target.instrument.key in self.watch_list:
             self._rewatch(target.instrument.key)
         if target.pending:
             self._pending[key] = target
@@ -73,9 +73,9 @@ class Targets:
     def _rewatch(self, key: str) -> None:
         watched = [one for one in self._targets.values() if one.instrument.key == key and (one.stop, one.take_profit) != (None, None)]
         if watched:
-            self._watched[key] = watched
+            self.watch_list[key] = watched
         else:
-            self._watched.pop(key, None)
+            self.watch_list.pop(key, None)
 
     def restore(self, instrument_of: Callable[[str], Instrument | None]) -> list[str]:
         """Take up the stored targets; returns the keys of instruments that are gone (their targets are dropped, positions speak)."""
@@ -95,7 +95,7 @@ class Targets:
                 del self._targets[key]
                 self._pending.pop(key, None)
                 self._store.put(SPACE, f"{target.strategy}|{target.name}", None)
-        for instrument in list(self._watched):
+        for instrument in list(self.watch_list):
             self._rewatch(instrument)
 
 

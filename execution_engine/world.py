@@ -3,7 +3,7 @@
 One object implements both core.types.View (for strategies) and risk.book.RiskBook (for the gate), so that both see the same world.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 
 from core.market import Calendar, SquareOffPlan, SquareOffSettings
@@ -15,17 +15,15 @@ from core.types import (
     Kind,
     Order,
     OrderRequest,
-    Position,
     Purpose,
     SessionState,
-    Side,
     Tick,
     TradingState,
 )
 from execution_engine.buy_sell_logic import Quote
 from execution_engine.order_manager import OrderDesk
 from execution_engine.portfolio import Portfolio
-from risk.book import EntryWindow, exposure
+from risk.book import EntryWindow
 
 _CLOSING = frozenset({Purpose.EXIT, Purpose.SQUARE_OFF, Purpose.PROTECT})
 Window = tuple[datetime | None, datetime | None]
@@ -51,8 +49,7 @@ class World:
         self._desk = desk
         self._now = now
         self._margin = margin
-        self._ticks: dict[str, Tick] = {}
-        self._weighed: tuple[Sequence[Position], dict[str, float], float] | None = None  # exposures; None since a price moved
+        self.ticks: dict[str, Tick] = {}  # the last tick of each instrument, by key; `see` takes the next
         self.limits: dict[str, tuple[float, float]] = {}  # instrument key -> the day's circuit limits
         self.names: dict[str, Instrument] = {}
         self.data = "live market"  # where prices come from, shown wherever results are: synthetic ones must never look real
@@ -76,26 +73,19 @@ class World:
 
     # --- View -------------------------------------------------------------------------------------------------------------------
 
-    @property
-    def ticks(self) -> Mapping[str, Tick]:
-        """The last tick of each instrument, by key; `see` takes the next."""
-        return self._ticks
-
     def see(self, tick: Tick) -> None:
-        self._ticks[tick.instrument.key] = tick
-        self._weighed = None
+        self.ticks[tick.instrument.key] = tick
 
     def unsee(self) -> None:
         """Forget every tick, as before the first."""
-        self._ticks.clear()
-        self._weighed = None
+        self.ticks.clear()
 
     @property
     def now(self) -> datetime:
         return self._now()
 
     def last_price(self, instrument: Instrument) -> float | None:
-        tick = self._ticks.get(instrument.key)
+        tick = self.ticks.get(instrument.key)
         return tick.price if tick is not None else None
 
     def position(self, strategy: str, instrument: Instrument) -> int:
@@ -145,7 +135,7 @@ class World:
 
     def quote(self, instrument: Instrument) -> Quote:
         """What an order is priced against; zeros before the first tick."""
-        tick = self._ticks.get(instrument.key)
+        tick = self.ticks.get(instrument.key)
         low, high = self.limits.get(instrument.key, (0.0, 0.0))
         return Quote(tick.price, tick.bid, tick.ask, low, high) if tick is not None else Quote(0.0)
 
@@ -190,11 +180,11 @@ class World:
         """Whether the canary's last tick is young enough."""
         if self.canary is None:
             return False
-        tick = self._ticks.get(self.canary.key)
+        tick = self.ticks.get(self.canary.key)
         return tick is not None and (now - tick.at).total_seconds() <= self.stale_after
 
     def received_age(self, instrument: Instrument) -> float | None:
-        tick = self._ticks.get(instrument.key)
+        tick = self.ticks.get(instrument.key)
         return (self.now - tick.at).total_seconds() if tick is not None else None
 
     def quiet(self, instrument: Instrument) -> bool:
@@ -203,7 +193,7 @@ class World:
         return self.feed_connected and (age is None or age > self.stale_after)
 
     def exchange_age(self, instrument: Instrument) -> float | None:
-        tick = self._ticks.get(instrument.key)
+        tick = self.ticks.get(instrument.key)
         if tick is None or tick.exchange_at is None:
             return None
         if instrument.kind is Kind.INDEX and self.calendar.phase(instrument, self.now) == "auction":
@@ -258,10 +248,10 @@ class World:
         )
 
     def strategy_exposure(self, strategy: str) -> float:
-        return self._exposures()[0].get(strategy, 0.0)
+        return self._portfolio.exposure(strategy)
 
     def account_exposure(self) -> float:
-        return self._exposures()[1]
+        return self._portfolio.exposure()
 
     def day_pnl(self) -> float:
         return self._portfolio.net_result() / 100
@@ -300,24 +290,5 @@ class World:
         own = self.account.capital + min(0.0, self.day_pnl()) - blocked
         return own if self.broker_funds is None else min(own, self.broker_funds)
 
-    def _exposures(self) -> tuple[Mapping[str, float], float]:
-        """Gross rupees by strategy, and of all; worked out again when a position or a price has moved."""
-        positions = self._portfolio.positions()
-        weighed = self._weighed
-        if weighed is None or weighed[0] is not positions:
-            total, by_strategy = 0.0, dict[str, float]()
-            for held in positions:
-                if held.quantity:
-                    price = self._price(held.instrument, held.average_price)
-                    worth = exposure(held.instrument, _side(held.quantity), abs(held.quantity), price)
-                    total += worth
-                    by_strategy[held.strategy] = by_strategy.get(held.strategy, 0.0) + worth
-            weighed = self._weighed = (positions, by_strategy, total)
-        return weighed[1], weighed[2]
-
     def _price(self, instrument: Instrument, fallback: float) -> float:
         return self.last_price(instrument) or fallback
-
-
-def _side(quantity: int) -> Side:
-    return Side.BUY if quantity > 0 else Side.SELL

@@ -95,6 +95,11 @@ class Gate:
             self._breaches += self._profits.watch(book, strategies)
         return bool(self._breaches)
 
+    @property
+    def defends_profits(self) -> bool:
+        """Whether a strategy's best result of the day is to be known: then every result is to be looked at, not only losses."""
+        return any(limits.lock_at is not None for limits in self.settings.strategies.values())
+
     def room(self, book: RiskBook) -> float:
         """Rupees that may still be lost before a scope that is not locked can reach its limit; at most 0: look at once."""
         return self._locks.room(book, self._limited(book))
