@@ -22,8 +22,8 @@ from execution_engine.order_manager import OrderDesk
 from execution_engine.targets import Targets
 from execution_engine.timers import Timers
 from execution_engine.world import World
+from risk.book import OPENING
 from risk.gate import Gate
-from risk.rules import OPENING
 
 UNCONFIRMED = frozenset({OrderState.PENDING_NEW, OrderState.PENDING_MODIFY, OrderState.PENDING_CANCEL})
 

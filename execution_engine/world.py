@@ -3,7 +3,7 @@
 One object implements both core.types.View (for strategies) and risk.book.RiskBook (for the gate), so that both see the same world.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from core.market import Calendar, SquareOffPlan, SquareOffSettings
@@ -95,7 +95,7 @@ class World:
         return self.names.get(name)
 
     def phase(self, instrument: Instrument) -> str:
-        return self.calendar.phase(instrument, self.now)
+        return self.calendar.phase(instrument, self._now())
 
     # --- the day's plans -------------------------------------------------------------------------------------------------------
 
@@ -111,13 +111,13 @@ class World:
     def plan(self, instrument: Instrument) -> SquareOffPlan | None:
         """The square-off plan of this instrument today; None: no session."""
         if instrument.key not in self._plans:
-            self._plans[instrument.key] = self.calendar.square_off(self.account.broker, instrument, self.now.date(), self._square_off)
+            self._plans[instrument.key] = self.calendar.square_off(self.account.broker, instrument, self._now().date(), self._square_off)
         return self._plans[instrument.key]
 
     def past_cut_off(self, instrument: Instrument, horizon: Horizon) -> bool:
         """Whether the broker closes such positions by itself by now, and may have done so."""
         plan = self.plan(instrument) if horizon is Horizon.INTRADAY else None
-        return plan is not None and plan.cut_off.at is not None and self.now >= plan.cut_off.at
+        return plan is not None and plan.cut_off.at is not None and self._now() >= plan.cut_off.at
 
     def assumed(self, day: date) -> list[str]:
         """Facts of the calendar that are not confirmed and that this day's instruments rest on."""
@@ -127,11 +127,11 @@ class World:
 
     def expired(self, instrument: Instrument) -> bool:
         """Whether it trades no more: its expiry is past, or is today and its last session is over."""
-        today = self.now.date()
+        today = self._now().date()
         if instrument.expiry is None or instrument.expiry > today:
             return False
         windows = self.calendar.continuous(instrument, today) if instrument.expiry == today else ()
-        return not windows or self.now >= windows[-1][1]
+        return not windows or self._now() >= windows[-1][1]
 
     def quote(self, instrument: Instrument) -> Quote:
         """What an order is priced against; zeros before the first tick."""
@@ -155,7 +155,7 @@ class World:
 
     @property
     def blind(self) -> str | None:
-        return next(iter(self.blinded.values()), None)
+        return next(iter(self.blinded.values())) if self.blinded else None
 
     def frozen(self, instrument: Instrument) -> str | None:
         return self._desk.frozen.get(instrument.key) or self.frozen_by_books.get(instrument.key)
@@ -170,7 +170,8 @@ class World:
     def feed_stale(self) -> str | None:
         if not self.feed_connected:
             return self.feed_reason or "the feed is not connected"
-        if self.canary is None or self.canary_fresh(self.now) or not self.calendar.is_open(self.canary, self.now):
+        now = self._now()
+        if self.canary is None or self.canary_fresh(now) or not self.calendar.is_open(self.canary, now):
             return None
         age = self.received_age(self.canary)
         seen = "has not ticked yet" if age is None else f"last ticked {age:.1f} s ago"
@@ -185,7 +186,7 @@ class World:
 
     def received_age(self, instrument: Instrument) -> float | None:
         tick = self.ticks.get(instrument.key)
-        return (self.now - tick.at).total_seconds() if tick is not None else None
+        return (self._now() - tick.at).total_seconds() if tick is not None else None
 
     def quiet(self, instrument: Instrument) -> bool:
         """Whether a connected feed brings no price of it."""
@@ -196,9 +197,9 @@ class World:
         tick = self.ticks.get(instrument.key)
         if tick is None or tick.exchange_at is None:
             return None
-        if instrument.kind is Kind.INDEX and self.calendar.phase(instrument, self.now) == "auction":
+        if instrument.kind is Kind.INDEX and self.calendar.phase(instrument, self._now()) == "auction":
             return None
-        return (self.now - tick.exchange_at).total_seconds()
+        return (self._now() - tick.exchange_at).total_seconds()
 
     def circuit(self, instrument: Instrument) -> tuple[float, float] | None:
         """Today's limits as the broker last gave them; None: not known, and a breach comes back as the broker's reject."""
@@ -216,14 +217,15 @@ class World:
         return ""
 
     def entry_window(self, request: OrderRequest) -> EntryWindow:
-        windows = self.calendar.continuous(request.instrument, self.now.date())
+        now = self._now()
+        windows = self.calendar.continuous(request.instrument, now.date())
         plan = self.plan(request.instrument)
         if not windows or plan is None:
             return EntryWindow(None, None)
         # of several sessions in a day, the one that runs or comes next
         opens, closes = windows[-1]
         if len(windows) > 1:
-            opens, closes = next((window for window in windows if self.now < window[1]), windows[-1])
+            opens, closes = next((window for window in windows if now < window[1]), windows[-1])
         if request.horizon is Horizon.INTRADAY and request.purpose is not Purpose.ROLL:
             closes = min(closes, plan.entries_stop)
         own_from, own_until = self.windows.get(request.strategy, (None, None))
@@ -263,16 +265,17 @@ class World:
         return self.loaded
 
     def trades_today(self, strategy: str) -> int:
-        return self._portfolio.trades.begun(strategy, self.now.date())
+        return self._portfolio.trades.begun(strategy, self._now().date())
 
     def trade_ended(self, strategy: str, *, losing: bool) -> datetime | None:
-        return self._portfolio.trades.ended(strategy, self.now.date(), losing=losing)
+        return self._portfolio.trades.ended(strategy, self._now().date(), losing=losing)
 
-    def live_orders(self) -> Iterable[Order]:
+    def live_orders(self) -> Sequence[Order]:
         return self._desk.live()
 
     def orders_in(self, seconds: float) -> int:
-        return self._desk.calls_since(self.now - timedelta(seconds=seconds))
+        sent, since = self._desk.sent, self._now() - timedelta(seconds=seconds)
+        return self._desk.calls_since(since) if sent and sent[-1] >= since else 0
 
     def orders_today(self) -> int:
         return self._desk.orders_today

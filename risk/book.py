@@ -1,12 +1,15 @@
 """What the gate may know of the world: the engine implements RiskBook, rules read it and keep nothing of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from core.types import AccountKind, Instrument, Order, OrderRequest, SessionState, Side, TradingState
+from core.types import AccountKind, Instrument, Order, OrderRequest, Purpose, SessionState, Side, TradingState
+
+OPENING = frozenset({Purpose.ENTRY, Purpose.ROLL})
+"""Purposes of orders that may add to a position (a roll's closing leg is counted as if it did, which errs to the safe side)."""
 
 
 class EntryWindow(msgspec.Struct, frozen=True):
@@ -113,7 +116,7 @@ class RiskBook(Protocol):
         """When it last ended a trade today, or one with a net loss; None: it has not. Survives restarts."""
         ...
 
-    def live_orders(self) -> Iterable[Order]:
+    def live_orders(self) -> Sequence[Order]:
         """Our orders that are not terminal, UNKNOWN ones included."""
         ...
 
@@ -128,6 +131,31 @@ class RiskBook(Protocol):
     def available_margin(self) -> float | None:
         """Rupees free for new margin, after positions and working orders; None: not known."""
         ...
+
+
+class Case:
+    """One request under review, and what most rules ask of the book, asked once. `book` has the rest.
+
+    `held` is what the strategy holds of the instrument, `last` its last price, `live` are all our live orders.
+    """
+
+    __slots__ = ("at_stake", "book", "held", "last", "live", "now", "opening", "opens_roll", "reduces")
+
+    def __init__(self, request: OrderRequest, book: RiskBook) -> None:
+        self.book = book
+        self.now = book.now
+        self.held = book.position(request.strategy, request.instrument)
+        self.last = book.last_price(request.instrument)
+        self.live = book.live_orders()
+        self.opens_roll = request.purpose is Purpose.ROLL and self.held * request.side.sign >= 0
+        """Whether this is the opening leg of a roll: nothing of ours lies on the other side of it."""
+        self.reduces = request.purpose is not Purpose.ENTRY and not self.opens_roll
+        """Whether the request is an exit in the gate's sense."""
+        self.opening = [order for order in self.live if order.purpose in OPENING]
+        """Live orders that may still add to a position; what they may still fill counts as held."""
+        price = max(request.limit_price, self.last or 0.0)
+        self.at_stake = exposure(request.instrument, request.side, request.quantity, price)
+        """Rupees this order puts at stake, at its limit or the last price, whichever is higher."""
 
 
 def exposure(instrument: Instrument, side: Side, quantity: int, price: float) -> float:

@@ -10,7 +10,7 @@ import msgspec
 
 from core.types import TradingState
 from risk.book import RiskBook
-from risk.settings import RiskSettings
+from risk.settings import NO_LIMITS, RiskSettings
 
 ACCOUNT = ""
 """The scope of a lock on the whole account; other scopes are strategy names."""
@@ -85,6 +85,8 @@ class LossLocks(_Locks):
 
     def of(self, strategy: str, today: date) -> tuple[str, str] | None:
         """The (rule, reason) that keeps this strategy out today, or None."""
+        if not self._locks:
+            return None
         if self._locked(ACCOUNT, today):
             return "daily_loss", self._locks[ACCOUNT][1]
         if self._locked(strategy, today):
@@ -113,7 +115,7 @@ class ProfitLocks(_Locks):
     def watch(self, book: RiskBook, strategies: Iterable[str]) -> list[Breach]:
         found = []
         for strategy in strategies:
-            limits = self.settings.of(strategy)
+            limits = self.settings.strategies.get(strategy, NO_LIMITS)
             if limits.lock_at is None or self._locked(strategy, today := book.now.date()):
                 continue
             pnl = book.strategy_pnl(strategy)
@@ -136,7 +138,7 @@ class ProfitLocks(_Locks):
 
     def of(self, strategy: str, today: date) -> tuple[str, str] | None:
         """The (rule, reason) that keeps this strategy out today, or None."""
-        return ("profit_lock", self._locks[strategy][1]) if self._locked(strategy, today) else None
+        return ("profit_lock", self._locks[strategy][1]) if self._locks and self._locked(strategy, today) else None
 
     def state(self) -> dict[str, Any]:
         return {

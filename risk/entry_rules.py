@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from core.types import AccountKind, Horizon, Order, OrderRequest, OrderState, OrderType, SessionState, TradingState
-from risk.book import RiskBook, exposure
+from risk.book import Case, exposure
 from risk.margin import required
-from risk.rules import OPENING, CircuitLimits, FreezeQuantity, LotMultiple, NoTwin, Reason, RequestRate, Rule, band, prices
+from risk.rules import CircuitLimits, FreezeQuantity, LotMultiple, NoTwin, Reason, RequestRate, Rule, band, prices
 from risk.settings import RiskSettings
 from risk.strategy_rules import CoolDown, TradesToday
 
@@ -18,11 +18,12 @@ class StateAllows(Rule):
 
     name = "trading_state"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        if book.trading_state == TradingState.ACTIVE:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        state = case.book.trading_state
+        if state == TradingState.ACTIVE:
             return None
-        halted = book.trading_state == TradingState.HALTED
-        return Reason(f"trading is {book.trading_state}; `resume{' --confirm' if halted else ''}` allows entries again", permanent=halted)
+        halted = state == TradingState.HALTED
+        return Reason(f"trading is {state}; `resume{' --confirm' if halted else ''}` allows entries again", permanent=halted)
 
 
 class SessionValid(Rule):
@@ -30,8 +31,8 @@ class SessionValid(Rule):
 
     name = "session"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        if book.session_state == SessionState.LOGIN_REQUIRED:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        if case.book.session_state == SessionState.LOGIN_REQUIRED:
             return Reason("the broker session needs a login (`main.py login BROKER`)", permanent=False)
         return None
 
@@ -41,11 +42,11 @@ class BooksTrusted(Rule):
 
     name = "blind"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        blind = book.blind
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        blind = case.book.blind
         if blind is not None:
             return Reason(f"blind: {blind}", permanent=False)
-        frozen = book.frozen(request.instrument)
+        frozen = case.book.frozen(request.instrument)
         if frozen is not None:
             return Reason(f"{request.instrument.key} is frozen: {frozen}", permanent=False)
         return None
@@ -56,9 +57,9 @@ class NotExpired(Rule):
 
     name = "expired"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         expiry = request.instrument.expiry
-        if expiry is not None and expiry < book.now.date():
+        if expiry is not None and expiry < case.now.date():
             return Reason(f"{request.instrument.key} expired on {expiry}; update the instruments")
         return None
 
@@ -68,8 +69,8 @@ class NotRestricted(Rule):
 
     name = "restricted"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        why = book.restricted(request.instrument)
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        why = case.book.restricted(request.instrument)
         if why is not None:
             return Reason(f"no new position in {request.instrument.key}: {why}; exits pass")
         return None
@@ -80,8 +81,8 @@ class Expressible(Rule):
 
     name = "product"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        why = book.inexpressible(request)
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        why = case.book.inexpressible(request)
         return Reason(f"no order of this kind at this broker: {why}") if why is not None else None
 
 
@@ -90,9 +91,9 @@ class NoDelivery(Rule):
 
     name = "delivery"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        flat_from = book.flat_from(request.instrument) if request.horizon == Horizon.CARRY else None
-        if flat_from is not None and book.now >= flat_from:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        flat_from = case.book.flat_from(request.instrument) if request.horizon == Horizon.CARRY else None
+        if flat_from is not None and case.now >= flat_from:
             expiry = request.instrument.expiry
             return Reason(
                 f"{request.instrument.key} is settled in shares on {expiry}; nothing is carried in it from {flat_from:%Y-%m-%d %H:%M}"
@@ -106,14 +107,14 @@ class WithinWindow(Rule):
     name = "window"
     clocked = True
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        window = book.entry_window(request)
-        if not window.known and request.horizon == Horizon.INTRADAY and book.account_kind == AccountKind.LIVE:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        window = case.book.entry_window(request)
+        if not window.known and request.horizon == Horizon.INTRADAY and case.book.account_kind == AccountKind.LIVE:
             text = "the broker's intraday cut-off for today is not known; give one in config/market/overrides.yaml"
             return Reason(text, permanent=False)
         if window.opens is None or window.closes is None:
             return Reason(f"no session of {request.instrument.key} today", permanent=False)
-        if not window.opens <= book.now < window.closes:
+        if not window.opens <= case.now < window.closes:
             return Reason(f"entries are taken {window.opens:%H:%M:%S} to {window.closes:%H:%M:%S}", permanent=False)
         return None
 
@@ -123,17 +124,17 @@ class FreshData(Rule):
 
     name = "stale"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        stale = book.feed_stale
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        stale = case.book.feed_stale
         if stale is not None:
             return Reason(f"the feed is stale: {stale}", permanent=False)
         instrument = request.instrument
-        received = book.received_age(instrument)
+        received = case.book.received_age(instrument)
         if received is None:
             return Reason(f"no tick of {instrument.key} yet", permanent=False)
         if not abs(received) <= self.settings.stale_after:  # from the future: our clock went back, and no age can be trusted
             return Reason(f"last tick of {instrument.key} is {received:.1f} s old", permanent=False)
-        exchange = book.exchange_age(instrument)
+        exchange = case.book.exchange_age(instrument)
         if exchange is not None and not exchange <= self.settings.exchange_stale_after:
             return Reason(f"last tick of {instrument.key} is {exchange:.1f} s old by the exchange's time", permanent=False)
         return None
@@ -144,7 +145,7 @@ class OrderQuantity(Rule):
 
     name = "order_quantity"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         if not request.quantity <= self.settings.max_order_quantity:
             return Reason(f"quantity {request.quantity} is above max_order_quantity {self.settings.max_order_quantity}")
         return None
@@ -155,8 +156,8 @@ class OrderValue(Rule):
 
     name = "order_value"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        return _above(_own_exposure(request, book), self.settings.max_order_value, "order value", "max_order_value")
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        return _above(case.at_stake, self.settings.max_order_value, "order value", "max_order_value")
 
 
 class EntryBand(Rule):
@@ -164,8 +165,8 @@ class EntryBand(Rule):
 
     name = "price_band"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        last = book.last_price(request.instrument)
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        last = case.last
         if last is None:
             return Reason(f"no price of {request.instrument.key} yet", permanent=False)
         allowed = band(last, self.settings.price_band_pct, request.instrument)
@@ -180,8 +181,8 @@ class NoUnknownOrder(Rule):
 
     name = "unknown_order"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        for order in book.live_orders():
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        for order in case.live:
             if order.state == OrderState.UNKNOWN and (order.strategy, order.name) == (request.strategy, request.name):
                 return Reason(f"order {order.id} of this key is UNKNOWN until the broker's books decide", permanent=False)
         return None
@@ -197,21 +198,21 @@ class Duplicate(Rule):
         super().__init__(settings)
         self._recent: deque[tuple[datetime, tuple[Any, ...]]] = deque()
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         if request.quantity == request.instrument.freeze:
             return None
-        self._forget(book.now)
+        self._forget(case.now)
         print_ = _fingerprint(request)
-        if any(print_ == seen for _, seen in self._recent):
+        if print_ in [seen for _, seen in self._recent]:
             return Reason(f"the same order was approved less than {self.settings.duplicate_window:g} s ago", permanent=False)
-        for order in working_entries(book):
+        for order in case.opening:
             if _fingerprint(order) == print_:
                 return Reason(f"the same order is working already ({order.id}, {order.state})", permanent=False)
         return None
 
-    def passed(self, request: OrderRequest, book: RiskBook) -> None:
-        self._forget(book.now)
-        self._recent.append((book.now, _fingerprint(request)))
+    def passed(self, request: OrderRequest, case: Case) -> None:
+        self._forget(case.now)
+        self._recent.append((case.now, _fingerprint(request)))
 
     def _forget(self, now: datetime) -> None:
         while self._recent and (now - self._recent[0][0]).total_seconds() >= self.settings.duplicate_window:
@@ -223,10 +224,10 @@ class NoSelfTrade(Rule):
 
     name = "self_trade"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         if request.order_type == OrderType.SL:
             return None  # it rests behind its trigger
-        for order in book.live_orders():
+        for order in case.live:
             if order.instrument.key != request.instrument.key or order.side == request.side:
                 continue
             resting = order.order_type == OrderType.LIMIT or order.state == OrderState.WORKING
@@ -240,8 +241,8 @@ class NotAgainstOwn(Rule):
 
     name = "opposes_position"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        held = book.position(request.strategy, request.instrument)
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        held = case.held
         if held * request.side.sign < 0:
             return Reason(f"{request.strategy} still holds {held} of {request.instrument.key}; the exit comes first", permanent=False)
         return None
@@ -252,14 +253,14 @@ class InstrumentValue(Rule):
 
     name = "instrument_value"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         instrument, side = request.instrument, request.side
         working = 0
-        for order in working_entries(book):
+        for order in case.opening:
             if order.instrument.key == instrument.key and order.side == side:
                 working += order.remaining
-        units = max(0, book.net(instrument) * side.sign + working + request.quantity)
-        price = max(request.limit_price, book.last_price(instrument) or 0.0)
+        units = max(0, case.book.net(instrument) * side.sign + working + request.quantity)
+        price = max(request.limit_price, case.last or 0.0)
         value = exposure(instrument, side, units, price)
         return _above(value, self.settings.max_instrument_value, f"value in {instrument.key}", "max_instrument_value")
 
@@ -269,12 +270,12 @@ class StrategyExposure(Rule):
 
     name = "strategy_exposure"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         working = 0.0
-        for order in working_entries(book):
+        for order in case.opening:
             if order.strategy == request.strategy:
                 working += _working_exposure(order)
-        total = book.strategy_exposure(request.strategy) + working + _own_exposure(request, book)
+        total = case.book.strategy_exposure(request.strategy) + working + case.at_stake
         return _above(total, self.settings.max_strategy_exposure, f"exposure of {request.strategy}", "max_strategy_exposure")
 
 
@@ -283,11 +284,11 @@ class GrossExposure(Rule):
 
     name = "gross_exposure"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         working = 0.0
-        for order in working_entries(book):
+        for order in case.opening:
             working += _working_exposure(order)
-        total = book.account_exposure() + working + _own_exposure(request, book)
+        total = case.book.account_exposure() + working + case.at_stake
         return _above(total, self.settings.max_gross_exposure, "exposure of the account", "max_gross_exposure")
 
 
@@ -296,27 +297,16 @@ class EnoughMargin(Rule):
 
     name = "margin"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        free = book.available_margin() if self.settings.check_margin else None
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        free = case.book.available_margin() if self.settings.check_margin else None
         if free is None:
             return None
         needed = required(
-            request.instrument, request.side, request.quantity, request.limit_price, request.horizon, self.settings.margin, book.now.date()
+            request.instrument, request.side, request.quantity, request.limit_price, request.horizon, self.settings.margin, case.now.date()
         )
         if not needed <= free:
             return Reason(f"it needs about {needed:.2f} rupees of margin, {free:.2f} are free")
         return None
-
-
-def working_entries(book: RiskBook) -> list[Order]:
-    """Live orders that may still add to a position; what they may still fill counts as held."""
-    return [order for order in book.live_orders() if order.purpose in OPENING]
-
-
-def _own_exposure(request: OrderRequest, book: RiskBook) -> float:
-    """Rupees this order puts at stake, at its limit or the last price, whichever is higher."""
-    price = max(request.limit_price, book.last_price(request.instrument) or 0.0)
-    return exposure(request.instrument, request.side, request.quantity, price)
 
 
 def _working_exposure(order: Order) -> float:

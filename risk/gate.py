@@ -17,10 +17,10 @@ from typing import Any, cast
 import msgspec
 
 from core.types import Approved, Instrument, Order, OrderRequest, Purpose, Refused, TradingState
-from risk.book import RiskBook
+from risk.book import Case, RiskBook
 from risk.breaches import ACCOUNT, Breach, LossLocks, ProfitLocks, Runaway
 from risk.entry_rules import ENTRY_RULES
-from risk.rules import EXIT_RULES, Rule, WellFormed, opens_roll, reduces
+from risk.rules import EXIT_RULES, Rule, WellFormed
 from risk.settings import RiskSettings, StrategyLimits
 
 __all__ = ["ACCOUNT", "Breach", "Gate"]
@@ -31,9 +31,10 @@ class Gate:
 
     def __init__(self, settings: RiskSettings) -> None:
         self.settings = settings
-        self._well_formed = WellFormed(settings)
+        self._well_formed = WellFormed()
         self._entry: Sequence[Rule] = [make(settings) for make in ENTRY_RULES]
         self._exit: Sequence[Rule] = [make(settings) for make in EXIT_RULES]
+        self._remember = [rule for rule in self._entry if rule.remembers]
         self._locks = LossLocks(settings)
         self._profits = ProfitLocks(settings)
         self._runaway = Runaway(int(settings.orders_per_second * settings.runaway_factor))
@@ -42,23 +43,24 @@ class Gate:
     def take_limits(self, strategies: Mapping[str, StrategyLimits]) -> None:
         """Go by other limits of single strategies from now on. A lock of today stays; a limit that is reached already locks at once."""
         self.settings = msgspec.structs.replace(self.settings, strategies=dict(strategies))
-        for rule in (self._well_formed, *self._entry, *self._exit):
+        for rule in (*self._entry, *self._exit):
             rule.settings = self.settings
         self._locks.settings = self._profits.settings = self.settings
 
     def review(self, request: OrderRequest, book: RiskBook) -> Approved | Refused:
         """Judge a new order."""
-        malformed = self._well_formed.check(request, book)
+        malformed = self._well_formed.look(request)
         if malformed is not None:
             return Refused(request, self._well_formed.name, malformed.text, permanent=True)
-        if reduces(request, book):
-            return self._judge(request, book, self._exit, exits=True)
-        runaway = self._runaway.attempt(book.now)
+        case = Case(request, book)
+        if case.reduces:
+            return self._judge(request, case, self._exit)
+        runaway = self._runaway.attempt(case.now)
         if runaway is not None:
             if book.trading_state != TradingState.HALTED:
-                self._breaches.append(Breach(book.now, "runaway", runaway, TradingState.HALTED))
+                self._breaches.append(Breach(case.now, "runaway", runaway, TradingState.HALTED))
             return Refused(request, "runaway", runaway, permanent=True)
-        return self._review_entry(request, book, self._entry)
+        return self._review_entry(request, case, self._entry)
 
     def review_change(
         self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None, book: RiskBook
@@ -80,12 +82,13 @@ class Gate:
             f"change of {order.id}",
         )
         without = cast(RiskBook, _Without(book, order))
-        malformed = self._well_formed.check(request, without)
+        malformed = self._well_formed.look(request)
         if malformed is not None:
             return Refused(request, self._well_formed.name, malformed.text, permanent=True)
-        if reduces(request, without):
-            return self._judge(request, without, self._exit, exits=True)
-        return self._review_entry(request, without, [rule for rule in self._entry if rule.for_changes])
+        case = Case(request, without)
+        if case.reduces:
+            return self._judge(request, case, self._exit)
+        return self._review_entry(request, case, [rule for rule in self._entry if rule.for_changes])
 
     def watch(self, book: RiskBook) -> bool:
         """Look at the losses without a request; call it when prices have taken what `room` gave. Whether breaches wait to be taken."""
@@ -134,26 +137,26 @@ class Gate:
     def _limited(self, book: RiskBook) -> tuple[str, ...]:
         return tuple(book.strategies()) if self.settings.strategies_limited else ()
 
-    def _review_entry(self, request: OrderRequest, book: RiskBook, rules: Sequence[Rule]) -> Approved | Refused:
-        self._breaches += self._locks.watch(book, (request.strategy,))
-        self._breaches += self._profits.watch(book, (request.strategy,))
-        today = book.now.date()
+    def _review_entry(self, request: OrderRequest, case: Case, rules: Sequence[Rule]) -> Approved | Refused:
+        self._breaches += self._locks.watch(case.book, (request.strategy,))
+        self._breaches += self._profits.watch(case.book, (request.strategy,))
+        today = case.now.date()
         lock = self._locks.of(request.strategy, today) or self._profits.of(request.strategy, today)
         if lock is not None:
             return Refused(request, lock[0], lock[1], permanent=True)
-        if opens_roll(request, book):
+        if case.opens_roll:
             rules = [rule for rule in rules if not rule.clocked]
-        return self._judge(request, book, rules, exits=False)
+        return self._judge(request, case, rules)
 
-    def _judge(self, request: OrderRequest, book: RiskBook, rules: Sequence[Rule], *, exits: bool) -> Approved | Refused:
+    def _judge(self, request: OrderRequest, case: Case, rules: Sequence[Rule]) -> Approved | Refused:
         for rule in rules:
-            reason = rule.check(request, book)
+            reason = rule.check(request, case)
             if reason is not None:
-                return Refused(request, rule.name, reason.text, reason.permanent and not exits)
-        for rule in rules:
-            if rule.remembers:
-                rule.passed(request, book)
-        return Approved(request, book.now)
+                return Refused(request, rule.name, reason.text, reason.permanent and not case.reduces)
+        for rule in self._remember:
+            if rule in rules:
+                rule.passed(request, case)
+        return Approved(request, case.now)
 
 
 class _Without:

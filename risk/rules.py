@@ -18,7 +18,7 @@ from core.types import (
     Purpose,
     Side,
 )
-from risk.book import RiskBook
+from risk.book import Case
 from risk.settings import RiskSettings
 
 LARGEST_PRICE = 1e9
@@ -27,9 +27,6 @@ LARGEST_QUANTITY = 10**9
 
 BAND_MIN_TICKS = 20
 """No price band is narrower than this many ticks: three per cent of a cheap option is less than its spread."""
-
-OPENING = frozenset({Purpose.ENTRY, Purpose.ROLL})
-"""Purposes of orders that may add to a position (a roll's closing leg is counted as if it did, which errs to the safe side)."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -56,23 +53,11 @@ class Rule(ABC):
         self.settings = settings
 
     @abstractmethod
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         """Why this request may not become an order, or None."""
 
-    def passed(self, request: OrderRequest, book: RiskBook) -> None:  # noqa: B027 - a hook that most rules leave empty
+    def passed(self, request: OrderRequest, case: Case) -> None:  # noqa: B027 - a hook that most rules leave empty
         """The request was approved by all rules."""
-
-
-def opens_roll(request: OrderRequest, book: RiskBook) -> bool:
-    """Whether this is the opening leg of a roll: nothing of ours lies on the other side of it."""
-    return request.purpose == Purpose.ROLL and book.position(request.strategy, request.instrument) * request.side.sign >= 0
-
-
-def reduces(request: OrderRequest, book: RiskBook) -> bool:
-    """Whether the request is an exit in the gate's sense."""
-    if request.purpose == Purpose.ROLL:
-        return not opens_roll(request, book)
-    return request.purpose in (Purpose.EXIT, Purpose.PROTECT, Purpose.SQUARE_OFF)
 
 
 def prices(request: OrderRequest) -> tuple[float, ...]:
@@ -93,12 +78,13 @@ def band(reference: float, per_cent: float, instrument: Instrument) -> float:
 # --- for entries and exits ------------------------------------------------------------------------------------------------------
 
 
-class WellFormed(Rule):
-    """The request makes sense by itself: types, finite numbers on the tick, a kind of order that we send, a tradable instrument."""
+class WellFormed:
+    """The request makes sense by itself: types, finite numbers on the tick, a kind of order that we send, a tradable instrument. No other
+    rule is asked of one that does not."""
 
     name = "well_formed"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def look(self, request: OrderRequest) -> Reason | None:
         if not isinstance(request.side, Side) or not isinstance(request.purpose, Purpose):
             return Reason(f"side {_shown(request.side)} or purpose {_shown(request.purpose)} is none that exists")
         if type(request.quantity) is not int or not 0 < request.quantity <= LARGEST_QUANTITY:
@@ -143,7 +129,7 @@ class LotMultiple(Rule):
 
     name = "lot"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         if request.quantity % request.instrument.lot:
             return Reason(f"quantity {request.quantity} is no multiple of the lot {request.instrument.lot} of {request.instrument.key}")
         return None
@@ -154,7 +140,7 @@ class FreezeQuantity(Rule):
 
     name = "freeze"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
         freeze = request.instrument.freeze
         if freeze is not None and request.quantity > freeze:
             return Reason(f"quantity {request.quantity} is above the freeze quantity {freeze} of {request.instrument.key}; slice it")
@@ -166,8 +152,8 @@ class CircuitLimits(Rule):
 
     name = "circuit"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        limits = book.circuit(request.instrument)
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        limits = case.book.circuit(request.instrument)
         if limits is None:
             return None
         low, high = limits
@@ -182,13 +168,13 @@ class RequestRate(Rule):
 
     name = "rate"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        factor = self.settings.runaway_factor if reduces(request, book) else 1.0
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        factor = self.settings.runaway_factor if case.reduces else 1.0
         settings = self.settings
         return (
-            _too_many(book.orders_in(1.0), settings.orders_per_second * factor, "second")
-            or _too_many(book.orders_in(60.0), settings.orders_per_minute * factor, "minute")
-            or _too_many(book.orders_today(), settings.orders_per_day * factor, "day")
+            _too_many(case.book.orders_in(1.0), settings.orders_per_second * factor, "second")
+            or _too_many(case.book.orders_in(60.0), settings.orders_per_minute * factor, "minute")
+            or _too_many(case.book.orders_today(), settings.orders_per_day * factor, "day")
         )
 
 
@@ -205,10 +191,10 @@ class NoTwin(Rule):
     name = "twin"
     for_changes = False
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        if book.tags_echoed:
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        if case.book.tags_echoed:
             return None
-        for order in book.live_orders():
+        for order in case.live:
             same = (order.instrument.key, order.side, order.quantity) == (request.instrument.key, request.side, request.quantity)
             if same and all(abs(a - b) < request.instrument.tick_size / 2 for a, b in zip(prices(request), prices_of(order), strict=False)):
                 text = (
@@ -226,9 +212,9 @@ class OwnedOnly(Rule):
 
     name = "owned"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        held = book.position(request.strategy, request.instrument)
-        closing = book.closing(request.strategy, request.instrument)
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        held = case.held
+        closing = case.book.closing(request.strategy, request.instrument)
         if held * request.side.sign >= 0:
             return Reason(f"{request.strategy} holds {held} of {request.instrument.key}: a {request.side} would not reduce it")
         if not request.quantity + closing <= abs(held):
@@ -241,8 +227,8 @@ class ExitBand(Rule):
 
     name = "exit_band"
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        reference = request.trigger_price if request.trigger_price is not None else book.last_price(request.instrument)
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        reference = request.trigger_price if request.trigger_price is not None else case.last
         if reference is None:
             return None  # no price to compare with; holding on for that would be the greater risk
         allowed = band(reference, self.settings.exit_band_pct, request.instrument)

@@ -8,13 +8,14 @@ that was cut at the freeze quantity, and every exit pass. Counts and moments com
 from datetime import timedelta
 
 from core.types import OrderRequest, Purpose
-from risk.book import RiskBook
+from risk.book import Case
 from risk.rules import Reason, Rule
+from risk.settings import NO_LIMITS
 
 
-def begins_a_trade(request: OrderRequest, book: RiskBook) -> bool:
+def begins_a_trade(request: OrderRequest, case: Case) -> bool:
     """Whether a fill of this order would be the first of a trade. The legs of a roll carry one on."""
-    return request.purpose is Purpose.ENTRY and book.position(request.strategy, request.instrument) == 0
+    return request.purpose is Purpose.ENTRY and case.held == 0
 
 
 class TradesToday(Rule):
@@ -23,14 +24,15 @@ class TradesToday(Rule):
     name = "max_trades"
     for_changes = False
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        most = self.settings.of(request.strategy).max_trades
-        if most is None or not begins_a_trade(request, book):
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        limits = self.settings.strategies.get(request.strategy, NO_LIMITS)
+        most = limits.max_trades
+        if most is None or not begins_a_trade(request, case):
             return None
-        working = [order for order in book.live_orders() if order.purpose is Purpose.ENTRY and order.strategy == request.strategy]
-        coming = {order.instrument.key for order in working if book.position(order.strategy, order.instrument) == 0}
+        working = [order for order in case.live if order.purpose is Purpose.ENTRY and order.strategy == request.strategy]
+        coming = {order.instrument.key for order in working if case.book.position(order.strategy, order.instrument) == 0}
         coming.discard(request.instrument.key)  # another slice of the same
-        begun = book.trades_today(request.strategy) + len(coming)
+        begun = case.book.trades_today(request.strategy) + len(coming)
         if not begun + 1 <= most:
             return Reason(f"{request.strategy} has begun {begun} trades today, risk.max_trades allows {most}")
         return None
@@ -42,12 +44,12 @@ class CoolDown(Rule):
     name = "cooldown"
     for_changes = False
 
-    def check(self, request: OrderRequest, book: RiskBook) -> Reason | None:
-        limits = self.settings.of(request.strategy)
-        if limits.cooldown_minutes is None or not begins_a_trade(request, book):
+    def check(self, request: OrderRequest, case: Case) -> Reason | None:
+        limits = self.settings.strategies.get(request.strategy, NO_LIMITS)
+        if limits.cooldown_minutes is None or not begins_a_trade(request, case):
             return None
-        ended = book.trade_ended(request.strategy, losing=limits.cooldown_after == "loss")
-        if ended is None or book.now >= (until := ended + timedelta(minutes=limits.cooldown_minutes)):
+        ended = case.book.trade_ended(request.strategy, losing=limits.cooldown_after == "loss")
+        if ended is None or case.now >= (until := ended + timedelta(minutes=limits.cooldown_minutes)):
             return None
         what = "ended a trade with a loss" if limits.cooldown_after == "loss" else "ended a trade"
         return Reason(f"{request.strategy} {what} at {ended:%H:%M:%S}; it pauses until {until:%H:%M:%S}", permanent=False)

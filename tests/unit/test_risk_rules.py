@@ -414,9 +414,9 @@ def test_the_instrument_counts_at_the_last_price_when_that_is_higher() -> None:
 
 
 def test_the_largest_numbers_are_still_well_formed() -> None:
-    rule = WellFormed(SETTINGS)
-    assert rule.check(entry(quantity=10**9), FakeBook()) is None
-    assert rule.check(entry(limit_price=1e9), FakeBook()) is None
+    rule = WellFormed()
+    assert rule.look(entry(quantity=10**9)) is None
+    assert rule.look(entry(limit_price=1e9)) is None
 
 
 ADVERSE = [
