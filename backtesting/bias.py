@@ -84,7 +84,7 @@ def signals_of(make: Make, market: BacktestMarket, days: Sequence[date]) -> list
     backtest.run(days)
     return [
         Said(at, data["strategy"], data["name"], data["instrument"], data["target"], data["stop"], data["take_profit"], data["why"])
-        for at, kind, data in backtest.store.entries
+        for at, kind, data in backtest.store.since(0)
         if kind == "signal"
     ]
 

@@ -294,10 +294,8 @@ class Backtest:
 
     def _note_rolls(self) -> None:
         """Keep what the day's rolls came to, before the journal forgets it."""
-        fresh = min(self.store.written - self._seen, len(self.store.entries))
-        self._seen = self.store.written
-        for number in range(-fresh, 0):
-            at, kind, facts = self.store.entries[number]
+        entries, self._seen = self.store.since(self._seen), self.store.written
+        for at, kind, facts in entries:
             if kind in ROLLED:
                 self._rolled.append({"at": at.isoformat(), "kind": kind, **facts})
 

@@ -203,10 +203,18 @@ class Ledger(Protocol):
     def snapshot(self) -> Snapshot | None: ...
 
 
+Facts = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+"""What a journal entry says; or how to say it of things that never change, where a ledger in memory may never be asked."""
+
+
+def said(facts: Facts) -> Mapping[str, Any]:
+    return facts() if callable(facts) else facts
+
+
 class Store(Ledger, Protocol):
     """The ledger. One writer, the engine thread. Writes join one transaction that `commit` makes durable (synchronous=FULL)."""
 
-    def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
+    def journal(self, at: datetime, kind: str, data: Facts) -> int:
         """Append one journal entry, return its gap-free sequence number."""
         ...
 

@@ -167,10 +167,11 @@ def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int,
     """
     if settled(target, held, working):
         return Plan()
-    if any(order.state is OrderState.UNKNOWN for order in working):
-        return Plan(waiting="evidence for an order of unknown fate")
-    wanted = 0 if target.closing else target.wanted
-    coming = sum(order.side.sign * order.remaining for order in working)
+    wanted, coming = 0 if target.closing else target.wanted, 0
+    for order in working:
+        if order.state is OrderState.UNKNOWN:
+            return Plan(waiting="evidence for an order of unknown fate")
+        coming += order.side.sign * order.remaining
     lacking = wanted - held - coming
     if working and (_opposes(coming, wanted - held) or abs(coming) > abs(wanted - held)):
         return _cancel_first(working)
@@ -192,7 +193,7 @@ def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int,
     price = capped_price(side, target.instrument, quote, cap_pct)
     purpose = target.purpose if reducing or target.purpose is Purpose.ROLL else Purpose.ENTRY
     parts = islice(slices(target.instrument, quantity), MOST_SLICES)
-    return Plan(send=tuple(_request(target, side, part, price, purpose, now) for part in parts))
+    return Plan(send=tuple([_request(target, side, part, price, purpose, now) for part in parts]))
 
 
 def _opposes(coming: int, towards: int) -> bool:

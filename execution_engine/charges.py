@@ -100,8 +100,11 @@ class Charges:
         self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date
     ) -> Breakdown:
         """All charges of one order with these executions (quantity, price): the order so far, since brokerage is per order."""
-        value = sum(quantity * price for quantity, price in trades) * instrument.multiplier
-        return self.for_value(instrument, horizon, side, sum(quantity for quantity, _ in trades), value, day)
+        units, worth = 0, 0.0
+        for quantity, price in trades:
+            units += quantity
+            worth += quantity * price
+        return self.for_value(instrument, horizon, side, units, worth * instrument.multiplier, day)
 
     def for_value(self, instrument: Instrument, horizon: Horizon, side: Side, quantity: int, value: float, day: date) -> Breakdown:
         """The same for an order known by its executed units and value in rupees; constant time."""

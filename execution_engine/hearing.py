@@ -58,6 +58,7 @@ class Hearing:
         self._flatten = flatten
         self._by_bar: dict[tuple[str, int], list[Run]] = {}
         self._by_tick: dict[str, list[Run]] = {}
+        self._by_name: dict[tuple[str, str], list[Run]] = {}  # (strategy, logical name)
 
     def listen(self, runs: Iterable[Run], bars: Bars, now: datetime) -> None:
         """Who listens from now on, in this order, and the bars they ask for; a strategy heard so far that is not among them is heard no
@@ -65,8 +66,10 @@ class Hearing:
         self.runs = list(runs)
         self._by_bar.clear()
         self._by_tick.clear()
+        self._by_name.clear()
         for run in self.runs:
-            for instrument in run.instruments.values():
+            for name, instrument in run.instruments.items():
+                self._by_name.setdefault((run.strategy.name, name), []).append(run)
                 self._by_bar.setdefault((instrument.key, run.strategy.interval), []).append(run)
                 if run.strategy.wants_ticks:
                     self._by_tick.setdefault(instrument.key, []).append(run)
@@ -99,10 +102,10 @@ class Hearing:
 
     def on_fill(self, fill: Fill, name: str) -> None:
         """`name`: the logical name under which its order was sent."""
-        for run in self.runs:
-            if run.strategy.name == fill.strategy and name in run.instruments:
-                if not run.stopped:
-                    self._hear(run, run.strategy.fill, fill)
+        for run in self._by_name.get((fill.strategy, name), ()):
+            if run.strategy.wants_fills and not run.stopped:
+                self._hear(run, run.strategy.fill, fill)
+            if run.strategy.keeps_state or run.strategy.day is not run.saved_day:
                 self._save_state(run)
 
     def _hear(self, run: Run, speak: Callable[[Any, View], Iterable[Signal]], event: Tick | Bar | Fill, late: bool = False) -> None:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -138,14 +139,17 @@ class OrderDesk:
 
     def working(self, strategy: str, name: str) -> list[Order]:
         """Live orders of one key that move its position (protective orders are not among them)."""
+        if not self.alive:
+            return []
         return [o for o in self.alive.values() if o.strategy == strategy and o.name == name and o.purpose is not Purpose.PROTECT]
 
     def horizon(self, strategy: str, name: str, instrument: Instrument) -> Horizon | None:
         """That of what a key holds, else of what works in it; None: it is flat. What is held leaves in the product it came in, so that a
         horizon changed in the configuration counts once the key is flat."""
         held = self._portfolio.horizon(strategy, instrument)
-        working = self.working(strategy, name)
-        return held or (working[0].horizon if working else None)
+        if held is None and (working := self.working(strategy, name)):
+            return working[0].horizon
+        return held
 
     def unknown(self) -> list[Order]:
         return [order for order in self.alive.values() if order.state in (OrderState.UNKNOWN, OrderState.SENDING)]
@@ -224,7 +228,7 @@ class OrderDesk:
         order = move(order, OrderState.SENDING, now, product=self._product_of(order))
         self._keep(order)
         self._store.save_order(order)
-        self._store.journal(now, "intent", _facts(order))
+        self._store.journal(now, "intent", partial(_facts, order))
         try:
             self._commit(lambda: self._executor.prepare(order))  # P1: on disk before it leaves; its request is built meanwhile
         except StoreError:
@@ -301,8 +305,10 @@ class OrderDesk:
         was answered settles a pending modify or cancel.
         """
         order = self.owner(update.broker_order_id, update.tag)
-        if order is None:
-            return None
+        return self.on_row(order, update, asked_at) if order is not None else None
+
+    def on_row(self, order: Order, update: OrderUpdate, asked_at: datetime | None = None) -> Change | None:
+        """The same for a row that is known to be about this order of ours."""
         if update.state is None:
             self._alert("warn", "Order state not in the table", f"{order.tag} {order.instrument.key}: the broker says {update.label!r}")
         answered = self._answered.get(order.id)
@@ -383,14 +389,9 @@ class OrderDesk:
     def _changed(self, before: Order, order: Order, fills: tuple[Fill, ...], source: str) -> Change:
         self._keep(order)
         self._store.save_order(order)
-        facts = _facts(order)
-        facts["source"], facts["before"], facts["reason"] = source, str(before.state), order.reason
-        self._store.journal(order.updated_at, "order", facts)
+        self._store.journal(order.updated_at, "order", partial(_facts, order, source, before.state))
         for fill in fills:
-            self._store.journal(
-                fill.at, "fill", {"order": order.id, "instrument": order.instrument.key, "side": str(fill.side),
-                                  "quantity": fill.quantity, "price": fill.price, "trade": fill.id}
-            )  # fmt: skip
+            self._store.journal(fill.at, "fill", partial(_fill_facts, fill))
         return Change(order, before.state, fills)
 
     def _keep(self, order: Order) -> None:
@@ -405,7 +406,20 @@ class OrderDesk:
             self._ahead.add(order.id)
 
 
-def _facts(order: Order) -> dict[str, object]:
+def _fill_facts(fill: Fill) -> dict[str, object]:
+    return {
+        "order": fill.order_id,
+        "instrument": fill.instrument.key,
+        "side": str(fill.side),
+        "quantity": fill.quantity,
+        "price": fill.price,
+        "trade": fill.id,
+    }
+
+
+def _facts(order: Order, source: str = "", before: OrderState | None = None) -> dict[str, object]:
+    """What the journal says of an order; `before` is the state that the evidence from `source` found it in."""
+    change = {} if before is None else {"source": source, "before": str(before), "reason": order.reason}
     return {
         "order": order.id,
         "strategy": order.strategy,
@@ -418,6 +432,7 @@ def _facts(order: Order) -> dict[str, object]:
         "filled": order.filled,
         "average_price": order.average_price,
         "broker_order_id": order.broker_order_id,
+        **change,
     }
 
 

@@ -117,10 +117,9 @@ def merge(order: Order, update: OrderUpdate, *, fresh: bool = False) -> Merged:
         oddities.append(f"two broker orders carry one intent: {order.broker_order_id} and {update.broker_order_id}")
         return Merged(order, _anomaly(order, oddities))
     known = _with_filled(order, update.filled, update.average_price, update.at, max(order.quantity, update.quantity), oddities)
-    if known.broker_order_id is None:
-        known = msgspec.structs.replace(known, broker_order_id=update.broker_order_id)
     state = _said(update)
     if state is None:
+        known = _named(known, update)
         oddities.append(f"the broker's label {update.label!r} is in no table; its state is not guessed")
         return Merged(known, _anomaly(known, oddities))
     row = Evidence(state, update.filled, update.at, update.exchange_at)
@@ -129,7 +128,8 @@ def merge(order: Order, update: OrderUpdate, *, fresh: bool = False) -> Merged:
         known = _take(known, row, update, oddities, settles=fresh)
     elif fresh and known.state in COMMANDED and _weight(row)[:-1] >= _weight(old)[:-1]:
         known = _settle(known, row)
-    return Merged(known, _anomaly(known, oddities))
+    known = _named(known, update)
+    return Merged(known, _anomaly(known, oddities)) if oddities else Merged(known)
 
 
 def replied(order: Order, reply: Reply) -> Merged:
@@ -160,21 +160,28 @@ def filled_to(order: Order, filled: int, average_price: float, at: datetime) -> 
 def _in_state(
     order: Order, state: OrderState, at: datetime, *, filled: int, reason: str | None, broker_order_id: str | None, product: str = ""
 ) -> Order:
-    previous = order.previous_state
-    if state in COMMANDED:
-        previous = order.state if order.state not in COMMANDED else order.previous_state
-    elif state in LIVE:
-        previous = None
     return msgspec.structs.replace(
         order,
         state=state,
-        previous_state=previous,
+        previous_state=_before(order, state),
         updated_at=at if at > order.updated_at else order.updated_at,
         filled=filled,
         reason=order.reason if reason is None else reason,
         broker_order_id=broker_order_id or order.broker_order_id,
         product=product or order.product,
     )
+
+
+def _before(order: Order, state: OrderState) -> OrderState | None:
+    """What `previous_state` is when the order enters `state`."""
+    if state in COMMANDED and order.state not in COMMANDED:
+        return order.state
+    return None if state in LIVE and state not in COMMANDED else order.previous_state
+
+
+def _named(order: Order, update: OrderUpdate) -> Order:
+    """With the broker's id, which its first row tells."""
+    return order if order.broker_order_id is not None else msgspec.structs.replace(order, broker_order_id=update.broker_order_id)
 
 
 def _place_replied(order: Order, reply: Reply) -> Merged:
@@ -265,22 +272,23 @@ def _take(order: Order, row: Evidence, update: OrderUpdate, oddities: list[str],
             oddities.append(f"the broker shows {row.state} for an order that ended {order.state}")
             return msgspec.structs.replace(order, evidence=row)
         oddities.append(f"{row.state} after the order had ended {order.state}")
-    taken = msgspec.structs.replace(
+    state = order.state if held else row.state
+    if state is not order.state and not _reachable(order, state):
+        oddities.append(f"{state} cannot follow {order.state}; the state is kept")
+        state = order.state
+    return msgspec.structs.replace(
         order,
+        state=state,
+        previous_state=order.previous_state if state is order.state else _before(order, state),
         evidence=row,
+        broker_order_id=order.broker_order_id or update.broker_order_id,
         quantity=update.quantity if update.quantity > 0 else order.quantity,
         limit_price=update.limit_price if update.limit_price > 0 else order.limit_price,
         trigger_price=update.trigger_price if update.trigger_price else order.trigger_price,
         product=update.product or order.product,
         reason=update.reason or order.reason,
-        updated_at=max(row.at, order.updated_at),
+        updated_at=row.at if row.at > order.updated_at else order.updated_at,
     )
-    if held or row.state is order.state:
-        return taken
-    if not _reachable(order, row.state):
-        oddities.append(f"{row.state} cannot follow {order.state}; the state is kept")
-        return taken
-    return _in_state(taken, row.state, row.at, filled=taken.filled, reason=None, broker_order_id=None)
 
 
 def _commanded_by_us(order: Order) -> bool:

@@ -90,13 +90,14 @@ class Outcomes:
         self._on_change(self._desk.on_reply(reply))
 
     def on_update(self, update: OrderUpdate) -> None:
-        if self._desk.owner(update.broker_order_id, update.tag) is None:
+        order = self._desk.owner(update.broker_order_id, update.tag)
+        if order is None:
             if update.source == POSTBACK:  # its app may serve other accounts: this one's books tell
                 self._executor.read_books(positions=True, urgent=True)
             else:
                 self._reconciliation.foreign(update)
             return
-        self._on_change(self._desk.on_update(update))
+        self._on_change(self._desk.on_row(order, update))
 
     def on_books(self, books: Books) -> None:
         for change in self._reconciliation.take(books):

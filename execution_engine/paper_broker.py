@@ -74,7 +74,7 @@ class _Resting:
             filled=self.filled,
             average_price=self.worth / self.filled if self.filled else 0.0,
             tag=order.tag,
-            label=self.state.value,
+            label=str(self.state),
             product=order.product,
             order_type=order.order_type,
             limit_price=order.limit_price,
@@ -133,7 +133,8 @@ class PaperBroker:
         return None
 
     def place(self, order: Order) -> None:
-        """Take the order or refuse it; the Reply and the first row are in the next drain."""
+        """Take the order or refuse it: its first row, or the Reply that refuses it, is in the next drain. Nobody stands between us and
+        this exchange, so that the row itself is the acknowledgement."""
         now = self._clock.now()
         self._roll(now.date())
         reason = refusal(order, now, self._sessions, self._last.get(order.instrument.key))
@@ -150,7 +151,6 @@ class PaperBroker:
         else:
             self._waiting.setdefault(order.instrument.key, []).append(resting)
         self._book[resting.id] = resting
-        self._answer(Action.PLACE, order, "", resting.id)
         self._events.append(resting.row(now, resting.since))
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
@@ -260,9 +260,14 @@ class PaperBroker:
         free = self._account.capital
         for held in self._held.values():
             cost, side = held.cost, Side.BUY if held.cost.quantity > 0 else Side.SELL
-            average = cost.average(held.instrument.multiplier)
-            free += cost.realised / 100 - self._rates.blocked(held.instrument, held.horizon, side, abs(cost.quantity), average)
-        return free - sum(self._blocks(each) for waiting in self._waiting.values() for each in waiting)
+            free += cost.realised / 100
+            if cost.quantity:
+                average = cost.average(held.instrument.multiplier)
+                free -= self._rates.blocked(held.instrument, held.horizon, side, abs(cost.quantity), average)
+        for waiting in self._waiting.values():
+            for each in waiting:
+                free -= self._blocks(each)
+        return free
 
     def required(self, order: Order) -> float:
         """Rupees that this order would block; what closes a position, and is not already being closed, blocks nothing."""

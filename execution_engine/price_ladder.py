@@ -75,6 +75,9 @@ class PriceLadder:
 
     def climb(self) -> None:
         """The timer is due: move each order that has rested for a step."""
+        if not self._desk.alive:
+            self._exits.unconfirmed((), self._clock.now())
+            return
         now, settings = self._clock.now(), self.settings
         resting = [o for o in self._desk.live() if o.purpose is not Purpose.PROTECT and not self._targets.by_hand(o)]
         silent = now - self._step

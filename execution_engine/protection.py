@@ -165,11 +165,12 @@ class Protection:
     def on_change(self, change: Change) -> None:
         """Something became known, before strategies hear of it: a position grew or shrank, or a stop fired, ended or was refused."""
         order = change.order
-        target = self._targets.holding(order.strategy, order.instrument)
         if order.purpose is not Purpose.PROTECT:
-            if change.fills and target is not None:
-                self.keep(target)
+            idle = self.settings is None and not any(one.purpose is Purpose.PROTECT for one in self._desk.alive.values())
+            if change.fills and not idle and (mine := self._targets.holding(order.strategy, order.instrument)) is not None:
+                self.keep(mine)
             return
+        target = self._targets.holding(order.strategy, order.instrument)
         ours, known = order.id in self._taken_back, order.id in self._fired
         asked = None if order.state is OrderState.PENDING_MODIFY else self._changing.pop(order.id, None)
         if change.ended:
@@ -189,6 +190,8 @@ class Protection:
 
     def stops(self, target: Target) -> list[Order]:
         """The live stops of what a key holds."""
+        if not self._desk.alive:
+            return []
         return [
             order
             for order in self._desk.live()

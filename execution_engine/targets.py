@@ -26,7 +26,10 @@ class Targets:
 
     def holding(self, strategy: str, instrument: Instrument) -> Target | None:
         """The key through which `strategy` holds this instrument."""
-        return next((t for t in self._targets.values() if t.strategy == strategy and t.instrument.key == instrument.key), None)
+        for target in self._targets.values():
+            if target.strategy == strategy and target.instrument.key == instrument.key:
+                return target
+        return None
 
     def pending(self, strategy: str, instrument: Instrument) -> list[Target]:
         """Keys of `strategy` in the instrument that a temporary refusal left to be tried again."""

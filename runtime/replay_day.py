@@ -413,8 +413,7 @@ def _compare(player: Player, start: Start, ledger: Sequence[dict[str, Any]], out
         fired = [(timer.name, timer.due) for timer in player.fired]
         expected = [(timer.name, timer.due) for timer in timers]
         player.fired.clear()
-        fresh = player.store.written - taken
-        for at, kind, data in [player.store.entries[number] for number in range(-fresh, 0)]:
+        for at, kind, data in player.store.since(taken):
             if kind not in DECISIONS:
                 continue
             made = entry(at, kind, data)

@@ -3,8 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 
+from core.ports import Facts, said
 from core.types import ENDED, Fill, Order, Position, Snapshot
 
 
@@ -13,7 +15,7 @@ class MemoryStore:
     of it than of all else, and needs it only to explain its end."""
 
     def __init__(self, journal: int | None = None) -> None:
-        self.entries: deque[tuple[datetime, str, Mapping[str, Any]]] = deque(maxlen=journal)
+        self.entries: deque[tuple[datetime, str, Facts]] = deque(maxlen=journal)
         self.written = 0
         self.kept_orders: dict[str, Order] = {}
         self.kept_fills: list[Fill] = []
@@ -22,7 +24,7 @@ class MemoryStore:
         self.shot: Snapshot | None = None
         self.commits = 0
 
-    def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
+    def journal(self, at: datetime, kind: str, data: Facts) -> int:
         self.entries.append((at, kind, data))
         self.written += 1
         return self.written
@@ -37,10 +39,13 @@ class MemoryStore:
         self.kept_positions[position.strategy, position.instrument.key, position.product] = position
 
     def put(self, space: str, key: str, value: Any) -> None:
+        kept = self.spaces.get(space)
+        if kept is None:
+            kept = self.spaces[space] = {}
         if value is None:
-            self.spaces.get(space, {}).pop(key, None)
+            kept.pop(key, None)
         else:
-            self.spaces.setdefault(space, {})[key] = value
+            kept[key] = value
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
         self.shot = snapshot
@@ -73,11 +78,16 @@ class MemoryStore:
     ) -> list[dict[str, Any]]:
         numbered = enumerate(self.entries, self.written - len(self.entries) + 1)
         found = [
-            {"seq": seq, "at": at.isoformat(), "kind": what, **data}
+            {"seq": seq, "at": at.isoformat(), "kind": what, **said(data)}
             for seq, (at, what, data) in numbered
             if seq > since and kind in (None, what) and (day is None or at.date() == day) and (before is None or seq < before)
         ]
         return found if last is None else found[len(found) - min(last, len(found)) :]
+
+    def since(self, written: int) -> list[tuple[datetime, str, Mapping[str, Any]]]:
+        """The entries after the first `written` of them, as far as they are kept."""
+        fresh = min(self.written - written, len(self.entries))
+        return [(at, kind, said(facts)) for at, kind, facts in islice(self.entries, len(self.entries) - fresh, None)]
 
     def snapshot(self) -> Snapshot | None:
         return self.shot

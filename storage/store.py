@@ -9,7 +9,7 @@
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Dialect, Engine, Select, Table, bindparam, de
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from core.errors import StoreError
+from core.ports import Facts, said
 from core.types import ENDED, IST, Fill, Order, Position, Snapshot
 from storage import connecting, models
 
@@ -190,11 +191,11 @@ class SqlStore(SqlReader):
 
     # --- writing -----------------------------------------------------------------------------------------------------------------------
 
-    def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
+    def journal(self, at: datetime, kind: str, data: Facts) -> int:
         """Append one entry; its sequence number is final."""
         self._seq += 1
         at = at.astimezone(IST)
-        body = _encoder.encode(data).decode()
+        body = _encoder.encode(said(data)).decode()
         values = self._journal.bind(seq=self._seq, at=_iso(at), day=at.date().isoformat(), kind=kind, body=body)
         self._pending.append((self._journal, values, self._seq))
         return self._seq

@@ -116,6 +116,9 @@ class Strategy:
     wants_ticks: ClassVar[bool] = False
     """Whether `on_tick` is written; the engine does not call it otherwise. Set by itself."""
 
+    wants_fills: ClassVar[bool] = False
+    """The same for `on_fill`."""
+
     keeps_state: ClassVar[bool] = False
     """Whether `state` is written; without one only the day is stored. Set by itself."""
 
@@ -124,6 +127,7 @@ class Strategy:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.wants_ticks = cls.on_tick is not Strategy.on_tick
+        cls.wants_fills = cls.on_fill is not Strategy.on_fill
         cls.keeps_state = cls.state is not Strategy.state
 
     def __init__(self, spec: StrategySpec, logical: str | None = None) -> None:

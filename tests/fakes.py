@@ -1,12 +1,13 @@
 """Honest fakes for unit tests: they do what the real thing promises, in memory, and can be told to fail as it may fail."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from core.errors import StoreError
 from core.events import Action, Event, Outcome, Reply
+from core.ports import Facts, said
 from core.types import Fill, Order, Position, Snapshot
 from execution_engine.order_state import TERMINAL
 
@@ -36,10 +37,10 @@ class MemoryStore:
         left.commit()
         return left
 
-    def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
+    def journal(self, at: datetime, kind: str, data: Facts) -> int:
         self._writes.append(("journal", (at, kind, data)))
         seq = len(self.entries) + 1
-        self.entries.append({"seq": seq, "at": at.isoformat(), "kind": kind, **json.loads(json.dumps(dict(data), default=str))})
+        self.entries.append({"seq": seq, "at": at.isoformat(), "kind": kind, **json.loads(json.dumps(dict(said(data)), default=str))})
         return seq
 
     def save_order(self, order: Order) -> None:

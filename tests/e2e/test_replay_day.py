@@ -190,7 +190,7 @@ def test_a_backtest_of_the_recording_decides_what_the_paper_day_decided(recorded
         market = RecordedMarket(recording, config.calendar(recording.account.kind))
         backtest = RecordedBacktest(config, recording.account, market, recording.strategies, FillRules(), journal=None)
         outcome = backtest.run()
-    found = [replay_day.entry(at, kind, data) for at, kind, data in backtest.store.entries]
+    found = [replay_day.entry(at, kind, data) for at, kind, data in backtest.store.since(0)]
     assert len(paper) > 20
     assert decisions(found) == paper
     assert outcome.digest == recorded.report()["digest"]

@@ -23,6 +23,7 @@ import msgspec
 from loguru import logger
 
 from core.events import Books, Event, OrderUpdate, Reply
+from core.ports import Facts
 from storage.store import SqlStore, open_reader
 from tests.simulation.day import Day, Result
 from tests.simulation.faults import Fault, Plan
@@ -153,7 +154,7 @@ class CrashDay(Day):
         class Store(SqlStore):
             """Dies before an append."""
 
-            def journal(self, at: datetime, kind: str, data: Mapping[str, Any]) -> int:
+            def journal(self, at: datetime, kind: str, data: Facts) -> int:
                 points.die(f"before {kind} is journalled")
                 return super().journal(at, kind, data)
 
