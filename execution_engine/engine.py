@@ -302,8 +302,9 @@ class Engine:
 
     def settle(self) -> None:
         """End of a batch: positions and what else changed become durable; the next bar boundary is armed."""
-        for position in self.portfolio.changed():
-            self.store.save_position(position)
+        if self.portfolio.unsaved:
+            for position in self.portfolio.changed():
+                self.store.save_position(position)
         due = self.bars.due
         if due is not None and self.timers.due("bars") != due:
             self.timers.set("bars", due)
@@ -340,7 +341,7 @@ class Engine:
         instrument = bar.instrument
         tick = self.world.ticks.get(instrument.key)
         if tick is None or tick.at < bar.at:
-            self.world.see(Tick(instrument, bar.at, bar.close))
+            self.world.ticks[instrument.key] = Tick(instrument, bar.at, bar.close)
         self.portfolio.mark(instrument, bar.close)
         if self.executor.on_market(bar):
             self._hear_answers(self._answers())

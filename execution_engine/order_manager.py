@@ -40,6 +40,10 @@ class Change(msgspec.Struct, frozen=True):
         return self.order.state in TERMINAL and self.before not in TERMINAL
 
 
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_PAIRS = tuple(left + right for left in _ALPHABET for right in _ALPHABET)
+
+
 class Tags:
     """Sixteen characters A-Z0-9, never given twice: four for the ledger, three for the day, nine counted within the ledger.
 
@@ -49,14 +53,13 @@ class Tags:
 
     _BLOCK = 36**5
 
-    _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     _EPOCH = date(2020, 1, 1)
 
     def __init__(self, store: Store) -> None:
         self._store = store
         ledger = store.get("tags", "ledger")
         if ledger is None:
-            ledger = "".join(secrets.choice(self._ALPHABET) for _ in range(4))
+            ledger = "".join(secrets.choice(_ALPHABET) for _ in range(4))
             store.put("tags", "ledger", ledger)
         self._ledger: str = ledger
         self._day: date | None = None
@@ -91,9 +94,9 @@ class Tags:
     def _text(self, number: int, width: int) -> str:
         digits = ""
         while number:
-            number, digit = divmod(number, 36)
-            digits = self._ALPHABET[digit] + digits
-        return digits.rjust(width, "0")
+            number, pair = divmod(number, 36 * 36)
+            digits = _PAIRS[pair] + digits
+        return digits.rjust(width, "0")[-width:]
 
 
 class OrderDesk:

@@ -212,11 +212,18 @@ class PaperBroker:
 
     def on_market(self, event: Event) -> bool:
         """Let a tick or a bar meet the orders that were there before it."""
-        kind = type(event)
-        if kind is Bar:
-            self._on_bar(event)  # type: ignore[arg-type]  # by the line above
-        elif kind is Tick:
-            self._on_tick(event)  # type: ignore[arg-type]  # by the line above
+        if isinstance(event, Bar):
+            if event.warmup:
+                return bool(self._events)
+            key = event.instrument.key
+            self._last[key] = event.close
+            if key in self._waiting:
+                self._meet_bar(event, self._waiting[key])
+        elif isinstance(event, Tick):
+            key = event.instrument.key
+            self._last[key] = event.price
+            if key in self._waiting:
+                self._meet_tick(event, self._waiting[key])
         return bool(self._events)
 
     def drain(self) -> list[Event]:
@@ -301,11 +308,8 @@ class PaperBroker:
 
     # --- the market --------------------------------------------------------------------------------------------------------------------
 
-    def _on_tick(self, tick: Tick) -> None:
-        key = tick.instrument.key
-        self._last[key] = tick.price
-        waiting = self._waiting.get(key)
-        if not waiting or not self._open(tick.instrument, tick.at):
+    def _meet_tick(self, tick: Tick, waiting: list[_Resting]) -> None:
+        if not self._open(tick.instrument, tick.at):
             return
         taken = {Side.BUY: 0, Side.SELL: 0}
         for resting in list(waiting):
@@ -341,13 +345,8 @@ class PaperBroker:
             self._end(resting, OrderState.CANCELLED, tick.at, "")
         return took
 
-    def _on_bar(self, bar: Bar) -> None:
-        key = bar.instrument.key
-        if bar.warmup:
-            return
-        self._last[key] = bar.close
-        waiting = self._waiting.get(key)
-        if not waiting or not self._open(bar.instrument, bar.start):
+    def _meet_bar(self, bar: Bar, waiting: list[_Resting]) -> None:
+        if not self._open(bar.instrument, bar.start):
             return
         stops_first = sorted(waiting, key=lambda each: each.state is not OrderState.TRIGGER_PENDING) if len(waiting) > 1 else tuple(waiting)
         for resting in stops_first:

@@ -24,6 +24,8 @@ from execution_engine.trades import Trades
 EXTERNAL = "EXTERNAL"
 """The sub-account of what the account holds and we do not own (holdings, manual trades, other tools)."""
 
+TOGETHER = 256  # fills taken into the digest at once
+
 ADOPTED = "ADOPTED"
 """Marks the order id of a foreign fill that closed a position of ours: `ADOPTED:PRODUCT:BROKER_ORDER_ID`."""
 
@@ -101,7 +103,7 @@ class Portfolio:
         self._holdings: dict[tuple[str, str, str], _Holding] = {}
         self._by_instrument: dict[str, list[_Holding]] = {}
         self._quantities: dict[tuple[str, str], int] = {}
-        self._changed: dict[tuple[str, str, str], _Holding] = {}
+        self.unsaved: dict[tuple[str, str, str], _Holding] = {}  # what `changed` will give
         self._positions: Sequence[Position] | None = None  # None since one of them changed
         self._open: dict[str, float] = {}  # key of an instrument that is held -> how many rupees one rupee of its price makes of ours
         self.moved = True  # whether a fill or a price may have changed the day's result since the last sample
@@ -116,6 +118,7 @@ class Portfolio:
         self._marks: dict[str, float] = {}
         self._day: date | None = None
         self._digest = hashlib.sha256()
+        self._undigested: list[Fill] = []
         self._curve: list[tuple[datetime, int]] = []
         self._peak = 0
         self._drawdown = 0
@@ -203,7 +206,7 @@ class Portfolio:
         holding.charges += paise
         holding.day_charges += paise
         self._lines.setdefault(order.id, _Line()).charged += paise
-        self._changed[order.strategy, order.instrument.key, order.product] = holding
+        self.unsaved[order.strategy, order.instrument.key, order.product] = holding
         self._altered(holding)
 
     def charged(self, order_id: str) -> int:
@@ -261,7 +264,9 @@ class Portfolio:
         holding.charges += fill.charges
         holding.day_charges += fill.charges
         self._move(holding, fill.side.sign * fill.quantity, fill.price)
-        self._digest.update(_digest_line(fill))
+        self._undigested.append(fill)
+        if len(self._undigested) >= TOGETHER:
+            self._take_into_digest()
         self.trades.book(fill)
 
     def _move(self, holding: _Holding, quantity: int, price: float) -> None:
@@ -271,7 +276,7 @@ class Portfolio:
         holding.day_cost.add(quantity, value)
         key = (holding.strategy, instrument.key)
         self._quantities[key] = self._quantities.get(key, 0) + quantity
-        self._changed[holding.strategy, instrument.key, holding.product] = holding
+        self.unsaved[holding.strategy, instrument.key, holding.product] = holding
         self._marks.setdefault(instrument.key, price)
         self._altered(holding)
         self._note_open(instrument.key)
@@ -348,10 +353,10 @@ class Portfolio:
 
     def changed(self) -> list[Position]:
         """What changed since the last call, to be stored."""
-        if not self._changed:
+        if not self.unsaved:
             return []
-        changed = [holding.known or self._position(holding) for holding in self._changed.values()]
-        self._changed.clear()
+        changed = [holding.known or self._position(holding) for holding in self.unsaved.values()]
+        self.unsaved.clear()
         return changed
 
     @property
@@ -423,16 +428,19 @@ class Portfolio:
         return day.realised + day.unrealised - day.charges
 
     def _of_day(self, strategy: str | None) -> _Sums:
-        """The sums of one strategy or of all ours; only what a price or a fill has changed is counted again."""
+        """The sums of one strategy or of all ours."""
         if self._stale:
-            for key in self._stale:
-                for holding in self._by_instrument.get(key, ()):
-                    self._count(holding)
-            self._stale.clear()
+            self._reckon()
         return self._total if strategy is None else self._sums.get(strategy) or _Sums()
 
+    def _reckon(self) -> None:
+        """Bring the sums in step with what prices and fills have changed."""
+        for key in self._stale:
+            for holding in self._by_instrument.get(key, ()):
+                self._count(holding)
+        self._stale.clear()
+
     def _count(self, holding: _Holding) -> None:
-        """Bring the sums in step with this holding."""
         instrument, quantity, day = holding.instrument, holding.life.quantity, holding.day_cost
         unrealised = gross = 0
         if quantity:
@@ -467,10 +475,14 @@ class Portfolio:
         self._touch()
 
     def _note_open(self, key: str) -> None:
-        held = [one for one in self._by_instrument.get(key, ()) if one.life.quantity]
+        held, weight = False, 0.0
+        for one in self._by_instrument.get(key, ()):
+            if one.life.quantity:
+                held = True
+                if one.strategy != EXTERNAL:
+                    weight += abs(one.life.quantity) * one.instrument.multiplier
         if held:
-            ours = (abs(one.life.quantity) * one.instrument.multiplier for one in held if one.strategy != EXTERNAL)
-            self._open[key] = float(sum(ours))
+            self._open[key] = weight
         else:
             self._open.pop(key, None)
 
@@ -495,7 +507,9 @@ class Portfolio:
     def sample(self, at: datetime) -> None:
         """Note the day's net P&L: the drawdown takes each sample, the curve one for each minute."""
         self.moved = False
-        net = self.net_result()
+        if self._stale:
+            self._reckon()
+        net = self._total.realised + self._total.unrealised - self._total.charges
         if net > self._peak:
             self._peak = net
         elif self._peak - net > self._drawdown:
@@ -523,12 +537,12 @@ class Portfolio:
         holding.day_cost = Cost(holding.life.quantity, base)
         holding.day_charges = 0
         self._altered(holding)
-        self._changed[holding.strategy, holding.instrument.key, holding.product] = holding
+        self.unsaved[holding.strategy, holding.instrument.key, holding.product] = holding
 
     def _forget(self, holding: _Holding) -> None:
         key = holding.instrument.key
         self._holdings.pop((holding.strategy, key, holding.product))
-        self._changed.pop((holding.strategy, key, holding.product), None)
+        self.unsaved.pop((holding.strategy, key, holding.product), None)
         self._by_instrument[key].remove(holding)
         holding.day_cost, holding.day_charges = Cost(), 0
         self._count(holding)
@@ -538,7 +552,13 @@ class Portfolio:
 
     def digest(self) -> str:
         """SHA-256 over the fills of the run in booking order; equal digests mean equal behaviour."""
+        self._take_into_digest()
         return self._digest.hexdigest()
+
+    def _take_into_digest(self) -> None:
+        for fill in self._undigested:
+            self._digest.update(_digest_line(fill))
+        self._undigested.clear()
 
     def restore(self, positions: Sequence[Position], fills: Sequence[Fill], day: date) -> None:
         """Take up what was stored: the positions, and all fills of the run in booking order; `day` is today's session.

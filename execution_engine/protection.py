@@ -166,9 +166,10 @@ class Protection:
         """Something became known, before strategies hear of it: a position grew or shrank, or a stop fired, ended or was refused."""
         order = change.order
         if order.purpose is not Purpose.PROTECT:
-            idle = self.settings is None and not any(one.purpose is Purpose.PROTECT for one in self._desk.alive.values())
-            if change.fills and not idle and (mine := self._targets.holding(order.strategy, order.instrument)) is not None:
-                self.keep(mine)
+            if change.fills and (self.settings is not None or any(one.purpose is Purpose.PROTECT for one in self._desk.alive.values())):
+                mine = self._targets.holding(order.strategy, order.instrument)
+                if mine is not None:
+                    self.keep(mine)
             return
         target = self._targets.holding(order.strategy, order.instrument)
         ours, known = order.id in self._taken_back, order.id in self._fired

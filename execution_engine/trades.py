@@ -37,7 +37,10 @@ class Trades:
 
     def book(self, fill: Fill) -> None:
         at = fill.at
-        held = self._open.setdefault((fill.strategy, fill.instrument.key), _Open())
+        key = (fill.strategy, fill.instrument.key)
+        held = self._open.get(key)
+        if held is None:
+            held = self._open[key] = _Open()
         today = self._days.get(fill.strategy)
         if today is None or today.day != at.date():
             today = self._days[fill.strategy] = _Day(at.date())

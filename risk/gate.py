@@ -39,6 +39,7 @@ class Gate:
         self._profits = ProfitLocks(settings)
         self._runaway = Runaway(int(settings.orders_per_second * settings.runaway_factor))
         self._breaches: list[Breach] = []
+        self.defends_profits = settings.profits_defended
 
     def take_limits(self, strategies: Mapping[str, StrategyLimits]) -> None:
         """Go by other limits of single strategies from now on. A lock of today stays; a limit that is reached already locks at once."""
@@ -46,6 +47,7 @@ class Gate:
         for rule in (*self._entry, *self._exit):
             rule.settings = self.settings
         self._locks.settings = self._profits.settings = self.settings
+        self.defends_profits = self.settings.profits_defended
 
     def review(self, request: OrderRequest, book: RiskBook) -> Approved | Refused:
         """Judge a new order."""
@@ -97,11 +99,6 @@ class Gate:
         if strategies:
             self._breaches += self._profits.watch(book, strategies)
         return bool(self._breaches)
-
-    @property
-    def defends_profits(self) -> bool:
-        """Whether a strategy's best result of the day is to be known: then every result is to be looked at, not only losses."""
-        return any(limits.lock_at is not None for limits in self.settings.strategies.values())
 
     def room(self, book: RiskBook) -> float:
         """Rupees that may still be lost before a scope that is not locked can reach its limit; at most 0: look at once."""

@@ -127,6 +127,11 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Whether any strategy has limits of its own."""
         return self.max_strategy_loss is not None or bool(self.strategies)
 
+    @property
+    def profits_defended(self) -> bool:
+        """Whether some strategy's best result of the day is to be known: then every result is to be looked at, not only losses."""
+        return any(limits.lock_at is not None for limits in self.strategies.values())
+
     def loss_limit(self, strategy: str) -> float | None:
         """The strategy's own loss limit in rupees, None where it has none."""
         own = self.of(strategy).max_loss
