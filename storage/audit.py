@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def mask(value: Any) -> Any:
     return value
 
 
+@lru_cache(1024)  # the fields of requests and replies are always the same few hundred
 def _is_secret(name: str) -> bool:
     return _SECRET.fullmatch(name) is not None and _NOT_SECRET.fullmatch(name) is None
 
