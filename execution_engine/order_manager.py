@@ -20,7 +20,7 @@ import msgspec
 from core.errors import StoreError
 from core.events import Action, OrderUpdate, Outcome, Reply, Trade
 from core.ports import Emergency, Executor, Store
-from core.types import Approved, Fill, Horizon, Instrument, Order, OrderState, Purpose, Validity
+from core.types import Approved, Fill, Horizon, Instrument, Order, OrderRequest, OrderState, Purpose, Validity
 from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, filled_to, merge, move, replied
 from execution_engine.portfolio import Portfolio
 
@@ -108,7 +108,7 @@ class OrderDesk:
         store: Store,
         executor: Executor,
         portfolio: Portfolio,
-        product_of: Callable[[Order], str],
+        product_of: Callable[[OrderRequest], str],
         alert: Alert,
         emergency: Emergency | None = None,
     ) -> None:
@@ -226,9 +226,10 @@ class OrderDesk:
             limit_price=request.limit_price,
             trigger_price=request.trigger_price,
             validity=request.validity,
+            product=self._product_of(request),
+            state=OrderState.SENDING,
             reason=request.why,
         )
-        order = move(order, OrderState.SENDING, now, product=self._product_of(order))
         self._keep(order)
         self._store.save_order(order)
         self._store.journal(now, "intent", partial(_facts, order))

@@ -89,12 +89,8 @@ def move(
     reason: str | None = None,
     broker_order_id: str | None = None,
     filled: int | None = None,
-    product: str = "",
 ) -> Order:
-    """The order in its new state; raises IllegalTransition. Entering PENDING_* keeps the state before it in `previous_state`.
-
-    `product`: the broker's product, known only now.
-    """
+    """The order in its new state; raises IllegalTransition. Entering PENDING_* keeps the state before it in `previous_state`."""
     filled = order.filled if filled is None else filled
     if filled < order.filled:
         raise IllegalTransition(f"order {order.id}: filled may not fall from {order.filled} to {filled}; journal it and read the books")
@@ -103,7 +99,7 @@ def move(
             f"order {order.id} ({order.instrument.key}) may not go from {order.state} to {state}; "
             f"journal it, freeze entries in the instrument and read the broker's books"
         )
-    return _in_state(order, state, at, filled=filled, reason=reason, broker_order_id=broker_order_id, product=product)
+    return _in_state(order, state, at, filled=filled, reason=reason, broker_order_id=broker_order_id)
 
 
 def merge(order: Order, update: OrderUpdate, *, fresh: bool = False) -> Merged:
@@ -157,9 +153,7 @@ def filled_to(order: Order, filled: int, average_price: float, at: datetime) -> 
 # --- the parts -----------------------------------------------------------------------------------------------------------------------
 
 
-def _in_state(
-    order: Order, state: OrderState, at: datetime, *, filled: int, reason: str | None, broker_order_id: str | None, product: str = ""
-) -> Order:
+def _in_state(order: Order, state: OrderState, at: datetime, *, filled: int, reason: str | None, broker_order_id: str | None) -> Order:
     return msgspec.structs.replace(
         order,
         state=state,
@@ -168,7 +162,6 @@ def _in_state(
         filled=filled,
         reason=order.reason if reason is None else reason,
         broker_order_id=broker_order_id or order.broker_order_id,
-        product=product or order.product,
     )
 
 

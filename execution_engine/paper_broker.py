@@ -88,13 +88,21 @@ class _Resting:
 class _Held:
     """The net position in one (instrument, product)."""
 
-    __slots__ = ("cost", "horizon", "instrument", "product")
+    __slots__ = ("blocked", "cost", "horizon", "instrument", "product")
 
     def __init__(self, instrument: Instrument, product: str, horizon: Horizon) -> None:
         self.instrument = instrument
         self.product = product
         self.horizon = horizon
         self.cost = Cost()
+        self.blocked = 0.0  # rupees of margin
+
+    def take(self, quantity: int, value: int, rates: MarginRates) -> None:
+        """Book a signed quantity worth `value` paise."""
+        cost = self.cost
+        cost.add(quantity, value)
+        side, average = Side.BUY if cost.quantity > 0 else Side.SELL, cost.average(self.instrument.multiplier)
+        self.blocked = rates.blocked(self.instrument, self.horizon, side, abs(cost.quantity), average) if cost.quantity else 0.0
 
 
 class PaperBroker:
@@ -245,7 +253,7 @@ class PaperBroker:
             if stored.instrument.expiry is not None and stored.instrument.expiry < self._day:
                 continue  # settled, or to be settled, by the portfolio
             held = self._hold(stored.instrument, stored.product, stored.horizon)
-            held.cost.add(stored.quantity, stored.cost)
+            held.take(stored.quantity, stored.cost, self._rates)
             held.cost.realised += stored.realised
         for order in orders:
             self._take_up(order, now)
@@ -266,11 +274,7 @@ class PaperBroker:
         """Rupees free for new orders: capital and realised P&L, less what positions and resting orders block."""
         free = self._account.capital
         for held in self._held.values():
-            cost, side = held.cost, Side.BUY if held.cost.quantity > 0 else Side.SELL
-            free += cost.realised / 100
-            if cost.quantity:
-                average = cost.average(held.instrument.multiplier)
-                free -= self._rates.blocked(held.instrument, held.horizon, side, abs(cost.quantity), average)
+            free += held.cost.realised / 100 - held.blocked
         for waiting in self._waiting.values():
             for each in waiting:
                 free -= self._blocks(each)
@@ -386,7 +390,8 @@ class PaperBroker:
         trade = Trade(f"{resting.id}-{resting.filled}", resting.id, order.instrument, order.side, quantity, price, exchange_at)
         self._trades.append(trade)
         held = self._hold(order.instrument, order.product, order.horizon)
-        held.cost.add(order.side.sign * quantity, order.side.sign * round(quantity * price * order.instrument.multiplier * 100))
+        sign = order.side.sign
+        held.take(sign * quantity, sign * round(quantity * price * order.instrument.multiplier * 100), self._rates)
         if not resting.remaining:
             self._remove(resting)
         self._events.append(resting.row(at, at, (trade,)))

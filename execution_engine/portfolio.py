@@ -109,7 +109,7 @@ class Portfolio:
         self.moved = True  # whether a fill or a price may have changed the day's result since the last sample
         self.room = 0.0  # rupees that prices may take before a limit of the day's loss is to be looked at; 0 at most: now
         self._total = _Sums()  # of all ours
-        self._sums: dict[str, _Sums] = {}  # by strategy
+        self._sums: dict[str, _Sums] = {EXTERNAL: _Sums()}  # by strategy
         self._stale: set[str] = set()  # keys of instruments whose price or holdings the sums do not know yet
         self.trades = Trades()
         self._lines: dict[str, _Line] = {}  # orders of this session

@@ -283,15 +283,15 @@ class World:
     def available_margin(self) -> float | None:
         """Capital + today's loss - what positions and working entries block by the approximation of risk/margin.py; never more than the
         broker itself last said may be used."""
-        blocked = 0.0
+        blocked, ticks = 0.0, self.ticks
         for held in self._portfolio.positions():
             if held.quantity:
-                blocked += self._margin(held.instrument, held.horizon, held.quantity, self._price(held.instrument, held.average_price))
+                instrument = held.instrument
+                tick = ticks.get(instrument.key)
+                price = (tick.price if tick is not None else 0.0) or held.average_price
+                blocked += self._margin(instrument, held.horizon, held.quantity, price)
         for order in self._desk.live():
             if order.purpose is Purpose.ENTRY:
                 blocked += self._margin(order.instrument, order.horizon, order.side.sign * order.remaining, order.limit_price)
         own = self.account.capital + min(0.0, self.day_pnl()) - blocked
         return own if self.broker_funds is None else min(own, self.broker_funds)
-
-    def _price(self, instrument: Instrument, fallback: float) -> float:
-        return self.last_price(instrument) or fallback

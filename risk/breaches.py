@@ -65,14 +65,14 @@ class LossLocks(_Locks):
 
     def room(self, book: RiskBook, strategies: Iterable[str]) -> float:
         """How many rupees the nearest of these limits is away, of scopes that are open; less one for what rounding takes."""
-        today, left = book.now.date(), [math.inf]
-        if not self._locked(ACCOUNT, today):
-            left.append(book.day_pnl() + self.settings.max_daily_loss)
+        left, locked = math.inf, self.today(book.now.date()) if self._locks else {}
+        if ACCOUNT not in locked:
+            left = book.day_pnl() + self.settings.max_daily_loss
         for strategy in strategies:
             limit = self.settings.loss_limit(strategy)
-            if limit is not None and not self._locked(strategy, today):
-                left.append(book.strategy_pnl(strategy) + limit)
-        return min(left) - 1.0
+            if limit is not None and strategy not in locked:
+                left = min(left, book.strategy_pnl(strategy) + limit)
+        return left - 1.0
 
     def _reached(self, scope: str, pnl: float, limit: float, book: RiskBook) -> list[Breach]:
         now = book.now

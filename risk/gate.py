@@ -39,7 +39,7 @@ class Gate:
         self._profits = ProfitLocks(settings)
         self._runaway = Runaway(int(settings.orders_per_second * settings.runaway_factor))
         self._breaches: list[Breach] = []
-        self.defends_profits = settings.profits_defended
+        self._note_limits()
 
     def take_limits(self, strategies: Mapping[str, StrategyLimits]) -> None:
         """Go by other limits of single strategies from now on. A lock of today stays; a limit that is reached already locks at once."""
@@ -47,7 +47,10 @@ class Gate:
         for rule in (*self._entry, *self._exit):
             rule.settings = self.settings
         self._locks.settings = self._profits.settings = self.settings
-        self.defends_profits = self.settings.profits_defended
+        self._note_limits()
+
+    def _note_limits(self) -> None:
+        self.defends_profits, self._strategies_limited = self.settings.profits_defended, self.settings.strategies_limited
 
     def review(self, request: OrderRequest, book: RiskBook) -> Approved | Refused:
         """Judge a new order."""
@@ -132,7 +135,7 @@ class Gate:
             self._profits.restore(state["profits"])
 
     def _limited(self, book: RiskBook) -> tuple[str, ...]:
-        return tuple(book.strategies()) if self.settings.strategies_limited else ()
+        return tuple(book.strategies()) if self._strategies_limited else ()
 
     def _review_entry(self, request: OrderRequest, case: Case, rules: Sequence[Rule]) -> Approved | Refused:
         self._breaches += self._locks.watch(case.book, (request.strategy,))
