@@ -77,7 +77,7 @@ class Tags:
 
     def is_niyams(self, tag: str | None, day: date) -> bool:
         """Whether such a tag is given by a Niyam on that day, by this one or by another: its shape says so, all but surely."""
-        if tag is None or len(tag) != 16 or set(tag) - set(self._ALPHABET):
+        if tag is None or len(tag) != 16 or set(tag) - set(_ALPHABET):
             return False
         return tag[4:7] == self._text((day - self._EPOCH).days % 36**3, 3) and self._BLOCK <= int(tag[7:], 36) < 36 * 36 * self._BLOCK
 
