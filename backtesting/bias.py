@@ -37,6 +37,7 @@ class Part:
         self.manifest = market.manifest
         self.interval = market.interval
         self.label = market.label
+        self.calendar = market.calendar
 
     def events(self, day: date) -> Sequence[Bar] | Sequence[Tick]:
         until = self._until

@@ -33,7 +33,7 @@ class BacktestMarket:
         self._keep = keep
         self.manifest = manifest
         self.label = f"recorded data, {label or manifest.folder.name}"
-        self._calendar = calendar
+        self.calendar = calendar
         calendar.observe(manifest.sessions)
         self._instruments = {one.key: one for one in manifest.instruments}
         self._tables: OrderedDict[date, Any] = OrderedDict()
@@ -74,7 +74,7 @@ class BacktestMarket:
             return self._future(logical, on, list(listed.values()))
         if isinstance(logical, OptionName):
             return self._option(logical, on, list(listed.values()), price)
-        rolling = continuous(name, self._calendar, on)
+        rolling = continuous(name, self.calendar, on)
         if rolling is not None:
             same = [
                 one for one in listed.values() if (one.underlying, one.kind, one.expiry) == (rolling.root, rolling.kind, rolling.expiry)
@@ -115,7 +115,7 @@ class BacktestMarket:
             raise Rejected(f"bars of {interval} minutes cannot be made from the data's {own}-minute bars")
         bars = [bar for day in self.days if start.date() <= day <= end.date() for bar in self.bars_of(instrument.key, day)]
         inside = [bar for bar in bars if start <= bar.start <= end]
-        return inside if interval == own else aggregate(inside, interval, self._calendar)
+        return inside if interval == own else aggregate(inside, interval, self.calendar)
 
     # --- names --------------------------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class BacktestMarket:
         futures = sorted(
             (one for one in listed if one.kind is Kind.FUTURE and one.underlying == name.root), key=lambda one: one.expiry or date.max
         )
-        live = [one for one in futures if one.expiry is not None and on <= self._calendar.contracts.roll_day(name.root, one.expiry)]
+        live = [one for one in futures if one.expiry is not None and on <= self.calendar.contracts.roll_day(name.root, one.expiry)]
         if name.months >= len(live):
             month = ("near", "next", "far")[name.months]
             raise DataError(f"{name.root} has no {month} future in the data of {on}; there is {_some([*self.listed(on)])}")
@@ -134,14 +134,14 @@ class BacktestMarket:
         expiries = sorted({one.expiry for one in mine if one.expiry is not None})
         if not expiries:
             raise DataError(f"{name.root} has no options in the data of {on}; there is {_some([*self.listed(on)])}")
-        expiry = logical_names.choose_expiry(name, expiries, on, self._calendar)
+        expiry = logical_names.choose_expiry(name, expiries, on, self.calendar)
         ladder = {one.strike: one for one in mine if one.expiry == expiry and one.strike is not None}
         return ladder[logical_names.choose_strike(name, sorted(ladder), logical_names.price_of(name, price))]
 
     def _as_of(self, instrument: Instrument, day: date) -> Instrument:
         if instrument.expiry is None:
             return instrument
-        freeze = self._calendar.freeze(instrument.underlying, day, instrument.lot)
+        freeze = self.calendar.freeze(instrument.underlying, day, instrument.lot)
         return instrument if freeze == instrument.freeze else msgspec.structs.replace(instrument, freeze=freeze)
 
     # --- reading ------------------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class BacktestMarket:
     def _bars(self, day: date) -> list[Bar]:
         table, listed, interval = self._table(day), self.listed(day), self.interval
         step = timedelta(minutes=interval)
-        windows = {key: self._calendar.continuous(one, day) for key, one in listed.items()}
+        windows = {key: self.calendar.continuous(one, day) for key, one in listed.items()}
         starts, ends = _moments(table), dict[tuple[str, datetime], datetime]()
 
         def end(key: str, start: datetime) -> datetime:

@@ -101,16 +101,16 @@ class Backtest:
         *,
         journal: int | None = LATEST,
         keep_fills: bool = True,
+        charges: Charges | None = None,
     ) -> None:
         """`journal` is how many of the latest entries are kept (None: all). Without `keep_fills` what is over is kept as round trips alone,
-        which a long run is told by."""
+        which a long run is told by. `charges` are those of the configuration, where they were read before."""
         self._config = config
         self._account = account
         self._market = market
         self.settings = dict(enabled)
         self._fills = fills
-        self._calendar = config.calendar(account.kind)
-        self._calendar.observe(market.manifest.sessions)
+        self._calendar = market.calendar
         self._notes: dict[str, None] = {}
         self._alarms: list[Alarm] = []
         self._runs: dict[str, list[Run]] = {}  # strategy -> its objects
@@ -127,7 +127,7 @@ class Backtest:
         self.clock = ManualClock(datetime.combine(first, time(), IST))
         self.store = MemoryStore(journal=journal)
         self._spec = registry.get(account.broker)
-        self._charges = Charges(load_charges(config.folder), account.broker, account.plan)
+        self._charges = charges or Charges(load_charges(config.folder), account.broker, account.plan)
         self.portfolio = Portfolio(account.name, self._charges)
         self.paper = PaperBroker(account, self.clock, sessions=self._calendar, fills=fills)
         product = self._spec.product

@@ -10,19 +10,24 @@ from typing import Any
 import msgspec
 
 from backtesting.compiled import Compiled
-from backtesting.market import BacktestMarket
+from backtesting.market import DAYS_KEPT, BacktestMarket
 from backtesting.metrics import metrics_of
 from backtesting.run import Backtest, Outcome
 from core.clock import SystemClock
 from core.errors import ConfigError
 from core.types import Account, AccountKind
 from data_ingestion.replay import Manifest
+from execution_engine.charges import Charges
 from execution_engine.paper_rules import FillRules
 from strategies import registry
 from utils import config_loader
 
 KEPT = ("trades", "gross", "charges", "net", "win_rate", "expectancy", "profit_factor", "max_drawdown", "sharpe", "sortino", "exposure")
 """The figures of a trial; any of them but a share may be what a sweep looks for."""
+
+
+MOST_KEPT = 16 * 2**20
+"""Bytes of day files whose bars a process keeps in memory, where they take ten times that; more are read again in each trial."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -75,7 +80,7 @@ class _GivenUp(Exception):
 
 
 class Desk:
-    """What one process keeps: the configuration and the market, all of its days in memory."""
+    """What one process keeps: the configuration, and the market's days in memory as far as they fit there."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -83,7 +88,9 @@ class Desk:
         self._columns: dict[tuple[date, ...], Compiled] = {}
         self._config = config_loader.load(work.config, strategy=work.strategy)
         self._account = Account("backtest", AccountKind.PRACTICE, work.broker, work.capital)
-        self._market = BacktestMarket(work.manifest, self._config.calendar(self._account.kind), keep=len(work.manifest.days))
+        keep = len(work.manifest.days) if _size(work.manifest) <= MOST_KEPT else DAYS_KEPT
+        self._market = BacktestMarket(work.manifest, self._config.calendar(self._account.kind), keep=keep)
+        self._charges = Charges(config_loader.load_charges(work.config), work.broker, self._account.plan)
         ((self._name, self._settings),) = self._config.strategies.items()
         if work.instrument:
             self._settings = self._settings.model_copy(update={"instruments": (work.instrument,)})
@@ -117,7 +124,9 @@ class Desk:
         began = clock.monotonic()
         settings = self._settings.model_copy(update={"params": {**self._settings.params, **trial.params}})
         registry.params_of(settings.class_).parse(settings.params)
-        backtest = Backtest(self._config, self._account, self._market, {self._name: settings}, self._work.fills, keep_fills=False)
+        backtest = Backtest(
+            self._config, self._account, self._market, {self._name: settings}, self._work.fills, keep_fills=False, charges=self._charges
+        )
         curve: list[float] = []
 
         def watch(day: date, events: int) -> None:
@@ -132,6 +141,10 @@ class Desk:
             return Result(trial.number, trial.params, {"net": round(curve[-1], 2)}, tuple(curve), "", seconds, len(curve), why=why)
         figures = figures_of(outcome)
         return Result(trial.number, trial.params, figures, tuple(curve), outcome.digest, clock.monotonic() - began, why=why)
+
+
+def _size(manifest: Manifest) -> int:
+    return sum((manifest.folder / f"{day.isoformat()}.parquet").stat().st_size for day in manifest.days)
 
 
 def figures_of(outcome: Outcome) -> dict[str, Any]:

@@ -7,9 +7,11 @@ compiling. The trades of both sides are the same, or it fails. Bars are syntheti
 """
 
 import json
+import multiprocessing
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -39,6 +41,8 @@ BARS = 100_000
 SHORT = 4_000
 SESSION = 375
 FASTS, SLOWS = range(5, 45, 2), range(50, 250, 10)
+CHUNKS = 8  # for each process
+SPAWN = multiprocessing.get_context("spawn")
 COMPARED = 50  # pairs that vectorbt runs at once: more of them take gigabytes
 STRATEGY = f"""class: sma_cross
 instruments: [SYNTHETIC0]
@@ -52,7 +56,10 @@ risk: {{stop_pct: 50}}
 def measure(rounds: int) -> list[Line]:
     """Pairs a second side by side, and what W processes make of W times the work of one."""
     with tempfile.TemporaryDirectory() as folder:
-        return [*_pairs(Path(folder), rounds), *(_processes(Path(folder), rounds, workers) for workers in (2, 4))]
+        lines = _pairs(Path(folder), rounds)
+        for workers in (2, 4):
+            lines += _processes(Path(folder), rounds, workers)
+    return lines
 
 
 def _work(folder: Path, bars: int) -> Work:
@@ -151,37 +158,63 @@ def _write(file: Path, made: Compiled, pairs: list[tuple[int, int]]) -> list[tup
     return sorted(fills)
 
 
-def _processes(folder: Path, rounds: int, workers: int) -> Line:
-    """Runs a second of the event engine over W processes against one: wall time, once every worker is there."""
+def _processes(folder: Path, rounds: int, workers: int) -> list[Line]:
+    """Runs a second of the event engine over W processes against one, in wall time, once every worker is there; and the same of loops that
+    share nothing and wait for nothing, which is what the machine has to give at that time."""
     work = _work(folder / f"short{workers}", SHORT)
     pools = {"one": LocalPool(work, 1), "many": LocalPool(work, workers)}
+    plain = {"plain one": ProcessPoolExecutor(1, SPAWN), "plain many": ProcessPoolExecutor(workers, SPAWN)}
     days = work.manifest.days
 
-    def side(name: str) -> Callable[[], float]:
-        pool = pools[name]
-        chunks = 4 * pool.width
+    def trials(pool: LocalPool) -> Callable[[], float]:
+        chunks = CHUNKS * pool.width
 
         def once() -> float:
             began = perf_counter()
             for number in range(chunks):
-                pool.submit((Trial(number, {"fast": 5 + number, "slow": 40}, days, engine="event"),))
+                pool.submit((Trial(number, {"fast": 5 + number % 8, "slow": 40}, days, engine="event"),))
             done = 0
             while pool.pending:
                 done += len(pool.finished())
             return done / (perf_counter() - began)
 
-        for _ in range(3):
-            once()  # every worker is there, and has read its bars
         return once
 
+    def loops(pool: ProcessPoolExecutor, width: int) -> Callable[[], float]:
+        def once() -> float:
+            began = perf_counter()
+            return len(list(pool.map(_loop, range(CHUNKS * width)))) / (perf_counter() - began)
+
+        return once
+
+    sides = {name: trials(pool) for name, pool in pools.items()}
+    sides |= {name: loops(pool, workers if name == "plain many" else 1) for name, pool in plain.items()}
     try:
-        figures = interleaved({name: side(name) for name in pools}, rounds)
+        for side in sides.values():
+            for _ in range(2):
+                side()  # every worker is there, and has read its bars
+        figures = interleaved(sides, rounds)
     finally:
         for pool in pools.values():
             pool.close()
+        for one in plain.values():
+            one.shutdown()
     shares = [many / (workers * one) for one, many in zip(figures["one"], figures["many"], strict=True)]
-    note = f"runs a second over {SHORT:,} bars on the event engine; the ratio is that of W processes to W times one, in wall time"
-    return Line(
-        f"engine sweep, {workers} processes", "run/s", median(figures["many"]), median(figures["one"]), "one process", median(shares), 0.85,
-        True, note=note,
-    )  # fmt: skip
+    given = [many / (workers * one) for one, many in zip(figures["plain one"], figures["plain many"], strict=True)]
+    note = (
+        f"runs a second over {SHORT:,} bars on the event engine; the ratio is that of W processes to W times one, in wall time. Plain loops "
+        f"in as many processes came to {median(given):.2f} in the same rounds (1 on an idle machine with as many cores)"
+    )
+    name, speeds = f"engine sweep, {workers} processes", (median(figures["many"]), median(figures["one"]))
+    return [
+        Line(name, "run/s", *speeds, "one process", median(shares), 0.85, True, note=note),
+        Line(f"{name}, of what there is", "", median(shares), median(given), "plain loops", paired(shares, given), 0.85, True),
+    ]
+
+
+def _loop(number: int) -> int:
+    """About as long as a trial."""
+    total = 0
+    for one in range(1_500_000):
+        total += one & number
+    return total
