@@ -64,6 +64,8 @@ class BacktestMarket:
         if day not in self._listed:
             keys = self._table(day).column("key").unique().to_pylist()
             self._listed[day] = {key: self._as_of(self._instruments[key], day) for key in sorted(keys)}
+            if len(self._listed) > self._keep:
+                del self._listed[next(iter(self._listed))]
         return self._listed[day]
 
     def resolve(self, name: str, on: date, price: PriceOf) -> Instrument:

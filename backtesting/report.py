@@ -1,85 +1,71 @@
 """A backtest as one HTML file that needs no network: figures, the account's worth, each instrument's price with its trades, months, trades.
 
-The charting library's own script is written into the file. Long price histories are drawn in coarser candles, never cut.
+Long price histories are drawn in coarser candles, never cut.
 """
 
 import html
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from backtesting.market import BacktestMarket
+from backtesting.page import FAINT, chart, page_of
 from core.types import Bar
+from utils.rupees import rupees
 
 MOST_CANDLES = 3000  # of one instrument in its chart
 MOST_POINTS = 5000  # of the curve of the account's worth
 MOST_CHARTS = 8  # instruments with a chart of their own, by number of trades
+MOST_ROWS = 2000  # trades in the table
+TICKS = 5  # days that an axis tells
 _UP, _DOWN, _LINE = "#2a9d6f", "#c8553d", "#3b6fb6"
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c1f24; --paper: #ffffff; --faint: #6b7280; --rule: #e3e6ea; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --paper: #14171b; --faint: #9aa3af; --rule: #2a2f36; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
-  max-width: 1200px; padding: 1.5rem }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
-p.what { color: var(--faint); margin: 0 0 1rem } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-td, th { padding: .3rem .45rem; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap }
-td:first-child, th:first-child { text-align: left }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: .5rem }
-.figures div { border: 1px solid var(--rule); border-radius: .4rem; padding: .5rem .75rem }
-.figures b { display: block; font-size: 1.15rem }
-.figures span { color: var(--faint); font-size: .85rem } .scroll { overflow-x: auto; max-height: 32rem } .note { color: var(--faint) }
-"""
 
 
 def html_of(found: Mapping[str, Any], equity: Sequence[tuple[datetime, float]], market: BacktestMarket, days: Sequence[date]) -> str:
     """The page for a document of backtesting/document.py; `equity` is the account's worth by time, `days` those that were traded."""
-    by_count = sorted(
-        {trade["instrument"] for trade in found["trades"]}, key=lambda key: -sum(t["instrument"] == key for t in found["trades"])
-    )
-    figures = [_equity(equity)]
-    charts = [_chart(figures[0])]
-    for key in by_count[:MOST_CHARTS]:
-        trades = [trade for trade in found["trades"] if trade["instrument"] == key]
-        charts.append(f"<h2>{html.escape(key)}</h2>" + _chart(_price(candles(market, key, days), trades)))
-    title = f"{found['strategy']} on {found['data']}"
+    by_count = [key for key, _ in Counter(trade["instrument"] for trade in found["trades"]).most_common(MOST_CHARTS)]
+    drawn = candles(market, by_count, days)
     parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        f'<p class="what">{found["from"]} to {found["to"]}, {html.escape(str(found["fill_rule"]))}. '
+        f'<p class="what">{found["from"]} to {found["to"]}. {html.escape(_settings(found))} '
         "What was, on recorded data, says nothing of what will be.</p>",
         _figures(found),
         "<h2>The account's worth, and its fall from the best</h2>",
-        *charts,
-        "<h2>Months</h2>",
-        _table(
-            ("month", "days", "trades", "net"),
-            [(m, row["days"], row["trades"], _money(row["net"])) for m, row in found["metrics"]["by_month"].items()],
-        ),
-        f"<h2>{len(found['trades'])} trades</h2>",
-        _trades(found["trades"]),
-        _notes(found),
+        chart(_equity(equity)),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
-    script = f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script>"
-    return f"<!doctype html><html lang=en><head>{head}{script}</head><body>{''.join(parts)}</body></html>\n"
+    for key in by_count:
+        trades = [trade for trade in found["trades"] if trade["instrument"] == key]
+        parts += [f"<h2>{html.escape(key)}</h2>", chart(_price(drawn[key], trades))]
+    if by_count:
+        parts.append('<p class="note">Triangles point up where was bought and down where was sold: entries green and red, exits blue.</p>')
+    if len(found["metrics"]["by_strategy"]) > 1:
+        parts += ["<h2>Strategies</h2>", _by_strategy(found["metrics"]["by_strategy"])]
+    months = [(m, row["days"], row["trades"], rupees(row["net"])) for m, row in found["metrics"]["by_month"].items()]
+    parts += ["<h2>Months</h2>", _table(("month", "days", "trades", "net"), months)]
+    parts += [f"<h2>{len(found['trades'])} trades</h2>", _trades(found["trades"]), _notes(found)]
+    return page_of(f"{found['strategy']} on {found['data']}", "".join(parts))
 
 
 # --- charts -------------------------------------------------------------------------------------------------------------------------
 
 
-def _chart(figure: go.Figure) -> str:
-    figure.update_layout(
-        template="plotly_white", margin={"l": 60, "r": 20, "t": 10, "b": 40}, height=420, showlegend=False,
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": "#7a828e"}, hovermode="x",
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#b6bcc6", "activecolor": "#3b6fb6"},
-    )  # fmt: skip
-    figure.update_xaxes(gridcolor="rgba(128,128,128,.15)", rangeslider_visible=False)
-    figure.update_yaxes(gridcolor="rgba(128,128,128,.15)")
-    text: str = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
-    return text
+def _axes(figure: go.Figure, labels: Sequence[str]) -> None:
+    """Moments that follow each other without the nights between them; told are a few days."""
+    places = sorted({round(number * (len(labels) - 1) / TICKS) for number in range(TICKS)} if labels else ())
+    told = [f"{datetime.fromisoformat(labels[place]):%-d %b<br>%Y}" for place in places]
+    figure.update_layout(showlegend=False, hovermode="x")
+    figure.update_xaxes(
+        type="category",
+        gridcolor=FAINT,
+        rangeslider_visible=False,
+        tickvals=[labels[place] for place in places],
+        ticktext=told,
+        tickangle=0,
+    )
+    figure.update_yaxes(gridcolor=FAINT, tickformat=",.6~r")
 
 
 def _equity(equity: Sequence[tuple[datetime, float]]) -> go.Figure:
@@ -95,8 +81,10 @@ def _equity(equity: Sequence[tuple[datetime, float]]) -> go.Figure:
     figure.add_scatter(
         x=times, y=falls, mode="lines", fill="tozeroy", line={"color": _DOWN, "width": 1}, name="fall from the best", yaxis="y2"
     )
-    figure.update_layout(yaxis={"domain": [0.32, 1], "title": "rupees"}, yaxis2={"domain": [0, 0.25], "title": "drawdown"})
-    figure.update_xaxes(type="category", nticks=8)
+    figure.update_layout(
+        xaxis={"anchor": "y2"}, yaxis={"domain": [0.32, 1], "title": "rupees"}, yaxis2={"domain": [0, 0.25], "title": "drawdown"}
+    )
+    _axes(figure, times)
     return figure
 
 
@@ -117,25 +105,49 @@ def _price(bars: Sequence[Bar], trades: Sequence[Mapping[str, Any]]) -> go.Figur
         symbol = "triangle-up" if name in ("bought", "bought back") else "triangle-down"
         figure.add_scatter(
             x=[labels[place] for place in places], y=[trade[price] for trade in mine], mode="markers", name=name,
-            marker={"symbol": symbol, "size": 10, "color": color, "line": {"width": 1, "color": "white"}},
-            text=[f"{trade['quantity']}, net {_money(trade['net'])}" for trade in mine],
+            marker={"symbol": symbol, "size": 8, "color": color, "line": {"width": 1, "color": "white"}},
+            text=[f"{trade['quantity']}, net {rupees(trade['net'])}" for trade in mine],
         )  # fmt: skip
-    figure.update_xaxes(type="category", nticks=8)
+    _axes(figure, labels)
     return figure
 
 
-def candles(market: BacktestMarket, key: str, days: Sequence[date], most: int = MOST_CANDLES) -> list[Bar]:
-    """The instrument's bars over the traded days, joined until they are few enough to draw."""
-    bars = [bar for day in days for bar in market.bars_of(key, day)]
-    step = -(-len(bars) // most)
-    if step <= 1:
-        return bars
-    drawn = []
-    for first in range(0, len(bars), step):
-        group = bars[first : first + step]
-        high, low, last = max(bar.high for bar in group), min(bar.low for bar in group), group[-1]
-        drawn.append(Bar(last.instrument, group[0].start, last.at, last.interval, group[0].open, high, low, last.close))
-    return drawn
+class _Candles:
+    """An instrument's bars as they come, joined so that there are never more than can be drawn."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._step = most, 1
+        self.drawn: list[Bar] = []
+        self._in_last = 0  # bars of the data that the last one is made of
+
+    def add(self, bar: Bar) -> None:
+        if self.drawn and self._in_last < self._step:
+            self.drawn[-1] = _joined(self.drawn[-1], bar)
+            self._in_last += 1
+            return None
+        if len(self.drawn) == self._most:
+            pairs = [self.drawn[place : place + 2] for place in range(0, self._most, 2)]
+            self.drawn = [_joined(pair[0], pair[-1]) for pair in pairs]
+            self._step *= 2
+            if len(pairs[-1]) == 1:
+                return self.add(bar)
+        self.drawn.append(bar)
+        self._in_last = 1
+        return None
+
+
+def _joined(one: Bar, other: Bar) -> Bar:
+    return Bar(one.instrument, one.start, other.at, one.interval, one.open, max(one.high, other.high), min(one.low, other.low), other.close)
+
+
+def candles(market: BacktestMarket, keys: Sequence[str], days: Sequence[date], most: int = MOST_CANDLES) -> dict[str, list[Bar]]:
+    """The instruments' bars over the traded days, joined until they are few enough to draw."""
+    drawn = {key: _Candles(most) for key in keys}
+    for day in days if keys else ():
+        for key, one in drawn.items():
+            for bar in market.bars_of(key, day):
+                one.add(bar)
+    return {key: one.drawn for key, one in drawn.items()}
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------------------
@@ -144,15 +156,41 @@ def candles(market: BacktestMarket, key: str, days: Sequence[date], most: int = 
 def _figures(found: Mapping[str, Any]) -> str:
     metrics = found["metrics"]
     told = (
-        ("net", _money(metrics["net"])), ("gross", _money(metrics["gross"])), ("charges", _money(metrics["charges"])),
+        ("net", rupees(metrics["net"])), ("gross", rupees(metrics["gross"])), ("charges", rupees(metrics["charges"])),
         ("of the capital", f"{metrics['return_pct']:.2f} %"), ("trades", metrics["trades"]), ("won", _share(metrics["win_rate"])),
-        ("expectancy a trade", _money(metrics["expectancy"])), ("profit factor", metrics["profit_factor"]),
-        ("deepest drawdown", _money(metrics["max_drawdown"])), ("longest drawdown", f"{metrics['max_drawdown_days']} days"),
+        ("expectancy a trade", rupees(metrics["expectancy"])), ("profit factor", metrics["profit_factor"]),
+        ("charges of gross", _share(metrics["charges_share"])), ("best day", rupees(metrics["best_day"])),
+        ("worst day", rupees(metrics["worst_day"])),
+        ("deepest drawdown", rupees(metrics["max_drawdown"])), ("longest drawdown", f"{metrics['max_drawdown_days']} days"),
         ("Sharpe", metrics["sharpe"]), ("Sortino", metrics["sortino"]), ("time in the market", _share(metrics["exposure"])),
-        ("capital", _money(found["capital"])),
+        ("capital", rupees(found["capital"])),
     )  # fmt: skip
     cells = "".join(f"<div><b>{html.escape('-' if value is None else str(value))}</b><span>{name}</span></div>" for name, value in told)
     return f'<div class="figures">{cells}</div><p class="note">{html.escape(metrics["conventions"])}</p>'
+
+
+def _settings(found: Mapping[str, Any]) -> str:
+    """What was run, and by which rules: parameters, fills, costs."""
+    params = found["params"] if len(found["class"]) > 1 else {found["strategy"]: found["params"]}
+    told = [
+        f"{found['class'][name]}: " + ", ".join(f"{one} {str(value).lower()}" for one, value in own.items()) for name, own in params.items()
+    ]
+    costs = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in found["fills"].items() if value)
+    return f"{'; '.join(told)}. Fills at the {found['fill_rule']}{f' ({costs})' if costs else ''}. Charges of {found['broker']}."
+
+
+def _by_strategy(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    names = ("strategy", "trades", "won", "gross", "charges", "net", "expectancy", "profit factor")
+    return _table(
+        names,
+        [
+            (
+                name, row["trades"], _share(row["win_rate"]), rupees(row["gross"]), rupees(row["charges"]), rupees(row["net"]),
+                rupees(row["expectancy"]), row["profit_factor"] if row["profit_factor"] is not None else "-",
+            )
+            for name, row in rows.items()
+        ],
+    )  # fmt: skip
 
 
 def _trades(trades: Sequence[Mapping[str, Any]]) -> str:
@@ -160,22 +198,23 @@ def _trades(trades: Sequence[Mapping[str, Any]]) -> str:
     several = len({trade["strategy"] for trade in trades}) > 1
     names = ("in", "out", *(("strategy",) if several else ()), "instrument", "side", "quantity", "entry", "exit", "gross", "charges", "net")
     rows = []
-    for trade in trades:
+    for trade in trades[-MOST_ROWS:]:
         begun, ended = trade["entry_at"][:19].replace("T", " "), trade["exit_at"][:19].replace("T", " ")
         out = ended[11:] if ended[:10] == begun[:10] else ended
         rows.append(
             (
                 begun.removesuffix(":00"), out.removesuffix(":00"), *((trade["strategy"],) if several else ()), trade["instrument"],
                 trade["side"], trade["quantity"], f"{trade['entry_price']:.2f}", f"{trade['exit_price']:.2f}",
-                _money(trade["gross"]), _money(trade["charges"]), _money(trade["net"]),
+                rupees(trade["gross"]), rupees(trade["charges"]), rupees(trade["net"]),
             )
         )  # fmt: skip
-    return _table(names, rows)
+    more = f'<p class="note">The last {MOST_ROWS} of them; --csv FILE writes all.</p>' if len(trades) > MOST_ROWS else ""
+    return more + _table(names, rows)
 
 
 def _notes(found: Mapping[str, Any]) -> str:
     notes = [f"assumed: {one}" for one in found["assumed"]] + list(found["notes"])
-    notes += [f"refused by {rule}: {count} times" for rule, count in found["refusals"].items()]
+    notes += [f"refused by {rule}: {count} time{'s' * (count != 1)}" for rule, count in found["refusals"].items()]
     notes += [f"still held at the end: {quantity} {key}" for key, quantity in found["open"].items()]
     notes.append(f"digest {found['digest']}")
     return "<h2>Notes</h2>" + "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
@@ -185,10 +224,6 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _money(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}"
 
 
 def _share(value: float | None) -> str:

@@ -104,7 +104,7 @@ def write_bars(size: int, file: Path) -> None:
     drawn = np.random.default_rng(7)
     with pq.ParquetWriter(file, schema) as out:
         for number in range(SHARES):
-            price = 20_000
+            price, tables = 20_000, []
             for one in sorted(days):
                 opens = round(calendar.continuous(share, one)[0][0].timestamp()) * 1_000_000
                 steps = drawn.integers(-12, 13, 375)
@@ -115,7 +115,8 @@ def write_bars(size: int, file: Path) -> None:
                 columns = [pa.array(opens + 60_000_000 * np.arange(375)).cast(schema.field(0).type)]
                 columns += [pa.array([f"NSE:SYNTHETIC{number}"] * 375)]
                 columns += [pa.array(np.round(each * 0.05, 2)) for each in (firsts, highs, lows, closes)]
-                out.write_table(pa.table([*columns, pa.array(np.full(375, 100_000))], schema=schema))
+                tables.append(pa.table([*columns, pa.array(np.full(375, 100_000))], schema=schema))
+            out.write_table(pa.concat_tables(tables))  # row groups as large as pandas and pyarrow make them
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def _processes(folder: Path, rounds: int, workers: int) -> list[Line]:
     shares = [many / (workers * one) for one, many in zip(figures["one"], figures["many"], strict=True)]
     given = [many / (workers * one) for one, many in zip(figures["plain one"], figures["plain many"], strict=True)]
     note = (
-        f"runs a second over {SHORT:,} bars on the event engine; the ratio is that of W processes to W times one, by the clock. Plain loops "
+        f"runs a second over {SHORT:,} bars on the engine; the ratio is that of W processes to W times one, by the clock; plain loops "
         f"in as many processes came to {median(given):.2f} in the same rounds"
     )
     name, speeds = f"engine sweep, {workers} processes", (median(figures["many"]), median(figures["one"]))

@@ -21,6 +21,7 @@ from data_ingestion.shelf import BARS, COLUMNS, Floats, Ints, Mask, Rows, Shelf,
 
 PRICES = {"bars": BARS, "ticks": ("price",)}
 BATCH = 1 << 14  # rows read and checked at a time
+_GROUPED = 1 << 20  # rows of a Parquet file that are asked for at once: its reader keeps what it has read of them until it is done
 _BUFFER = 1 << 18  # bytes of a Parquet column read ahead
 _ALIASES = {"qty": "volume", "quantity": "volume"}
 _SUFFIXES = (".parquet", ".csv", ".csv.gz", ".txt", ".txt.gz")
@@ -104,8 +105,9 @@ class _Source:
         try:
             if _is_parquet(self.path):
                 with pq.ParquetFile(self.path, buffer_size=_BUFFER) as file:
-                    for batch in file.iter_batches(BATCH, columns=wanted, use_threads=False):
-                        yield {name: batch.column(own) for name, own in self.columns.items()}
+                    for groups in _together([file.metadata.row_group(one).num_rows for one in range(file.num_row_groups)]):
+                        for batch in file.iter_batches(BATCH, row_groups=groups, columns=wanted, use_threads=False):
+                            yield {name: batch.column(own) for name, own in self.columns.items()}
             else:
                 with _csv(self.path, wanted) as reader:
                     for batch in reader:
@@ -149,6 +151,20 @@ def _open(path: Path) -> _Source:
 
 def _is_parquet(path: Path) -> bool:
     return path.name.endswith(".parquet")
+
+
+def _together(sizes: list[int]) -> Iterator[list[int]]:
+    """The row groups in order, together as long as they have not too many rows."""
+    groups: list[int] = []
+    size = 0
+    for one, rows in enumerate(sizes):
+        if groups and size + rows > _GROUPED:
+            yield groups
+            groups, size = [], 0
+        groups.append(one)
+        size += rows
+    if groups:
+        yield groups
 
 
 def _csv(path: Path, columns: list[str]) -> Any:

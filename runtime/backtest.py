@@ -26,11 +26,12 @@ from core.types import Account, AccountKind
 from data_ingestion.replay import Manifest, prepare
 from execution_engine.paper_rules import FillRules
 from runtime.recorded import SUFFIX, RecordedBacktest, RecordedMarket, Recording
-from runtime.tables import WIDTH, rupees
+from runtime.tables import WIDTH
 from strategies import registry as strategies
 from utils import config_loader
 from utils.config_loader import Config, environment
 from utils.config_schema import StrategySettings
+from utils.rupees import rupees
 
 TRADES_SHOWN = 15
 TRADE_COLUMNS = (
@@ -229,7 +230,7 @@ def show(found: dict[str, Any]) -> None:
         )  # fmt: skip
     trades.title = f"the last {min(TRADES_SHOWN, len(found['trades']))} of {len(found['trades'])} trades"
     notes = [f"assumed: {one}" for one in found["assumed"]] + [f"note: {one}" for one in found["notes"]]
-    notes += [f"refused by {rule}: {count} times" for rule, count in found["refusals"].items()]
+    notes += [f"refused by {rule}: {count} time{'s' * (count != 1)}" for rule, count in found["refusals"].items()]
     notes += [
         f"rolled {one['at'][:10]}: {one['old']} into {one['new']}, gap {one['gap']:.2f}, paid {one['paid']:.2f}"
         for one in found["rolls"]

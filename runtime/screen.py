@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from core.types import Snapshot
-from runtime.tables import number, orders_table, positions_table, rupees
+from runtime.tables import number, orders_table, positions_table
+from utils.rupees import rupees
 
 REDRAW = 0.5  # seconds between looks at the snapshot; faster only flickers
 LAST_ORDERS = 8

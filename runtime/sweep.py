@@ -19,9 +19,10 @@ from backtesting.trial import KEPT, Result, Work
 from core.clock import SystemClock
 from core.errors import ConfigError
 from runtime.backtest import days_of, fills_of, prepared, settings_of
-from runtime.tables import WIDTH, rupees
+from runtime.tables import WIDTH
 from strategies import registry
 from utils.config_loader import environment
+from utils.rupees import rupees
 
 ROWS_SHOWN = 20
 DEFAULT_TRIALS = 100
@@ -33,6 +34,8 @@ def command(options: argparse.Namespace) -> int:
     found = document(options, quiet=options.json or not sys.stderr.isatty())
     names = [name for name, values in found["space"].items() if len(values) > 1]
     if options.html and len(names) == 2 and found["results"]:
+        from backtesting.heat import heat_html  # the charting library, for those who want a picture
+
         Path(options.html).write_text(heat_html(found, names), encoding="utf-8")
     if options.json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
@@ -230,20 +233,3 @@ def _color(value: float, low: float, high: float) -> str:
     share = 0.5 if high <= low else (value - low) / (high - low)
     red, green = round(200 * (1 - share) + 40 * share), round(60 * (1 - share) + 160 * share)
     return f"rgb({red},{green},80)"
-
-
-def heat_html(found: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The heat map as a page that needs no network."""
-    import plotly.graph_objects as go
-
-    down, across = (list(map(str, found["space"][name])) for name in names)
-    cells = {
-        (str(row["params"][names[0]]), str(row["params"][names[1]])): row["figures"].get(found["objective"]) for row in found["results"]
-    }
-    figure = go.Figure(go.Heatmap(x=across, y=down, z=[[cells.get((one, other)) for other in across] for one in down], colorscale="RdYlGn"))
-    figure.update_layout(
-        title=f"{found['strategy']}: {found['objective']} by {names[0]} and {names[1]}, {found['data']}. It says nothing of what will be.",
-        xaxis_title=names[1], yaxis_title=names[0], template="plotly_white",
-    )  # fmt: skip
-    text: str = figure.to_html(include_plotlyjs=True, full_html=True)
-    return text

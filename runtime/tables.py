@@ -7,6 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from utils.rupees import rupees
+
 WIDTH = 100
 JOURNAL_LINES = 60
 NAME_WIDTH = 16  # a longer name of a strategy takes two lines where the table is full
@@ -36,21 +38,6 @@ def show(name: str, data: Any, console: Console | None = None) -> None:
         "fetch": fetch_table,
     }
     console.print(views[name](data))
-
-
-def rupees(value: object) -> str:
-    """12345678.5 -> 1,23,45,678.50; a dash for what is not known."""
-    if not isinstance(value, int | float):
-        return "-"
-    whole, paise = divmod(round(abs(value) * 100), 100)
-    digits = str(whole)
-    head, tail = digits[:-3], digits[-3:]
-    groups: list[str] = []
-    while head:
-        head, group = head[:-2], head[-2:]
-        groups.insert(0, group)
-    sign = "-" if value < 0 and (whole or paise) else ""
-    return f"{sign}{','.join([*groups, tail])}.{paise:02d}"
 
 
 def number(value: object) -> str:

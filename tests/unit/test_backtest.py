@@ -289,6 +289,8 @@ def test_the_report_is_one_file_that_loads_nothing(file: Path, tmp_path: Path, c
     assert re.search(r"<(script|link|img)[^>]+(src|href)=", page) is None
     assert "says nothing of what will be" in page
     assert "NSE:ABC" in page
+    assert re.search(r"\w+: fast \d+, slow \d+[^<]*Charges of \w+", page)
+    assert '<meta name="viewport"' in page
     found = json.loads(told(capsys, file, tmp_path, "--json"))
     with (tmp_path / "trades.csv").open(newline="") as rows:
         assert [float(row["net"]) for row in csv.DictReader(rows)] == [trade["net"] for trade in found["trades"]]
@@ -297,7 +299,7 @@ def test_the_report_is_one_file_that_loads_nothing(file: Path, tmp_path: Path, c
 def test_long_histories_are_drawn_coarser_and_whole(config: Config, file: Path, tmp_path: Path) -> None:
     market = BacktestMarket(prepare(file, tmp_path, config.calendar(AccountKind.PRACTICE)), config.calendar(AccountKind.PRACTICE))
     every = [bar for day in DAYS for bar in market.bars_of("NSE:ABC", day)]
-    drawn = candles(market, "NSE:ABC", DAYS, 20)
+    drawn = candles(market, ["NSE:ABC"], DAYS, 20)["NSE:ABC"]
     assert len(drawn) <= 20
     assert (max(bar.high for bar in drawn), min(bar.low for bar in drawn)) == (max(b.high for b in every), min(b.low for b in every))
     assert (drawn[0].open, drawn[-1].close) == (every[0].open, every[-1].close)

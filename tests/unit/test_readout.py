@@ -15,6 +15,7 @@ from execution_engine.portfolio import Portfolio
 from execution_engine.round_trips import digest_of
 from runtime import readout, report, screen, tables
 from tests.builders import DAY, NIFTY, RELIANCE, at, make_fill, make_order, make_trade
+from utils.rupees import rupees
 
 
 class Ledger:
@@ -426,7 +427,7 @@ def test_nothing_to_show_is_said() -> None:
     ],
 )
 def test_rupees_are_grouped_the_indian_way(value: float | None, text: str) -> None:
-    assert tables.rupees(value) == text
+    assert rupees(value) == text
 
 
 # --- the screen -----------------------------------------------------------------------------------------------------------------------

@@ -227,7 +227,10 @@ def test_the_command_tells_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
     assert "net by fast (down) and slow (across)" in re.sub(r"\x1b\[[\d;]*m", "", drawn)
     assert re.search(r"\x1b\[38;[\d;]+m ███", drawn), "cells of spaces alone lose their colour"
     monkeypatch.delenv("FORCE_COLOR")
-    assert "<script src" not in page.read_text(encoding="utf-8")
+    shown = page.read_text(encoding="utf-8")
+    assert "<script src" not in shown
+    assert '<meta name="viewport"' in shown
+    assert '"zmid":0' in shown, "a loss has one colour and a gain the other, whatever the range"
     assert main([*asked, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (len(found["results"]), found["reused"], found["refused"]) == (4, 4, 2)
