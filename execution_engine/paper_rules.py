@@ -83,7 +83,8 @@ def refusal(order: Order, now: datetime, sessions: Sessions | None, last_price: 
         return f"Markets are closed right now for {instrument.key}. The order was not placed; place it while continuous trading is on."
     if order.order_type in (OrderType.MARKET, OrderType.SL_M):
         return "Market orders without market protection are not allowed via API. Please set market protection or use a Limit order."
-    return _wrong_quantity(order) or _wrong_price(order) or _wrong_trigger(order, last_price)
+    wrong = _wrong_quantity(order) or _wrong_price(order)
+    return wrong if wrong or order.order_type is not OrderType.SL else _wrong_trigger(order, last_price)
 
 
 def _wrong_quantity(order: Order) -> str:
@@ -107,7 +108,7 @@ def _wrong_price(order: Order) -> str:
 
 def _wrong_trigger(order: Order, last_price: float | None) -> str:
     trigger = order.trigger_price
-    if order.order_type is not OrderType.SL or trigger is None:
+    if trigger is None:
         return ""
     if order.side is Side.BUY:
         if trigger > order.limit_price:

@@ -470,9 +470,9 @@ class Portfolio:
 
     def _altered(self, holding: _Holding) -> None:
         """Something of a sub-account is no longer what `positions` last told."""
-        holding.known = None
+        holding.known = self._positions = None
         self._stale.add(holding.instrument.key)
-        self._touch()
+        self.moved, self.room = True, 0.0
 
     def _note_open(self, key: str) -> None:
         held, weight = False, 0.0

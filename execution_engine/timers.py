@@ -35,8 +35,9 @@ class Timers:
 
     def wait(self, name: str, now: datetime, for_: timedelta) -> None:
         """Fire `for_` from now on."""
-        self.set(name, now + for_)
+        due = self._due[name] = now + for_
         self._waits[name] = for_
+        heapq.heappush(self._heap, (due, name))
 
     def beat(self, now: datetime) -> None:
         """Beat at the next whole second: a granted market steps on them too."""

@@ -160,6 +160,6 @@ class Case:
 
 def exposure(instrument: Instrument, side: Side, quantity: int, price: float) -> float:
     """Rupees at stake: price x quantity x multiplier; a written option counts at its strike, since its premium says little of its risk."""
-    if instrument.is_option and side is Side.SELL and instrument.strike is not None:
+    if side is Side.SELL and instrument.strike is not None and instrument.is_option:
         price = max(price, instrument.strike)
     return price * quantity * instrument.multiplier

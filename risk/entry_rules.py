@@ -201,7 +201,8 @@ class Duplicate(Rule):
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
         if request.quantity == request.instrument.freeze:
             return None
-        self._forget(case.now)
+        if self._recent:
+            self._forget(case.now)
         print_ = _fingerprint(request)
         if print_ in [seen for _, seen in self._recent]:
             return Reason(f"the same order was approved less than {self.settings.duplicate_window:g} s ago", permanent=False)
@@ -211,7 +212,6 @@ class Duplicate(Rule):
         return None
 
     def passed(self, request: OrderRequest, case: Case) -> None:
-        self._forget(case.now)
         self._recent.append((case.now, _fingerprint(request)))
 
     def _forget(self, now: datetime) -> None:

@@ -171,17 +171,14 @@ class RequestRate(Rule):
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
         factor = self.settings.runaway_factor if case.reduces else 1.0
         settings = self.settings
-        return (
-            _too_many(case.book.orders_in(1.0), settings.orders_per_second * factor, "second")
-            or _too_many(case.book.orders_in(60.0), settings.orders_per_minute * factor, "minute")
-            or _too_many(case.book.orders_today(), settings.orders_per_day * factor, "day")
-        )
-
-
-def _too_many(sent: int, allowed: float, span: str) -> Reason | None:
-    if not sent + 1 <= allowed:
-        return Reason(f"{sent} order requests in the last {span}, {allowed:g} are allowed", permanent=False)
-    return None
+        for sent, allowed, span in (
+            (case.book.orders_in(1.0), settings.orders_per_second * factor, "second"),
+            (case.book.orders_in(60.0), settings.orders_per_minute * factor, "minute"),
+            (case.book.orders_today(), settings.orders_per_day * factor, "day"),
+        ):
+            if not sent + 1 <= allowed:
+                return Reason(f"{sent} order requests in the last {span}, {allowed:g} are allowed", permanent=False)
+        return None
 
 
 class NoTwin(Rule):
