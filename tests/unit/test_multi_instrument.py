@@ -18,7 +18,7 @@ from runtime.recording import RecorderSlot
 from strategies.base import Strategy, StrategySpec
 from strategies.pairs import Pairs
 from tests.fakes import MemoryStore
-from tests.harness import FUTURE, SHARE, Harness
+from tests.harness import FUTURE, SHARE, WIDE, Harness
 from utils.config_loader import load, load_calendar
 
 NOW = datetime(2026, 11, 20, 9, 40, tzinfo=IST)
@@ -57,7 +57,7 @@ class Stage(Harness):
     """The harness with a strategy over the NIFTY future and a share instead of its own."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(risk=msgspec.structs.replace(WIDE, max_daily_loss=1e6))  # one leg's stop is not to reach the day's limit
         self.two = Two(StrategySpec("two", Two.params_type(), ("FUT", "SHARE"), 5))
         self.two.start()
         names = {"FUT": FUTURE, "SHARE": SHARE}
