@@ -1,6 +1,6 @@
 """What every REST client of a broker does alike: how long it waits, in which lane an order goes, what the end of a call means."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -10,8 +10,8 @@ import urllib3
 from brokers.http_wire import NoConnection
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, PooledSession, Response, ServerFault
-from core.errors import BrokerError, DataError, RateLimited, SessionExpired, Transient, Unknown
-from core.ports import Clock, TokenSource
+from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
+from core.ports import Clock, InstrumentLookup, Token, TokenSource
 from core.types import IST, Bar, Instrument, Order, Purpose
 from utils.departure import NeverSent
 from utils.pacing import Budget, Lane
@@ -89,6 +89,29 @@ def unanswered(title: str, error: Exception, *, is_order: bool) -> BrokerError:
         return NeverSent(f"{title} could not be reached, nothing was sent ({error})")
     text = f"no answer from {title} ({type(error).__name__}: {error})"
     return Unknown(f"{text}; the order may have been taken, look for it by its tag") if is_order else Transient(text)
+
+
+def token_of(lookup: InstrumentLookup, instrument: Instrument) -> Token:
+    """The broker's token of an instrument; empty where it knows none, which is then absent from what is asked for."""
+    try:
+        return lookup.token(instrument)
+    except DataError:
+        return ""
+
+
+def token_to_order(lookup: InstrumentLookup, order: Order) -> Token:
+    """The broker's token of what is to be ordered; raises Rejected where it knows none."""
+    try:
+        return lookup.token(order.instrument)
+    except DataError as error:
+        raise Rejected(f"order {order.id}: {error}; nothing was sent") from error
+
+
+def mapped(title: str, what: str, answer: Any) -> Mapping[str, Any]:
+    """An answer that is an object; raises Transient for anything else."""
+    if not isinstance(answer, dict):
+        raise Transient(f"{title}'s {what} came as {type(answer).__name__} where an object was due; this read proves nothing, ask again")
+    return answer
 
 
 def listed(title: str, what: str, rows: Any) -> list[Any]:

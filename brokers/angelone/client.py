@@ -21,14 +21,17 @@ from brokers.rest import (
     complete,
     lane_of,
     listed,
+    mapped,
     minded,
     patience_of,
+    token_of,
+    token_to_order,
 )
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, Response
 from core.errors import DataError, Rejected, Transient, Unknown
 from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
-from core.ports import Clock, InstrumentLookup
+from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
 
@@ -107,7 +110,7 @@ class AngelData(RestClient[AngelSession]):
     def _quotes(self, mode: str, needed: str, instruments: Sequence[Instrument]) -> dict[str, Mapping[str, Any]]:
         """Rows of the market quote by our key; each holds a number called `needed`. What the broker does not know is absent."""
         lookup = self._lookup()
-        keys = {parts[:2]: one.key for one in instruments if (parts := _parts(lookup, one)) is not None}
+        keys = {mapping.parts_of(token)[:2]: one.key for one in instruments if (token := token_of(lookup, one))}
         names, found = list(keys), dict[str, Mapping[str, Any]]()
         for first in range(0, len(names), _QUOTES):
             tokens: dict[str, list[str]] = {}
@@ -130,10 +133,7 @@ class AngelData(RestClient[AngelSession]):
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
     def _mapping(self, what: str, kind: str, path: str) -> Mapping[str, Any]:
-        answer = self._read(Lane.PORTFOLIO, kind, "GET", path)
-        if not isinstance(answer, dict):
-            raise Transient(f"Angel One's {what} came as {type(answer).__name__} where an object was due; it proves nothing, ask again")
-        return answer
+        return mapped(TITLE, what, self._read(Lane.PORTFOLIO, kind, "GET", path))
 
     def _read(self, lane: Lane, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         self._budget.acquire(lane, kind)
@@ -167,11 +167,11 @@ class AngelBroker(AngelData):
         self._ordered: dict[str, Instrument] = {}  # order id -> instrument, of today's book: the trade book has no tokens
 
     def place(self, order: Order) -> str:
-        body = mapping.place_body(order, self._token(order))
+        body = mapping.place_body(order, token_to_order(self._lookup(), order))
         return self._order(lane_of(order), "place", "order/v1/placeOrder", body)
 
     def modify(self, order: Order, *, quantity: int, limit_price: float, trigger_price: float | None) -> None:
-        body = mapping.modify_body(order, self._token(order), quantity, limit_price, trigger_price)
+        body = mapping.modify_body(order, token_to_order(self._lookup(), order), quantity, limit_price, trigger_price)
         self._order(lane_of(order), "modify", "order/v1/modifyOrder", body)
 
     def cancel(self, order: Order) -> None:
@@ -212,10 +212,10 @@ class AngelBroker(AngelData):
     def order_charges(self, orders: Sequence[Order]) -> dict[str, ChargesTold]:
         """See core.ports.ChargeSource: the calculator, for what each filled at its average price; its rows come in the order asked."""
         lookup, found = self._lookup(), dict[str, ChargesTold]()
-        known = [(order, parts) for order in orders if (parts := _parts(lookup, order.instrument)) is not None]
+        known = [(order, token) for order in orders if (token := token_of(lookup, order.instrument))]
         for first in range(0, len(known), _ESTIMATED):
             some = [order for order, _ in known[first : first + _ESTIMATED]]
-            asked = [mapping.charge_order(order, lookup.token(order.instrument)) for order in some]
+            asked = [mapping.charge_order(order, token) for order, token in known[first : first + _ESTIMATED]]
             answer = self._read(Lane.PORTFOLIO, "charges", "POST", "brokerage/v1/estimateCharges", {"orders": asked})
             rows = listed(TITLE, "charges", answer.get("charges") if isinstance(answer, dict) else None)
             if len(rows) != len(some):
@@ -242,19 +242,6 @@ class AngelBroker(AngelData):
     def _book(self, kind: str, path: str) -> list[Any]:
         rows = self._read(Lane.PORTFOLIO, kind, "GET", path)
         return listed(TITLE, kind, rows if rows is not None else [])
-
-    def _token(self, order: Order) -> str:
-        try:
-            return str(self._lookup().token(order.instrument))
-        except DataError as error:
-            raise Rejected(f"order {order.id}: {error}; nothing was sent") from error
-
-
-def _parts(lookup: InstrumentLookup, instrument: Instrument) -> tuple[str, str, str] | None:
-    try:
-        return mapping.parts_of(lookup.token(instrument))
-    except DataError:
-        return None  # a key the broker does not know is absent from the answer
 
 
 def _data(reply: Response, *, is_order: bool) -> Any:

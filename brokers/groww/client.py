@@ -13,12 +13,25 @@ import msgspec
 
 import brokers.groww.mapping as mapping
 from brokers.groww.wire import chunks, last_prices
-from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, answered, complete, lane_of, listed, minded, patience_of
+from brokers.rest import (
+    DOWNLOAD_SECONDS,
+    ORDER_SECONDS,
+    READ_SECONDS,
+    answered,
+    complete,
+    lane_of,
+    listed,
+    mapped,
+    minded,
+    patience_of,
+    token_of,
+    token_to_order,
+)
 from brokers.spec import Audit, Endpoints, Lookup, Session
 from brokers.transport import Allow, PooledSession, Response
 from core.errors import BrokerError, DataError, Rejected, Transient, Unknown
 from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate, Trade
-from core.ports import Clock, Token
+from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
 
@@ -161,7 +174,7 @@ class GrowwData:
     def last_prices(self, instruments: Sequence[Instrument]) -> dict[str, float]:
         found: dict[str, float] = {}
         lookup = self._lookup()
-        for segment, batch in chunks((_token(lookup, one), one) for one in instruments):
+        for segment, batch in chunks((token_of(lookup, one), one) for one in instruments):
             params = {"segment": segment, "exchange_symbols": ",".join(batch)}
             payload = self._calls.get("quote", "/v1/live-data/ltp", params, Lane.DATA)
             found |= {batch[symbol].key: price for symbol, price in last_prices(payload).items() if symbol in batch}
@@ -171,7 +184,7 @@ class GrowwData:
         """Of the first hundred: each costs one of the 300 live-data requests of a minute."""
         found, lookup = dict[str, tuple[float, float]](), self._lookup()
         for one in [one for one in instruments if one.tradable][:_MOST_LIMITS]:
-            token = _token(lookup, one)
+            token = token_of(lookup, one)
             if not token:
                 continue
             exchange, segment, symbol = mapping.names_of(token)
@@ -186,9 +199,7 @@ class GrowwData:
         return found
 
     def profile(self) -> Mapping[str, Any]:
-        payload = self._calls.get("other", "/v1/user/detail", {}, Lane.PORTFOLIO)
-        if not isinstance(payload, Mapping):
-            raise Transient(f"Groww's profile came as {type(payload).__name__} where an object was due; ask again")
+        payload = mapped("Groww", "profile", self._calls.get("other", "/v1/user/detail", {}, Lane.PORTFOLIO))
         return {**payload, "user_id": payload.get("vendor_user_id")}
 
     def close(self) -> None:
@@ -205,11 +216,7 @@ class GrowwBroker(GrowwData):
         self._traded_on: date | None = None
 
     def place(self, order: Order) -> str:
-        try:
-            token = self._lookup().token(order.instrument)
-        except DataError as error:
-            raise Rejected(f"order {order.id}: {error}; nothing was sent") from error
-        body, lane = mapping.create_body(order, token), lane_of(order)
+        body, lane = mapping.create_body(order, token_to_order(self._lookup(), order)), lane_of(order)
         try:
             payload = self._calls.post(lane, "place", "/v1/order/create", body)
         except BrokerError as error:
@@ -272,7 +279,7 @@ class GrowwBroker(GrowwData):
         """See core.ports.ChargeSource: the margin calculator, order by order: of several it tells the sum alone."""
         found: dict[str, ChargesTold] = {}
         for order in orders:
-            if token := _token(self._lookup(), order.instrument):
+            if token := token_of(self._lookup(), order.instrument):
                 segment, asked = mapping.names_of(token)[1], [mapping.charge_order(order, token)]
                 answer = self._calls.ask("other", "/v1/margins/detail/orders", {"segment": segment}, asked, Lane.PORTFOLIO)
                 found[order.id] = complete(lambda data: mapping.charges(order, data), [answer])[0]  # noqa: B023 - called at once
@@ -324,14 +331,6 @@ class GrowwBroker(GrowwData):
 def rows_of(name: str, payload: Any) -> list[Any]:
     """The list `name` of a payload; raises Transient where there is none: that is no evidence of an empty book."""
     return listed("Groww", name, payload.get(name) if isinstance(payload, Mapping) else payload)
-
-
-def _token(lookup: Any, instrument: Instrument) -> Token:
-    try:
-        token: Token = lookup.token(instrument)
-    except DataError:
-        return ""  # a key the broker does not know is absent from the answer
-    return token
 
 
 def _bar(instrument: Instrument, row: Sequence[Any], interval: int) -> Bar:

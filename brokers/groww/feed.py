@@ -22,10 +22,11 @@ from brokers.faults import Faults
 from brokers.groww import SPEC
 from brokers.groww.client import Calls, may_poll, rows_of
 from brokers.groww.wire import Decoder, chunks
+from brokers.rest import token_of
 from brokers.spec import Endpoints, FeedTransport, Lookup, Put, Session
 from core.errors import BrokerError, DataError, NiyamError, RateLimited, SessionExpired
 from core.events import Event, FeedStatus, OrderUpdate
-from core.ports import Clock, Token
+from core.ports import Clock
 from core.types import ENDED, Instrument, Tick
 from utils.pacing import Budget, Lane, Limit
 
@@ -213,7 +214,7 @@ class PollingFeed:
         with self._lock:
             wanted = list(self._desired.values())
         lookup = self._lookup()
-        named = [(token, one) for one in wanted if (token := _token(lookup, one))]
+        named = [(token, one) for one in wanted if (token := token_of(lookup, one))]
         self._faults.counts.update({"no name of today": len(wanted) - len(named)} if len(named) < len(wanted) else {})
         if len(named) <= _QUOTED_ALONE:
             quoted = named
@@ -289,7 +290,7 @@ class PollingFeed:
         """Tell what changed since the last read; whether an order works."""
         lookup, works = self._lookup(), False
         with self._lock:
-            tokens = [_token(lookup, one) for one in self._desired.values() if one.tradable]
+            tokens = [token_of(lookup, one) for one in self._desired.values() if one.tradable]
         for segment in sorted({mapping.names_of(token)[1] for token in tokens if token}):
             changed, live = list[OrderUpdate](), set[str]()
             for row in self._order_rows(segment):
@@ -370,14 +371,6 @@ class PollingFeed:
         over = self._clock.wait_for(lambda: self._stopping or (poked and bool(self._drop)), until)
         if not over and self._clock.monotonic() < until - 0.01:
             self._stopping = True  # the simulator that owned time is gone: no wait is kept any more, and none is needed
-
-
-def _token(lookup: Any, instrument: Instrument) -> Token:
-    try:
-        token: Token = lookup.token(instrument)
-    except DataError:
-        return ""
-    return token
 
 
 def _same(update: OrderUpdate, before: OrderUpdate | None) -> bool:

@@ -12,7 +12,21 @@ from typing import Any, cast
 import brokers.icici.mapping as mapping
 from brokers.icici.facts import HISTORY_HOSTS, MASTER, MASTER_HOSTS, V1, V2_HISTORY
 from brokers.icici.session import IciciSession
-from brokers.rest import DOWNLOAD_SECONDS, ORDER_SECONDS, READ_SECONDS, RestClient, answered, complete, lane_of, listed, minded, patience_of
+from brokers.rest import (
+    DOWNLOAD_SECONDS,
+    ORDER_SECONDS,
+    READ_SECONDS,
+    RestClient,
+    answered,
+    complete,
+    lane_of,
+    listed,
+    mapped,
+    minded,
+    patience_of,
+    token_of,
+    token_to_order,
+)
 from brokers.spec import Audit, Endpoints, Lookup
 from brokers.transport import Allow, Response, compact
 from core.errors import DataError, Rejected, Transient, Unknown
@@ -122,10 +136,10 @@ class IciciData(RestClient[IciciSession]):
         """The quote row of each instrument's own exchange, by key; one that the broker does not know is absent."""
         found: dict[str, Mapping[str, Any]] = {}
         for one in instruments:
-            try:
-                exchange, code, _ = mapping.parts_of(self._lookup().token(one))
-            except DataError:
+            token = token_of(self._lookup(), one)
+            if not token:
                 continue
+            exchange, code, _ = mapping.parts_of(token)
             body = {"stock_code": code, "exchange_code": exchange, **_quote_fields(one)}
             rows = listed(mapping.TITLE, "quotes", self._read(Lane.DATA, "quote", "quotes", body))
             mine = [row for row in rows if isinstance(row, dict) and str(row.get("exchange_code")).upper() == exchange]
@@ -196,7 +210,7 @@ class IciciBroker(IciciData):
         self._trades: dict[str, tuple[int, tuple[Trade, ...]]] = {}  # order id -> (filled when asked, its executions), of the day
 
     def place(self, order: Order) -> str:
-        body = mapping.place_body(order, self._token(order.instrument))
+        body = mapping.place_body(order, token_to_order(self._lookup(), order))
         self._ours.add(order.instrument.exchange)
         return _id_of("place", self.send(lane_of(order), "place", "POST", body))
 
@@ -257,9 +271,7 @@ class IciciBroker(IciciData):
         return tuple(complete(lambda row: mapping.holding(row, told, lookup), rows))
 
     def funds(self) -> Funds:
-        answer = self._read(Lane.PORTFOLIO, "funds", "funds", {})
-        if not isinstance(answer, dict):
-            raise Transient(f"ICICI's funds came as {type(answer).__name__} where an object was due; this proves nothing, ask again")
+        answer = mapped("ICICI", "funds", self._read(Lane.PORTFOLIO, "funds", "funds", {}))
         try:
             return mapping.funds(answer)
         except DataError as error:
@@ -272,9 +284,8 @@ class IciciBroker(IciciData):
         for order in orders:
             if order.horizon is Horizon.INTRADAY and order.instrument.kind is Kind.EQUITY:
                 continue
-            try:
-                token = self._lookup().token(order.instrument)
-            except DataError:
+            token = token_of(self._lookup(), order.instrument)
+            if not token:
                 continue  # what is in today's master no more cannot be asked for
             answer = self._read(Lane.PORTFOLIO, "charges", "preview_order", mapping.charge_body(order, token))
             found[order.id] = complete(lambda row: mapping.charges(order, row), [answer])[0]  # noqa: B023 - called at once

@@ -24,8 +24,11 @@ from brokers.rest import (
     complete,
     lane_of,
     listed,
+    mapped,
     minded,
     patience_of,
+    token_of,
+    token_to_order,
 )
 from brokers.spec import Audit, Endpoints, Lookup, Session
 from brokers.transport import Allow, Response
@@ -117,7 +120,7 @@ class UpstoxData(RestClient[Session]):
     def _quoted(self, path: str, instruments: Sequence[Instrument], read: Callable[[Any], T]) -> dict[str, T]:
         """What `read` makes of each instrument's row, by its key; rows are joined by the instrument key inside them."""
         lookup, found = self._lookup(), dict[str, T]()
-        keys = {token: one.key for one in instruments if (token := _token(lookup, one))}
+        keys = {str(token): one.key for one in instruments if (token := token_of(lookup, one))}
         tokens = list(keys)
         for first in range(0, len(tokens), _QUOTE_KEYS):
             asked = ",".join(tokens[first : first + _QUOTE_KEYS])
@@ -130,10 +133,7 @@ class UpstoxData(RestClient[Session]):
         return found
 
     def _mapping(self, what: str, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Mapping[str, Any]:
-        answer = self._read(kind, path, params, lane)
-        if not isinstance(answer, dict):
-            raise Transient(f"Upstox's {what} came as {type(answer).__name__} where an object was due; this read proves nothing, ask again")
-        return answer
+        return mapped("Upstox", what, self._read(kind, path, params, lane))
 
     def _read(self, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Any:
         self._budget.acquire(lane, kind)
@@ -172,11 +172,8 @@ class UpstoxBroker(UpstoxData):
     allow = None
 
     def place(self, order: Order) -> str:
-        try:
-            token = self._lookup().token(order.instrument)
-        except DataError as error:
-            raise Rejected(f"order {order.id}: {error}; nothing was sent") from error
-        data = self._order(lane_of(order), "place", "POST", "/v3/order/place", None, mapping.place_body(order, token))
+        body = mapping.place_body(order, token_to_order(self._lookup(), order))
+        data = self._order(lane_of(order), "place", "POST", "/v3/order/place", None, body)
         ids = data.get("order_ids") if isinstance(data, dict) else None
         if not isinstance(ids, list) or len(ids) != 1 or not str(ids[0]).strip():
             raise Unknown(f"Upstox's reply carries no single order id ({ids!r}); look for the order by its tag in the order book")
@@ -218,7 +215,7 @@ class UpstoxBroker(UpstoxData):
         """See core.ports.ChargeSource: the calculator, which is asked order by order, for what each filled at its average price."""
         found: dict[str, ChargesTold] = {}
         for order in orders:
-            if token := _token(self._lookup(), order.instrument):
+            if token := token_of(self._lookup(), order.instrument):
                 answer = self._mapping("charges", "charges", "/v2/charges/brokerage", mapping.charge_query(order, token), Lane.PORTFOLIO)
                 found[order.id] = complete(lambda data: mapping.charges(order, data), [answer])[0]  # noqa: B023 - called at once
         return found
@@ -229,13 +226,6 @@ class UpstoxBroker(UpstoxData):
 
     def _book(self, what: str, path: str) -> list[Any]:
         return listed("Upstox", what, self._read("other", path, None, Lane.PORTFOLIO))
-
-
-def _token(lookup: Any, instrument: Instrument) -> str:
-    try:
-        return str(lookup.token(instrument))
-    except DataError:
-        return ""  # a key the broker does not know is absent from the answer
 
 
 def _limits(row: Any) -> tuple[float, float]:

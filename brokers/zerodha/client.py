@@ -26,6 +26,7 @@ from brokers.rest import (
     complete,
     lane_of,
     listed,
+    mapped,
     patience_of,
     unanswered,
 )
@@ -140,12 +141,7 @@ class ZerodhaData(RestClient[ZerodhaSession]):
         return self._call(kind, ask, seconds, is_order=False)
 
     def _mapping(self, what: str, lane: Lane, kind: str, ask: Callable[[Any], Any]) -> Mapping[str, Any]:
-        answer = self._read(lane, kind, ask)
-        if not isinstance(answer, dict):
-            raise Transient(
-                f"Zerodha's {what} came as {type(answer).__name__} where an object was due; this read proves nothing, ask again"
-            )
-        return answer
+        return mapped("Zerodha", what, self._read(lane, kind, ask))
 
     def _call(self, kind: str, ask: Callable[[Any], T], seconds: float, *, is_order: bool) -> T:
         token = self._session.token()
