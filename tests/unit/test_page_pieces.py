@@ -73,6 +73,29 @@ def test_an_entry_of_the_journal_is_one_line() -> None:
     assert told(row) == {"seq": 7, "at": row["at"], "kind": "signal", "day": "2026-11-20", "says": "target: 1, facts: {a: 2.5, b: []}"}
 
 
+ORDER = {"order": "A1", "strategy": "trend", "instrument": "NFO:NIFTY26NOVFUT", "side": "BUY", "quantity": 65}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"kind": "signal", "strategy": "trend", "name": "NIFTY_FUT", "target": 1.0, "why": "up"}, "trend wants +1 of NIFTY_FUT · up"),
+        ({"kind": "intent", **ORDER, "limit_price": 25_000.5, "purpose": "entry"}, "BUY 65 NIFTY26NOVFUT at 25,000.50 · entry · trend"),
+        ({"kind": "order", **ORDER, "state": "WORKING", "filled": 0, "source": "reply"}, "WORKING: BUY 65 NIFTY26NOVFUT · reply"),
+        (
+            {"kind": "order", **ORDER, "state": "FILLED", "filled": 65, "average_price": 25_000.0, "reason": "x"},
+            "FILLED: BUY 65 of 65 NIFTY26NOVFUT at 25,000.00 · x",
+        ),
+        ({"kind": "fill", **ORDER, "price": 25_000.0}, "BUY 65 NIFTY26NOVFUT at 25,000.00 · trend"),
+        ({"kind": "alert", "level": "warn", "title": "Late", "text": "by 3 s"}, "warn: Late: by 3 s"),
+        ({"kind": "fill", "price": 25_000.0}, "price: 25000"),
+        ({"kind": "other", "count": 2, "empty": None}, "count: 2"),
+    ],
+)  # fmt: skip
+def test_an_entry_of_the_journal_is_a_sentence_where_its_kind_has_one(row: dict[str, Any], says: str) -> None:
+    assert told({"seq": 7, "at": "2026-11-20T10:00:00+05:30", **row})["says"] == says
+
+
 LOCK, PAUSE = "risk.lock_profit", "risk.cooldown"
 
 

@@ -11,7 +11,7 @@ from api.dashboard.visit import Refused, Visit
 LOOK_S = 2.0  # how often it is asked whether a bar has closed
 _FILLS = (
     Column("at", "Time", clock),
-    Column("side", "Side"),
+    Column("side", "Side", colour=lambda value: "buy" if value == "BUY" else "sell"),
     Column("quantity", "Quantity", right=True),
     Column("price", "Price", price, right=True),
     Column("strategy", "Strategy"),
@@ -76,7 +76,7 @@ class _Charts:
             return
         last = found["bars"][-1]
         missed = sum(bool(bar[6]) for bar in found["bars"])
-        gaps = f"; of {missed} bars not every tick was seen" if missed else ""
+        gaps = f"; of {missed} bar{'s' * (missed > 1)} not every tick was seen" if missed else ""
         source = f" · {found['source']}" if found.get("source") else ""
         self._note.set_text(f"{len(found['bars'])} bars, the last closed at {price(last[4])}{gaps}{source}")
         self._picture.update_figure(figure(found, dotted=bool(self._dotted.value)))

@@ -219,7 +219,7 @@ def _orders(visit: Visit) -> None:
                 name="life",
             )
             mine = [entry for entry in entries or [] if entry.get("order") == row["id"]]
-            told.show([{**entry, "price": entry.get("price") or entry.get("average_price") or entry.get("limit_price")} for entry in mine])
+            told.show([_step(entry) for entry in mine])
             if row["state"] == "UNKNOWN" and visit.may("trader"):
                 named(ui.button("Not at the broker", on_click=lambda: absent(row)).props("outline dense no-caps"), "absent")
         dialog.on("hide", dialog.delete)
@@ -249,6 +249,12 @@ def _orders(visit: Visit) -> None:
         table.show(visit.boards.once("orders", board.orders, lambda: _newest_first(board.orders)))
 
     visit.on_live(update, lambda board: board.orders)
+
+
+def _step(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the journal as a step of an order's life."""
+    filled = f"+{entry.get('quantity')}" if entry["kind"] == "fill" else entry.get("filled")
+    return {**entry, "filled": filled, "price": entry.get("price") or entry.get("average_price") or entry.get("limit_price")}
 
 
 def _newest_first(orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ _TONES = {"running": "good", "locked": "warn", "stopped": "bad", "disabled": "ca
 _LIMITS = (  # field of the file, what it is
     ("risk.max_loss", "Most loss a day, ₹"),
     ("risk.max_trades", "Most trades a day"),
-    ("risk.stop_pct", "Stop, % of the entry"),
-    ("risk.take_profit_pct", "Profit target, % of the entry"),
+    ("risk.stop_pct", "Stop, % of entry"),
+    ("risk.take_profit_pct", "Target, % of entry"),
     ("window.entry_from", "Entries from"),
     ("window.entry_until", "Entries until"),
 )
@@ -187,14 +187,14 @@ class _Card:
         """Limits of two fields: a profit that is defended, and a pause after a trade."""
         lock, pause = risk.get("lock_profit"), risk.get("cooldown")
         numbers = {
-            "risk.lock_profit.at": ("Defend a profit from, ₹", (lock or {}).get("at"), "empty: none"),
-            "risk.lock_profit.keep": ("… keep, % of the best", (lock or {}).get("keep"), "100: the day ends there"),
-            "risk.cooldown.minutes": ("Pause after a trade, min", (pause or {}).get("minutes"), "empty: none"),
+            "risk.lock_profit.at": ("Lock profit at, ₹", (lock or {}).get("at"), "empty: none"),
+            "risk.lock_profit.keep": ("Keep, % of best", (lock or {}).get("keep"), "100: the day ends there"),
+            "risk.cooldown.minutes": ("Pause, minutes", (pause or {}).get("minutes"), "empty: none"),
         }
         made: dict[str, Any] = {}
         for field, (label, value, hint) in numbers.items():
             made[field] = ui.number(label, value=value).props(f'dense outlined hint="{hint}" data-testid={self._name}-{field}')
-        after = ui.select({"loss": "a loss", "exit": "any exit"}, label="… that ended with", value=(pause or {}).get("after", "loss"))
+        after = ui.select({"loss": "a loss", "exit": "any exit"}, label="Pause after", value=(pause or {}).get("after", "loss"))
         made["risk.cooldown.after"] = after.props(f"dense outlined options-dense data-testid={self._name}-risk.cooldown.after")
         self._limits = [(section, before, {name: made[f"{section}.{name}"] for name in _SECTIONS[section]})
                         for section, before in (("risk.lock_profit", lock), ("risk.cooldown", pause))]  # fmt: skip
