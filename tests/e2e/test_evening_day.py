@@ -1,4 +1,4 @@
-"""An evening and the morning after it at the wire simulator: the day's charges against the broker's, and the close a position starts at."""
+"""An evening, a holiday and the morning after it at the wire simulator: charges against the broker's, and where a position starts at."""
 
 import pytest
 
@@ -11,9 +11,9 @@ TAX = "- {from: 2026-04-01, to: null, sell: 0.0005, src: [FATAX73524]}"
 def test_charges_that_differ_are_booked_and_told_and_what_is_carried_starts_at_the_brokers_close(stage: Stage) -> None:
     stage.strategy.write_text(CARRYING, encoding="utf-8")
     stage.configure("market/charges.yaml", TAX, TAX.replace("0.0005", "0.0002"))  # of before April 2026: the broker knows better
-    stage.simulate(date="2026-11-17", start="15:00", seed=2, speed=HELD)
+    stage.simulate(date="2026-11-09", start="15:00", seed=2, speed=HELD)
     daemon = stage.run("--days", "2")
-    stage.go_to("09:00:30", day="2026-11-18")
+    stage.go_to("09:00:30", day="2026-11-11")
     stage.go_on_until(lambda _: bool(stage.journal("rebased")), "the next morning")
     daemon.kill()
 
@@ -31,12 +31,15 @@ def test_charges_that_differ_are_booked_and_told_and_what_is_carried_starts_at_t
     assert abs(compared["broker"] - compared["ours"] - added) <= 0.01 * compared["orders"]
     assert stage.alerts().count(("warn", "Charges differ")) == 1
     [told] = [entry["text"] for entry in stage.journal("alert") if entry["title"] == "Charges differ"]
-    ours, theirs = (sum(entry["lines"]["stt"][whose] for entry in differ) for whose in ("ours", "broker"))
+    ours, theirs = (sum(round(entry["lines"]["stt"][whose] * 100) for entry in differ) / 100 for whose in ("ours", "broker"))
     assert f"stt {theirs:.2f} / {ours:.2f}" in told
-    report = stage.call("report", "--day", "2026-11-17", "--json").json
+    report = stage.call("report", "--day", "2026-11-09", "--json").json
     assert abs(report["charges_adjusted"] - added) < 0.005
     assert abs(report["charges"] - compared["broker"]) <= 0.01 * compared["orders"]
 
+    feed = [(entry["connected"], entry["reason"]) for entry in stage.journal("feed")]
+    assert feed[:2] == [(True, ""), (False, "stopped")], "no silence of an auction, a night or a holiday is taken for a dead feed"
+    assert feed[2:] in ([], [(True, "")])
     [rebased] = stage.journal("rebased")
     [held] = [row for row in stage.account()["positions"] if row["overnight_quantity"]]
     assert (rebased["instrument"], rebased["price"]) == (f"{held['exchange']}:{held['tradingsymbol']}", held["close_price"])
