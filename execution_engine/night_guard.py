@@ -5,8 +5,9 @@ Rules:
    limit beyond it as a stop of the day, for what is held. What is no longer so is taken back, and set anew while the market is shut.
 2. There are never two stops: the trigger stays until the market opens, is then taken back, and only when the broker's list no longer
    shows it does a stop of the day or an exit go. What a reply says of it counts for nothing by itself, a refusal to set it excepted.
-3. Its intent is on disk before it leaves. It carries no tag: a call whose fate is unknown is found in the list by all its terms, and is
-   absent only after four complete lists over 120 seconds.
+3. Its intent is on disk before it leaves. It carries no tag: a call whose fate is unknown is found in the list by all its terms. It is
+   absent only after four complete lists over 120 seconds, the last of them of a later day: a list of the same evening may stand still
+   (docs/adr/0025). Until then no other is set, and a person is told.
 4. One that fired has sent an order of its own, which closes what is ours as any order from outside does. Nothing else goes before that
    order has ended, or what was held has left.
 5. What cannot stand (nearer to the price than the broker allows, refused, a broker without triggers) is told once a night.
@@ -183,7 +184,11 @@ class NightGuard:
         kept.lists += 1
         if kept.stage == "removing" and kept.guard.id:
             self._forget(kept, "guard_removed", "no longer listed")
-        elif kept.lists >= ABSENT_LISTS and books.asked_at - kept.since >= ABSENT_SPAN:
+        elif kept.lists < ABSENT_LISTS or books.asked_at - kept.since < ABSENT_SPAN:
+            return
+        elif kept.stage == "placing" and books.asked_at.date() == kept.since.date():
+            self._unsure(kept)
+        else:
             self._forget(kept, "guard_gone", f"absent from {kept.lists} lists")
 
     def _after_firing(self, kept: Kept, books: Books) -> None:
@@ -303,6 +308,20 @@ class NightGuard:
         facts = {"strategy": kept.strategy, "instrument": guard.instrument.key, "id": guard.id, "side": str(guard.side),
                  "quantity": guard.quantity, "trigger_price": guard.trigger_price, "limit_price": guard.limit_price}  # fmt: skip
         self._store.journal(self._clock.now(), word, facts | ({"why": why} if why else {}))
+
+    def _unsure(self, kept: Kept) -> None:
+        """Nobody knows whether it stands; no other is set beside it. Told once a night."""
+        guard, key, today = kept.guard, _key(kept.strategy, kept.guard.instrument), self._clock.now().date()
+        if self._told.get(key) == today:
+            return
+        self._told[key] = today
+        terms = f"{guard.side} {guard.quantity}, trigger {guard.trigger_price}, limit {guard.limit_price}"
+        text = (
+            f"{kept.strategy} {guard.instrument.key}: the call for its trigger was not answered, and {kept.lists} lists do not show it; it "
+            f"is not set again before the morning's lists, for both could fire. Look at the broker's terminal; if it is not there, set it "
+            f"there: {terms}; with these terms it is taken for ours"
+        )
+        self._alert("page", "No stop over the night", text)
 
     def _tell(self, strategy: str, instrument: Instrument, why: str) -> None:
         today, key = self._clock.now().date(), _key(strategy, instrument)

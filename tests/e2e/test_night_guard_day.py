@@ -22,7 +22,7 @@ def test_it_is_set_in_the_evening_found_after_a_kill_and_taken_back_in_the_morni
     stage.simulate(date="2026-11-17", start="15:00", seed=2, speed=HELD)
     daemon = stage.run("--days", "2")
     stage.allow("15:59:30", day="2026-11-17")
-    stage.until(lambda _: bool(stage.journal("guard_placed")), "a trigger at the broker")
+    stage.until(lambda _: bool(calls(stage, "POST")), "a trigger at the broker")
     daemon.kill()  # wherever it stands between the call and the list
 
     daemon = stage.run("--days", "2", "--resume")

@@ -167,19 +167,38 @@ def test_a_call_of_unknown_fate_is_found_by_its_terms_and_never_sent_again() -> 
     assert len(it.triggers.placed) == 1
 
 
-def test_one_that_never_arrived_is_set_again_after_four_lists_over_two_minutes() -> None:
+def test_one_that_no_list_of_its_evening_shows_is_not_set_again_and_is_told_once() -> None:
+    """The list may stand still: a second one could fire beside the first."""
     it = Night()
     it.enter()
     it.close()
     it.answer(Outcome.UNKNOWN)
-    for _ in range(4):
-        it.tick(25_000.0, 10)
+    for _ in range(12):
+        it.tick(25_000.0, 30)
         it.listed()
     assert len(it.triggers.placed) == 1
-    it.tick(25_000.0, 90)
+    assert it.told("No stop over the night") == ["page"]
+    it.triggers.take("9")
     it.listed()
-    it.tick(25_000.0, 2)
-    assert len(it.triggers.placed) == 2
+    assert kinds(it) == ["guard_placed", "guard_stands"], "the list moves again, or a person has set it with the same terms"
+
+
+def test_one_that_never_arrived_is_gone_by_the_lists_of_a_later_day() -> None:
+    it = Night()
+    it.enter()
+    it.close()
+    it.answer(Outcome.UNKNOWN)
+    it.tick(25_000.0, 10)
+    it.listed()
+    it.morning()
+    for _ in range(3):
+        assert kinds(it) == ["guard_placed"]
+        it.tick(25_000.0, 15)
+        it.listed()
+    assert kinds(it) == ["guard_placed", "guard_gone"]
+    it.go_to(9, 15, 1)
+    it.tick(25_000.0, 3)
+    assert (it.last.purpose, it.last.trigger_price) == (Purpose.PROTECT, STOP)
 
 
 def test_in_the_morning_it_is_taken_back_and_the_days_stop_waits_for_the_list() -> None:
