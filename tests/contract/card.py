@@ -16,7 +16,8 @@ def yes(kit: Kit) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`says` is what the table tells of this card at a broker. `alone`: it changes the day, and gets a stage of its own.
+    """`check` plays it and asserts what must come of it; `says` is what the table tells of this card at a broker. `alone`: it changes the
+    day, and gets a stage of its own.
 
     `of` names the one broker whose words it plays; empty: every broker plays it. `feed`: it is about a feed by "socket" or by "poll", and
     a broker with the other kind does not play it.
@@ -24,7 +25,7 @@ class Card:
 
     area: str
     name: str
-    play: Play
+    check: Play
     says: Says = yes
     alone: bool = False
     of: str = ""

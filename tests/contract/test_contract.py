@@ -37,10 +37,10 @@ def test_card(name: str, card: Card, stages: Callable[[str], Stage], tmp_path_fa
     if not card.alone:
         stage = stages(name)
         stage.rest()
-        card.play(stage)
+        card.check(stage)
         return
     stage = Stage(KITS[name], tmp_path_factory.mktemp(name), time(9, 20))
     try:
-        card.play(stage)
+        card.check(stage)
     finally:
         stage.stop()

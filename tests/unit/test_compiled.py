@@ -107,7 +107,7 @@ def market_of(table: pa.Table, folder: Path, *, repair: bool = False) -> Backtes
     return BacktestMarket(prepare(folder / "bars.parquet", folder / "data", calendar, repair=repair), calendar, keep=10_000)
 
 
-def compare(config: Config, market: BacktestMarket, fills: FillRules = PLAIN, days: Sequence[date] | None = None) -> int:
+def assert_alike(config: Config, market: BacktestMarket, fills: FillRules = PLAIN, days: Sequence[date] | None = None) -> int:
     """How many fills both made, all of them alike."""
     chosen = market.days if days is None else tuple(days)
     outcome = Backtest(config, ACCOUNT, market, config.strategies, fills).run(chosen)
@@ -193,14 +193,14 @@ def test_random_days_make_the_same_fills_and_figures(name: str, case: str, tmp_p
     minutes, _, _, _, fills, move, missing = CASES[case]
     seed = sum(map(ord, name + case))
     market = market_of(random_bars(seed, sessions(3), minutes, move, missing), tmp_path)
-    compare(configured(tmp_path, name, case), market, fills)
+    assert_alike(configured(tmp_path, name, case), market, fills)
 
 
 def test_random_days_of_every_strategy_do_trade(tmp_path: Path) -> None:
     market = market_of(random_bars(3, sessions(6)), tmp_path)
-    counts = {name: compare(configured(tmp_path, name), market) for name in PARAMS}
+    counts = {name: assert_alike(configured(tmp_path, name), market) for name in PARAMS}
     assert min(counts.values()) >= 2, counts
-    assert compare(configured(tmp_path, "sma_cross", params="{fast: 3, slow: 8, both_ways: true}"), market) > counts["sma_cross"]
+    assert assert_alike(configured(tmp_path, "sma_cross", params="{fast: 3, slow: 8, both_ways: true}"), market) > counts["sma_cross"]
 
 
 @pytest.mark.parametrize("name", ["sma_cross", "ema_cross", "opening_range"])
@@ -209,13 +209,13 @@ def test_half_days_and_days_of_two_sessions(name: str, tmp_path: Path) -> None:
     for first in (date(2024, 2, 29), date(2024, 5, 16), date(2025, 10, 20)):
         market = market_of(random_bars(8, sessions(4, first)), tmp_path / str(first))
         assert any(len(market.events(day)) < 75 for day in market.days)
-        assert compare(configured(tmp_path, name), market)
+        assert assert_alike(configured(tmp_path, name), market)
 
 
 def test_history_before_the_first_traded_day_is_the_strategys_own(tmp_path: Path) -> None:
     market = market_of(random_bars(4, sessions(8)), tmp_path)
     for name in ("ema_cross", "donchian_trend", "gap_fade", "supertrend"):
-        assert compare(configured(tmp_path, name), market, days=market.days[5:])
+        assert assert_alike(configured(tmp_path, name), market, days=market.days[5:])
 
 
 def test_a_future_changes_its_contract(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_future_changes_its_contract(tmp_path: Path) -> None:
     table = pa.concat_tables([random_bars(n, traded, symbol=key) for n, (key, traded) in enumerate(months.items())])
     market = market_of(table, tmp_path)
     for name in ("sma_cross", "ema_cross", "donchian_trend"):
-        assert compare(configured(tmp_path, name, "future", instrument="NIFTY_FUT"), market)
+        assert assert_alike(configured(tmp_path, name, "future", instrument="NIFTY_FUT"), market)
 
 
 REAL = ("RELIANCE", "SBIN")
@@ -237,7 +237,7 @@ def test_real_days_make_the_same_fills_and_figures(symbol: str, tmp_path: Path) 
     market = market_of(table.filter(pc.equal(table.column("symbol"), symbol)), tmp_path, repair=True)
     more = 'risk: {max_loss: 5000}\nwindow: {entry_from: "09:20"}'
     for name in PARAMS:
-        assert compare(configured(tmp_path, name, "plain", symbol, "{}", more), market), name
+        assert assert_alike(configured(tmp_path, name, "plain", symbol, "{}", more), market), name
 
 
 def test_the_comparison_sees_a_tick_of_slippage(tmp_path: Path) -> None:

@@ -120,7 +120,9 @@ def test_data_is_prepared_and_read_without_pandas(tmp_path: Path, table: Any) ->
         "assert all(market.events(day) for day in market.days)\n"
         "assert 'pandas' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", program, tmp_path / "bars.parquet", tmp_path / "out"], check=True, cwd=Path(__file__).parents[2])
+    command = [sys.executable, "-c", program, str(tmp_path / "bars.parquet"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
 
 
 def _texts(times: Any) -> Any:

@@ -17,12 +17,12 @@ from tests.wire.at_simulator import AtSimulator, eventually, future
 def test_an_orders_life_and_the_books(tmp_path: Path, name: str) -> None:
     simulator = AtSimulator(tmp_path, registry.get(name))
     try:
-        _life(simulator)
+        check_life(simulator)
     finally:
         simulator.stop()
 
 
-def _life(simulator: AtSimulator) -> None:
+def check_life(simulator: AtSimulator) -> None:
     broker, instrument = simulator.broker(), future(simulator)
     assert simulator.session.state() is SessionState.VALID
     assert simulator.told["user_id"] in broker.profile().values()
