@@ -59,7 +59,7 @@ def document_of(
 ) -> dict[str, Any]:
     """Money in rupees, times ISO 8601. `seconds` is how long the run took."""
     params = {name: dict(one.params) for name, one in settings.items()}
-    metrics = metrics_of(outcome.trips, outcome.days, outcome.equity, outcome.capital, outcome.exposure)
+    metrics = metrics_of(outcome.trips, outcome.days, outcome.equity, outcome.capital, outcome.exposure, outcome.capital_used)
     days = sorted(outcome.days)
     return {
         "strategy": ", ".join(settings),

@@ -22,10 +22,11 @@ YEAR = 252
 
 
 def metrics_of(
-    trips: Sequence[RoundTrip], days: Mapping[date, int], equity: Sequence[tuple[datetime, float]], capital: float, exposure: float
-) -> dict[str, Any]:
+    trips: Sequence[RoundTrip], days: Mapping[date, int], equity: Sequence[tuple[datetime, float]], capital: float, exposure: float,
+    used: float = 0.0,
+) -> dict[str, Any]:  # fmt: skip
     """Every figure of a run. `days` is each traded day's net result in paise, `equity` the account's worth in rupees by time,
-    `exposure` the share of market time in which something was held."""
+    `exposure` the share of market time in which something was held, `used` the most that margins came to (rupees)."""
     returns = [net / 100 / capital for net in days.values()]
     gross, charges = sum(trip.gross for trip in trips), sum(trip.charges for trip in trips)
     depth, length = drawdown(equity)
@@ -34,6 +35,8 @@ def metrics_of(
         "days": len(days),
         **_sums(trips),
         "return_pct": round(100 * sum(returns), 4),
+        "capital_used": round(used, 2),
+        "return_on_used_pct": round(sum(days.values()) / used, 4) if used > 0 else None,
         "worst_day": min(days.values(), default=0) / 100,
         "best_day": max(days.values(), default=0) / 100,
         "max_drawdown": round(depth, 2),

@@ -163,7 +163,8 @@ def _figures(found: Mapping[str, Any]) -> str:
         ("worst day", rupees(metrics["worst_day"])),
         ("deepest drawdown", rupees(metrics["max_drawdown"])), ("longest drawdown", f"{metrics['max_drawdown_days']} days"),
         ("Sharpe", metrics["sharpe"]), ("Sortino", metrics["sortino"]), ("time in the market", _share(metrics["exposure"])),
-        ("capital", rupees(found["capital"])),
+        ("capital", rupees(found["capital"])), ("most of it used, as margin", rupees(metrics["capital_used"])),
+        ("on the margin used", "-" if metrics["return_on_used_pct"] is None else f"{metrics['return_on_used_pct']:.2f} %"),
     )  # fmt: skip
     cells = "".join(f"<div><b>{html.escape('-' if value is None else str(value))}</b><span>{name}</span></div>" for name, value in told)
     return f'<div class="figures">{cells}</div><p class="note">{html.escape(metrics["conventions"])}</p>'

@@ -81,6 +81,7 @@ class Outcome:
     refusals: dict[str, int] = field(default_factory=dict)  # rule -> how often the gate refused
     assumed: list[str] = field(default_factory=list)
     capital: float = 0.0
+    capital_used: float = 0.0  # rupees: the most that the margins of what was held at one time came to
     exposure: float = 0.0  # the share of events at which something was held
     data: str = ""
     held: dict[str, int] = field(default_factory=dict)  # what is still open at the end, by instrument key
@@ -134,7 +135,7 @@ class Backtest:
         self.desk = OrderDesk(
             account.name, self.store, self.paper, self.portfolio, lambda order: product(order.horizon, order.instrument), self._alert
         )
-        caps = risk_settings(config)
+        caps = self._caps = risk_settings(config)
         self.world = World(account, self._calendar, config.square_off, self.portfolio, self.desk, self.clock.now, self._margin(caps))
         self.world.data = market.label
         self.bars, on_history = self._builder()
@@ -486,6 +487,19 @@ class Backtest:
 
         return margin
 
+    def _capital_used(self) -> float:
+        """The most that round trips which were open at one time blocked, each by its whole quantity at its entry price."""
+        rates, moves = self._caps.margin, list[tuple[datetime, int, float]]()
+        for trip in self._walk.trips:
+            horizon, day = self.settings[trip.strategy].horizon, trip.entry_at.date()
+            blocked = required(trip.instrument, trip.side, trip.quantity, trip.entry_price, horizon, rates, day)
+            moves += [(trip.entry_at, 1, blocked), (trip.exit_at, 0, -blocked)]
+        most = used = 0.0
+        for _, _, change in sorted(moves):
+            used += change
+            most = max(most, used)
+        return round(most, 2)
+
     def _outcome(self, equity: Curve, results: dict[date, int], events: int) -> Outcome:
         refusals: dict[str, int] = {}
         for (_, _, rule), (_, count) in self.engine.refusals.rows.items():
@@ -504,6 +518,7 @@ class Backtest:
             refusals=refusals,
             assumed=list(assumed),
             capital=self._account.capital,
+            capital_used=self._capital_used(),
             data=self._market.label,
             exposure=self._held_moments / max(1, self._moments),
             held=held,

@@ -19,6 +19,7 @@ from benchmarks.starts import ROOT
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 SHARES = 10
+MOST_MB = 150.0
 LINEAR = 1.25
 """How much dearer a bar of the largest run may be than one of the smallest, and a byte a bar between the sizes."""
 
@@ -57,6 +58,7 @@ def _lines(what: str, runs: list[Run]) -> list[Line]:
     return [
         Line(f"{name}: time", "us a bar", times[0], times[1], f"{SIZES[0]:,} bars", times[0] / times[1], LINEAR, False, note=told),
         Line(f"{name}: memory", "B a bar", slopes[0], slopes[1], f"{SIZES[1]:,} bars", slopes[0] / slopes[1], LINEAR, False),
+        Line(f"{what}, {SIZES[1]:,} bars: memory", "MB", middle.megabytes, None, "absolute", None, MOST_MB, False),
     ]
 
 

@@ -214,6 +214,7 @@ def show(found: dict[str, Any]) -> None:
         ("gross", rupees(metrics["gross"])),
         ("charges", rupees(metrics["charges"])),
         ("net", f"{rupees(metrics['net'])}  ({metrics['return_pct']} % of {rupees(found['capital'])})"),
+        ("margin used at most", f"{rupees(metrics['capital_used'])}, on which the net is {metrics['return_on_used_pct']} %"),
         ("expectancy a trade", rupees(metrics["expectancy"])),
         ("deepest drawdown", f"{rupees(metrics['max_drawdown'])}, longest {metrics['max_drawdown_days']} days"),
         ("Sharpe, Sortino", f"{metrics['sharpe']}, {metrics['sortino']}  ({metrics['conventions']})"),

@@ -222,6 +222,8 @@ def test_the_command_gives_the_contracts_fields(file: Path, tmp_path: Path, caps
     fields = ("instrument", "side", "quantity", "entry_at", "entry_price", "exit_at", "exit_price", "gross", "charges", "net")
     assert set(fields) <= set(found["trades"][0])
     assert found["params"] == {"fast": 2, "slow": 4}
+    metrics = found["metrics"]
+    assert metrics["return_on_used_pct"] == pytest.approx(100 * metrics["net"] / metrics["capital_used"], abs=1e-3)
     assert found["metrics"]["net"] == round(sum(trade["net"] for trade in found["trades"]), 2)
     assert found["metrics"]["by_month"]["2026-06"]["trades"] == len(found["trades"])
 

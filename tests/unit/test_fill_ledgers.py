@@ -84,6 +84,7 @@ def test_next_open_is_example_p1(tmp_path: Path) -> None:
     assert ledger(outcome) == [("10:05", BUY, 100, 1000.0, 3034), ("10:35", SELL, 100, 1000.0, 5234)]
     assert outcome.trips[0].gross == 0
     assert outcome.trips[0].charges == round(EXAMPLES["P1"]["computed"]["total"] * 100) == 8268
+    assert outcome.capital_used == 25_000.0, "a quarter of 1,00,000: what the gate takes shares without derivatives to block intraday"
 
 
 def test_a_limit_beyond_which_the_bar_opened_fills_at_the_limit_if_the_bar_came_back(tmp_path: Path) -> None:
@@ -230,6 +231,7 @@ def test_a_future_is_example_c1(tmp_path: Path) -> None:
     assert ledger(outcome) == [("10:05", BUY, 65, 24000.0, 9033), ("10:35", SELL, 65, 24100.0, 84253)]
     assert abs(sum(fill.charges for fill in outcome.fills) - EXAMPLES["C1"]["total"] * 100) <= 1.01  # two orders, each rounded
     assert outcome.trips[0].gross == 650000
+    assert outcome.capital_used == 202_800.0, "13 % of 15,60,000"
 
 
 def test_an_option_is_example_c2(tmp_path: Path) -> None:
