@@ -588,12 +588,12 @@ class Engine:
         return breached
 
     def _look(self, kind: str, now: datetime) -> None:
-        """Ask for evidence: on the clock, and for orders of unknown fate (1, 2, 4 ... s)."""
+        """Ask for evidence: on the clock, and sooner for orders of unknown fate and positions that differ."""
         self.executor.read_books(positions=True, urgent=kind == "evidence")
         if kind == "books":
             self.timers.wait("books", now, timedelta(seconds=self._books_every_s))
-        elif self.desk.unknown():
-            self.timers.wait("evidence", now, timedelta(seconds=self.reconciliation.next_look_s()))
+        elif (soon := self.reconciliation.next_look_s()) is not None:
+            self.timers.wait("evidence", now, timedelta(seconds=soon))
 
     # --- small things ---------------------------------------------------------------------------------------------------------------
 

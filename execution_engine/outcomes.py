@@ -20,7 +20,7 @@ from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
 from execution_engine.portfolio import Portfolio
 from execution_engine.protection import Protection
-from execution_engine.reconciliation import Reconciliation
+from execution_engine.reconciliation import ACKED_WITHIN, Reconciliation
 from execution_engine.rollover import Rolls
 from execution_engine.targets import Targets
 from execution_engine.timers import Timers
@@ -100,8 +100,11 @@ class Outcomes:
         self._on_change(self._desk.on_row(order, update))
 
     def on_books(self, books: Books) -> None:
+        differed = self._reconciliation.differs
         for change in self._reconciliation.take(books):
             self._on_change(change)
+        if self._reconciliation.differs and not differed and not self._desk.unknown():
+            self._timers.wait("evidence", self._clock.now(), ACKED_WITHIN)  # a stop may have been taken back for it
         self._night.on_books(books)
         unreadable = bool(books.error) and self._reconciliation.readable
         if self._after_books and not unreadable and self._world.session is not SessionState.LOGIN_REQUIRED:

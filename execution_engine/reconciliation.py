@@ -86,6 +86,11 @@ class Reconciliation:
         return "recovery" in self._world.blinded and self._failed < FAILED_READS
 
     @property
+    def differs(self) -> bool:
+        """Whether the last read of positions showed others than ours."""
+        return bool(self._differing)
+
+    @property
     def readable(self) -> bool:
         """Whether the books could be read lately."""
         return self._failed < FAILED_READS
@@ -119,10 +124,12 @@ class Reconciliation:
         self._world.blinded.pop(OTHER, None)
         self.offsets.forget()
 
-    def next_look_s(self) -> float:
-        """When to look for evidence again: 1, 2, 4, 8, 16, then every 30 seconds."""
+    def next_look_s(self) -> float | None:
+        """In how many seconds to look for evidence again: 2, 4, 8, 16, then every 30 for a fate that is unknown; None: on the clock."""
         self._looks += 1
-        return min(30.0, 2.0 ** min(self._looks, 5))
+        if self._desk.unknown():
+            return min(30.0, 2.0 ** min(self._looks, 5))
+        return 2.0**self._looks if self._differing and self._looks < 5 else None
 
     def foreign(self, update: OrderUpdate) -> None:
         """An order that is none of ours: noted once in the journal; its trades move positions, not its rows.
@@ -178,7 +185,7 @@ class Reconciliation:
             self._positions(books, books.positions)
             self._read_at = books.asked_at
             self._world.blinded.pop("recovery", None)
-        if not self._desk.unknown():
+        if not self._desk.unknown() and not self._differing:
             self._looks = 0
         return changes
 

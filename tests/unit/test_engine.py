@@ -1,5 +1,6 @@
 """The engine's rules about targets, latches, ladders, refusals, evidence and protection, with a broker that does as the test says."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -421,7 +422,8 @@ def test_a_full_disk_stops_entries_and_lets_exits_go() -> None:
     assert it.engine.world.blind is None
 
 
-def test_a_position_that_differs_freezes_entries_after_two_reads_and_thaws_when_equal() -> None:
+def _held_and_shown_as_flat() -> tuple[Harness, Callable[[int], None]]:
+    """65 are held and the broker's book has the fill; and what makes the broker's positions say so many, in a read of now."""
     it = Harness()
     for _ in range(2):
         it.pass_time(1)
@@ -430,13 +432,42 @@ def test_a_position_that_differs_freezes_entries_after_two_reads_and_thaws_when_
     it.want(1)
     it.complete()
     rows = (it.row(it.last, OrderState.FILLED, 65, 25000.0),)
-    for _ in range(3):
-        it.pass_time(5)
+
+    def read(shown: int) -> None:
         now = it.clock.now()
-        it.engine.process(Books(now, now, rows, (), ()))
+        it.engine.process(Books(now, now, rows, (), (BrokerPosition(it.instrument, it.last.product, shown, 25000.0),)))
+
+    it.pass_time(5)
+    read(0)
+    return it, read
+
+
+def test_a_position_that_differs_freezes_entries_after_two_reads_and_thaws_when_equal() -> None:
+    it, read = _held_and_shown_as_flat()
+    assert not it.engine.world.frozen(it.instrument)
+    it.pass_time(5)
+    read(0)
     assert it.engine.world.frozen(it.instrument)
     assert it.held == 65  # nothing is invented
     assert it.journal("difference")[0]["real"] == 0
+    it.pass_time(5)
+    read(65)
+    assert not it.engine.world.frozen(it.instrument)
+
+
+def test_a_position_that_differs_is_read_again_soon_and_then_on_the_clock() -> None:
+    it, read = _held_and_shown_as_flat()
+    waited = []
+    while (due := it.engine.timers.due("evidence")) is not None:
+        waited.append((due - it.clock.now()).total_seconds())
+        reads = it.executor.reads
+        it.pass_time(waited[-1])
+        assert it.executor.reads > reads
+        read(0)
+    assert waited == [5.0, 2.0, 4.0, 8.0, 16.0]
+    read(65)
+    read(0)
+    assert it.engine.timers.due("evidence") is not None, "another difference is looked into anew"
 
 
 def test_a_foreign_trade_against_us_closes_ours_and_latches() -> None:
