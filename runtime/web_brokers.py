@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 from api.ports import Login
 from brokers import registry
 from brokers.spec import CodeSession, Session
+from core.clock import SystemClock
 from core.errors import ConfigError, DataError, NiyamError, SessionExpired
 from core.ports import Broker
 from core.types import IST, Instrument, SessionState
 from data_ingestion.instruments import InstrumentSnapshot
 from runtime import portfolio, venue
 from runtime.brokerage import fingerprint
+from runtime.shared import Shared
 from runtime.web_desk import WebDesk
 from storage.credentials import App, AppCredentials, Vault
 from utils.config_loader import config as secrets
@@ -26,6 +28,9 @@ from utils.config_loader import environment
 from utils.control import Answer, DaemonDown
 from utils.pacing import Budget
 
+SESSION_S = 1.0  # for so long the word of where an app's session stands serves whoever asks
+PORTFOLIO_S = 5.0  # the same of its books: a crowd must not use up the requests that the broker allows the account
+MOST_APPS = 200
 _GUIDES = {"icici": ("api.icicidirect.com",)}  # hosts that the integration guides name beside the real ones
 
 
@@ -70,6 +75,13 @@ class WebBrokers:
         self._address = address
         self._own: dict[int, tuple[str, _Own]] = {}
         self._lock = threading.Lock()
+        self._sessions = Shared(SystemClock(), SESSION_S, MOST_APPS)
+        self._portfolios = Shared(SystemClock(), PORTFOLIO_S, MOST_APPS)
+        desk.changed = self._forget
+
+    def _forget(self) -> None:
+        self._sessions.forget()
+        self._portfolios.forget()
 
     def names(self) -> tuple[str, ...]:
         return registry.names()
@@ -95,17 +107,21 @@ class WebBrokers:
         return carrying or url, bool(carrying)
 
     def activate(self, app: App, answer: str) -> Login:
-        told = self._through_daemon(app, "activate", answer=answer)
-        if told is not None:
-            return _login(told)
-        own = self._of(app)
-        own.session.accept(answer)
-        return self._stands(own)
+        try:
+            told = self._through_daemon(app, "activate", answer=answer)
+            if told is not None:
+                return _login(told)
+            own = self._of(app)
+            own.session.accept(answer)
+            return self._stands(own)
+        finally:
+            self._forget()
 
     def renew(self, app: App) -> Login:
         login = self.session(app)
         if login.state != "LOGIN_REQUIRED" or login.account or self.login_kind(app.broker) != "code":
             return login
+        self._forget()
         own = self._of(app)
         session = cast(CodeSession, own.session)
         if own.session.expires_at() is not None:
@@ -115,10 +131,17 @@ class WebBrokers:
         return self._stands(own)
 
     def session(self, app: App) -> Login:
+        found: Login = self._sessions.get(_key(app), lambda: self._session(app))
+        return found
+
+    def _session(self, app: App) -> Login:
         told = self._through_daemon(app, "session")
         return _login(told) if told is not None else self._stands(self._of(app))
 
     def portfolio(self, app: App) -> dict[str, Any]:
+        return dict(self._portfolios.get(_key(app), lambda: self._portfolio(app)))
+
+    def _portfolio(self, app: App) -> dict[str, Any]:
         told = self._through_daemon(app, "portfolio")
         if told is not None:
             return dict(told)
@@ -128,6 +151,7 @@ class WebBrokers:
     def forget(self, app: App) -> None:
         with self._lock:
             self._own.pop(app.id, None)
+        self._forget()
         shutil.rmtree(folder_of(self._state, app), ignore_errors=True)
 
     def _through_daemon(self, app: App, do: str, **more: str) -> Mapping[str, Any] | None:
@@ -165,6 +189,10 @@ class WebBrokers:
 
 
 _ERRORS: Mapping[str, type[NiyamError]] = {"ConfigError": ConfigError, "SessionExpired": SessionExpired}
+
+
+def _key(app: App) -> tuple[object, ...]:
+    return app.id, app.broker, *sorted(app.holds.items()), environment("NIYAM_SIMULATOR")
 
 
 def folder_of(state: Path, app: App) -> Path:

@@ -1,7 +1,7 @@
 """The daemon as the web process reaches it: its control socket, or the ledger it left, and the bare order path without it."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class WebDesk:
         self._lock = threading.Lock()
         self._followers: dict[Path, Follower] = {}
         self._found: dict[str | None, tuple[float, Follower | None]] = {}  # account -> when its run was looked for, who follows it
+        self.changed: Callable[[], object] = lambda: None  # called when something of ours was done
         self._charts: ChartsLeft | None = None
         self._reads = threading.BoundedSemaphore(READS_AT_ONCE)
 
@@ -106,6 +107,7 @@ class WebDesk:
     def _renew(self) -> None:
         """Something of ours was done: nobody is told what was before it."""
         self._ledgers.forget()
+        self.changed()
         with self._lock:
             followers = list(self._followers.values())
             self._found = {}

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.ports import Clock
 from core.types import AccountKind
 from runtime import readout, state_folder
+from runtime.shared import Shared
 from runtime.state_folder import RunFolder
 from storage.store import SqlReader, open_reader
 from utils.config_loader import config as secrets
@@ -19,44 +19,24 @@ MOST_KNOWN = 64  # documents
 MOST_IDLE = 4  # readers kept open
 
 
-@dataclass(slots=True)
-class _Known:
-    """One document: read at (monotonic; None: not yet) by whoever has the lock."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    at: float | None = None
-    document: Any = None
-
-
 class Ledgers:
     """Read-outs of any run's ledger, from any thread."""
 
     def __init__(self, config: Path, clock: Clock) -> None:
         self._config = config
-        self._clock = clock
         self._lock = threading.Lock()
-        self._known: dict[tuple[Any, ...], _Known] = {}
+        self._known = Shared(clock, KNOWN_S, MOST_KNOWN)
         self._idle: list[tuple[tuple[str, int], SqlReader]] = []
         self._elsewhere: dict[Path, str] = {}  # a run's folder -> its ledger that is not in it
 
     def forget(self) -> None:
         """Something was changed: what was read before is not told any more."""
-        with self._lock:
-            self._known = {}
+        self._known.forget()
 
     def document(self, folder: RunFolder, name: str, arguments: Mapping[str, Any]) -> Any:
         """See runtime.readout.document. It is shared: nobody may change it."""
         key = (folder.path, name, *sorted((field, str(value)) for field, value in arguments.items()))
-        with self._lock:
-            if len(self._known) >= MOST_KNOWN and key not in self._known:
-                self._known = {}
-            known = self._known.setdefault(key, _Known())
-        with known.lock:
-            if known.at is None or self._clock.monotonic() - known.at >= KNOWN_S:
-                began = self._clock.monotonic()
-                known.document = self._read(folder, name, arguments)
-                known.at = began
-            return known.document
+        return self._known.get(key, lambda: self._read(folder, name, arguments))
 
     def _read(self, folder: RunFolder, name: str, arguments: Mapping[str, Any]) -> Any:
         url = self._url(folder)
