@@ -2,19 +2,17 @@
 
 import base64
 import hashlib
-import hmac
-import struct
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from simulators.angelone_errors import ApiError
+from simulators.totp import totp
 from simulators.wire import Request
 
 REFRESH_LIFE = timedelta(days=1)
 """How long a refresh token outlives its session; the broker says nothing about it."""
-STEP_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +68,6 @@ class Call:
     def text(self, name: str) -> str:
         value = self.body.get(name)
         return "" if value is None else str(value)
-
-
-def totp(secret: str, at: datetime, step: int = 0) -> str:
-    """The six digits of RFC 6238 (SHA-1, 30 s) at `at`, `step` windows later."""
-    key = base64.b32decode(secret + "=" * (-len(secret) % 8), casefold=True)
-    counter = int(at.timestamp()) // STEP_S + step
-    digest = hmac.new(key, struct.pack(">Q", counter), hashlib.sha1).digest()
-    start = digest[-1] & 15
-    return f"{(int.from_bytes(digest[start : start + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06d}"
 
 
 class Sessions:

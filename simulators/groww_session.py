@@ -1,19 +1,16 @@
 """Groww's token endpoint: a key approved for the day with a checksum of its secret, or a TOTP key with a code; tokens that die at 06:00."""
 
-import base64
 import hashlib
-import hmac
 import json
-import struct
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from simulators.groww_errors import FORBIDDEN, ApiError, bad
+from simulators.totp import totp
 from simulators.wire import Request
 
 DIES_AT = time(6, 0)
-STEP_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +76,6 @@ def body_of(request: Request) -> Any:
         return json.loads(request.body)
     except ValueError as error:
         raise bad("Bad request: the body is not JSON") from error
-
-
-def totp(secret: str, at: datetime, step: int = 0) -> str:
-    """The six digits of RFC 6238 (SHA-1, 30 s) at `at`, `step` windows later."""
-    key = base64.b32decode(secret + "=" * (-len(secret) % 8), casefold=True)
-    digest = hmac.new(key, struct.pack(">Q", int(at.timestamp()) // STEP_S + step), hashlib.sha1).digest()
-    start = digest[-1] & 15
-    return f"{(int.from_bytes(digest[start : start + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06d}"
 
 
 class Sessions:

@@ -5,11 +5,12 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from simulators.angelone import AngelSimulator
-from simulators.angelone_session import App, totp
+from simulators.angelone_session import App
 from simulators.exchange import Exchange
 from simulators.facts import Facts
 from simulators.faults import Faults
 from simulators.market import SyntheticMarket
+from simulators.totp import totp
 from simulators.wire import Connection, Request, Response
 from simulators.world import IST, World
 

@@ -156,7 +156,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 def _code(about: dict[str, Any]) -> str:
     """The authenticator's digits at the simulator's time."""
-    from simulators.groww_session import totp
+    from simulators.totp import totp
 
     with urllib.request.urlopen(about["admin"]) as reply:
         return totp(about["credentials"]["totp_secret"], datetime.fromisoformat(json.loads(reply.read())["now"]))

@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from simulators.angelone_session import totp
+from simulators.totp import totp
 from tests.wire.by_hand import move, until
 
 

@@ -13,7 +13,7 @@ from core.errors import LoginRefused, RateLimited, Rejected, SessionExpired, Tra
 from data_ingestion.data_fetcher import DataFetcher
 from data_ingestion.live_feed import LiveDataFeed
 from execution_engine.order_manager import OrderManager
-from simulators.angelone_session import totp
+from simulators.totp import totp
 from tests.wire.by_hand import move
 from tests.wire.granted_client import admin, simulator
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from simulators.angelone_session import totp
+from simulators.totp import totp
 from tests.wire.granted_client import admin, simulator
 from tests.wire.postman import Collection
 

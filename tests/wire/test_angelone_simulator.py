@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from simulators.angelone_session import totp
+from simulators.totp import totp
 from simulators.world import IST
 from tests.wire.angel_in_process import FUTURE, LOGIN, SECRET, Angel
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from simulators.groww import GrowwSimulator
-from simulators.groww_session import totp
 from simulators.server import Options, build
+from simulators.totp import totp
 from simulators.wire import Request, Response
 
 SECRET = "MZXW6YTBOI2DGNBVGY3TQOJQ"
