@@ -19,7 +19,7 @@ from tests.builders import make_order
 from tests.contract.clock import HandClock
 from tests.contract.kit import Kit
 from tests.contract.served import Served
-from tests.wire.zerodha_house import AuditLog
+from tests.wire.house import AuditLog
 from utils.pacing import Budget
 
 T = TypeVar("T")

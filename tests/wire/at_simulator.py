@@ -17,8 +17,8 @@ from core.errors import ConfigError
 from core.events import Event
 from core.ports import Broker, DataSession
 from core.types import IST, Instrument, Kind, Tick
+from tests.wire.house import AuditLog
 from tests.wire.kite_samples import Listed
-from tests.wire.zerodha_house import AuditLog
 from utils.pacing import Budget
 
 ROOT = Path(__file__).resolve().parents[2]

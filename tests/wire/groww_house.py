@@ -8,16 +8,11 @@ from typing import Any
 from brokers.groww import LIMITS
 from brokers.groww.client import GrowwBroker, GrowwData
 from brokers.groww.session import GrowwSession
-from brokers.spec import Endpoints
-from core.clock import ManualClock
-from core.errors import ConfigError
-from core.events import Event
 from core.types import Instrument, Kind
 from tests.builders import NIFTY, RELIANCE
+from tests.wire.house import Secrets, Surroundings
 from tests.wire.kite_samples import Listed
 from tests.wire.scripted_server import http
-from tests.wire.zerodha_house import MORNING, AuditLog
-from utils.pacing import Budget
 
 TOKEN = "tokenOfTheDay123456"
 KEY, SECRET, TOTP_SECRET = "keyFromThePage42", "theApiSecretNobodySees", "JBSWY3DPEHPK3PXP"
@@ -25,19 +20,7 @@ NIFTY_TOKEN, RELIANCE_TOKEN, INDEX_TOKEN = "NSE|FNO|NIFTY26NOVFUT", "NSE|CASH|RE
 INDEX = Instrument("NSE:NIFTY 50", "NSE", "NIFTY 50", Kind.INDEX, "NIFTY 50")
 TOKENS: Mapping[str, Instrument] = {RELIANCE_TOKEN: RELIANCE, NIFTY_TOKEN: NIFTY, INDEX_TOKEN: INDEX}
 KNOWN = Listed(TOKENS)
-
-
-class Credentials:
-    """A credential store with the key, these secrets and no others."""
-
-    def __init__(self, **more: str) -> None:
-        self.secrets = {"GROWW_API_KEY": KEY, **more}
-
-    def get_secret(self, name: str) -> str:
-        try:
-            return self.secrets[name]
-        except KeyError:
-            raise ConfigError(f"{name} is not set") from None
+_LOGIN = {"access_token": TOKEN, "expires_at": "2026-11-21T06:00:00+05:30"}
 
 
 def success(payload: Any) -> bytes:
@@ -49,25 +32,17 @@ def error(status: int, code: str, message: str) -> bytes:
     return http(status, json.dumps({"status": "FAILURE", "error": {"code": code, "message": message, "displayMessage": message}}))
 
 
-class House:
-    """Everything around one account, at 08:41 of the test day, logged in unless told otherwise."""
+class House(Surroundings):
+    """Everything around one account, logged in unless told otherwise, with its key and these secrets."""
 
     def __init__(self, url: str, folder: Path, *, logged_in: bool = True, **secrets: str) -> None:
-        self.clock = ManualClock(MORNING)
-        self.audit = AuditLog()
-        self.events: list[Event] = []
-        self.token_file = folder / "session" / "groww.json"
-        self.endpoints = Endpoints(url, url.replace("http", "ws"), "https://groww.in/trade-api/api-keys")
-        self.lookup = Listed(TOKENS)
-        if logged_in:
-            self.token_file.parent.mkdir(parents=True)
-            record = {"access_token": TOKEN, "login_day": "2026-11-20", "expires_at": "2026-11-21T06:00:00+05:30"}
-            self.token_file.write_text(json.dumps(record))
-        self.session = GrowwSession("live", Credentials(**secrets), self.clock, self.token_file, self.endpoints, self.events.append)
-        self.budget = Budget(self.clock, LIMITS)
+        login = "https://groww.in/trade-api/api-keys"
+        super().__init__(url, folder, "groww", login, TOKENS, LIMITS, **(_LOGIN if logged_in else {}))
+        self.credentials = Secrets(GROWW_API_KEY=KEY, **secrets)
+        self.session = GrowwSession("live", self.credentials, self.clock, self.token_file, self.endpoints, self.events.append)
 
     def broker(self) -> GrowwBroker:
-        return GrowwBroker(self.session, self.clock, self.budget, self.audit, self.endpoints, lambda: self.lookup)
+        return GrowwBroker(self.session, *self.around)
 
     def data(self) -> GrowwData:
-        return GrowwData(self.session, self.clock, self.budget, self.audit, self.endpoints, lambda: self.lookup)
+        return GrowwData(self.session, *self.around)

@@ -18,7 +18,7 @@ from core.clock import SystemClock
 from core.events import Event, FeedStatus, OrderUpdate
 from core.types import SessionState, Tick
 from tests.builders import NIFTY, RELIANCE
-from tests.wire.angel_house import FEED, Credentials
+from tests.wire.angel_house import FEED, credentials
 from tests.wire.angel_samples import KNOWN, LTP, SBIN
 from tests.wire.socket_server import Peer, SocketServer
 from tests.wire.test_angelone_codec import ROW, told
@@ -87,7 +87,7 @@ class House:
         kept = {"access_token": "jwt.1.x", "feed_token": FEED, "expires_at": "2999-01-01T00:00:00+05:30", "login_day": "x"}
         file.write_text(json.dumps(kept))
         endpoints = Endpoints("http://127.0.0.1:9", url, "")
-        self.session = AngelSession("live", Credentials(), SystemClock(), file, endpoints, lambda event: None)
+        self.session = AngelSession("live", credentials(), SystemClock(), file, endpoints, lambda event: None)
         made = get("angelone").make_feed(
             "live", self.session, SystemClock(), self.put, endpoints, lambda: KNOWN, "native", lambda: True, stale_after_s=30.0
         )

@@ -15,7 +15,7 @@ from core.errors import ConfigError, LoginRefused
 from core.types import Account, AccountKind
 from runtime import login
 from runtime.venue import Venue
-from tests.wire.angel_house import TOTP_SECRET, Credentials, House
+from tests.wire.angel_house import TOTP_SECRET, House, credentials
 from tests.wire.scripted_server import ScriptedServer
 from tests.wire.test_angelone_session import bad, good
 
@@ -30,7 +30,7 @@ def server() -> Iterator[ScriptedServer]:
 
 def log_in(server: ScriptedServer, state: Path, *, totp: bool = False, answer: str | None = None, **secrets: str) -> str:
     endpoints = House(server.url, state / "elsewhere", logged_in=False).endpoints
-    here = Venue(registry.get("angelone"), SystemClock(), Credentials(**secrets), endpoints)
+    here = Venue(registry.get("angelone"), SystemClock(), credentials(**secrets), endpoints)
     return login.login(ACCOUNT, state, here, answer=answer, totp=totp)
 
 
@@ -64,6 +64,6 @@ def test_what_is_wrong_is_said(server: ScriptedServer, tmp_path: Path, monkeypat
     server.script = [bad("AB1050", "Invalid totp")]
     with pytest.raises(LoginRefused, match="wait for the next one"):
         log_in(server, tmp_path, answer="111111")
-    zerodha = Venue(registry.get("zerodha"), SystemClock(), Credentials(), registry.get("zerodha").endpoints)
+    zerodha = Venue(registry.get("zerodha"), SystemClock(), credentials(), registry.get("zerodha").endpoints)
     with pytest.raises(ConfigError, match="offers no login without a person"):
         login.login(Account("mine", AccountKind.LIVE, "zerodha"), tmp_path, zerodha, answer=None, totp=True)

@@ -21,7 +21,7 @@ from core.errors import BrokerError, ConfigError, Rejected, SessionExpired, Tran
 from core.events import SessionStatus
 from core.types import IST, SessionState
 from tests.wire.scripted_server import ScriptedServer, error, http, ok, reset
-from tests.wire.zerodha_house import KEY, SECRET, TOKEN, Credentials, House
+from tests.wire.zerodha_house import KEY, SECRET, TOKEN, House, credentials
 from utils import zerodha_auth
 
 REDIRECT = "http://127.0.0.1:5000/?request_token=RT77&action=login&status=success"
@@ -246,7 +246,7 @@ def test_a_taken_port_is_said() -> None:
 def test_the_script_writes_the_token_file_and_shows_only_its_tail(server: ScriptedServer, house: House, tmp_path: Path) -> None:
     server.script, said = [ok(USER)], list[str]()
     token = zerodha_auth.generate_access_token(
-        REDIRECT, state=tmp_path / "var", credentials=Credentials(), endpoints=house.endpoints, say=said.append
+        REDIRECT, state=tmp_path / "var", credentials=credentials(), endpoints=house.endpoints, say=said.append
     )
     assert token == USER["access_token"]
     file = tmp_path / "var" / "session" / "zerodha.json"
@@ -264,7 +264,7 @@ def test_the_script_catches_the_redirect(server: ScriptedServer, house: House, t
         threading.Thread(target=visit, args=(f"http://127.0.0.1:{port}/?request_token=RT5&status=success",)).start()
 
     zerodha_auth.generate_access_token(
-        account="live", state=tmp_path, port=0, credentials=Credentials(), endpoints=house.endpoints, open_page=browse, say=said.append
+        account="live", state=tmp_path, port=0, credentials=credentials(), endpoints=house.endpoints, open_page=browse, say=said.append
     )
     assert server.requests[0].form["request_token"] == "RT5"
     assert (tmp_path / "accounts" / "live" / "session" / "zerodha.json").exists()
