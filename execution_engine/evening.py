@@ -20,10 +20,11 @@ from core.ports import Clock, Store
 from core.types import Order
 from execution_engine.charges import LINES, Charges
 from execution_engine.order_manager import Alert, OrderDesk
-from execution_engine.portfolio import Portfolio
+from execution_engine.portfolio import EXTERNAL, Portfolio
 
 CHARGES = "charges"
 """The store's space of compared days: day -> {strategy: paise added}."""
+NOT_COMPARED = "charges_not_compared"
 _SHOWN = 6  # orders that the alert names
 
 
@@ -79,7 +80,14 @@ class Evening:
 
     def not_compared(self, day: date, why: str) -> None:
         """Rule 3: the evening's question has no answer."""
-        self._store.journal(self._clock.now(), "charges_not_compared", {"day": day.isoformat(), "why": why})
+        self._store.journal(self._clock.now(), NOT_COMPARED, {"day": day.isoformat(), "why": why})
+
+    def missed(self, day: date) -> None:
+        """Rule 3 of an evening whose process ended between the close and the question."""
+        asked = self._store.get(CHARGES, day.isoformat()) is not None or self._store.read_journal(kind=NOT_COMPARED, day=day)
+        if not asked and any(fill.strategy != EXTERNAL for fill in self._store.fills(day)):
+            self._store.put(CHARGES, day.isoformat(), {})
+            self.not_compared(day, "the process ended before the broker was asked")
 
     def closes(self, positions: Sequence[BrokerPosition], holdings: Sequence[Holding]) -> dict[str, float]:
         """Rule 2: the broker's previous close by instrument key, of what we carry."""

@@ -175,6 +175,7 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
     if not names and enabled:  # none enabled: a person has disabled them all, and may enable one while the day runs
         raise NothingToTrade("no enabled strategy has an instrument today: " + "; ".join(notes))
     if not resumed:
+        evening.missed(house)
         engine.portfolio.start_day(day, evening.closes(house))
     engine.desk.open_day(house.store.orders(day), day)
     engine.world.canary = _canary(house, names)

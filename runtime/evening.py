@@ -35,6 +35,13 @@ def compare(house: "House", day: date) -> None:
     engine.settle()
 
 
+def missed(house: "House") -> None:
+    """Before a new day: write down that the last one's charges were not compared, where its process ended too early for that."""
+    closed = house.store.get("engine", "closed_day")
+    if house.broker is not None and closed is not None:
+        _books(house).missed(date.fromisoformat(closed))
+
+
 def closes(house: "House") -> dict[str, float]:
     """The broker's previous closes of what is carried, by instrument key; {} where nothing is, or nobody tells."""
     broker = house.broker

@@ -131,6 +131,25 @@ def test_an_order_that_the_broker_does_not_tell_of_is_written_down() -> None:
     assert [entry["orders"] for entry in rows(it, "charges_compared")] == [1]
 
 
+def test_a_day_whose_process_ended_before_the_question_is_written_down_once() -> None:
+    it, _, _ = traded()
+    it.engine.close_day(DAY)
+    for _ in range(2):  # two mornings, should the first end early as well
+        it = it.restarted()
+        evening_of(it).missed(DAY)
+        it.engine.settle()
+    assert rows(it, "charges_not_compared") == [{"day": "2026-11-20", "why": "the process ended before the broker was asked"}]
+
+
+def test_a_day_that_was_compared_or_without_an_order_of_ours_was_not_missed() -> None:
+    it, evening, order = traded()
+    evening.compare(DAY, {order.id: told(0.01)})
+    evening.missed(DAY)
+    idle = Harness()
+    evening_of(idle).missed(DAY)
+    assert rows(it, "charges_not_compared") == rows(idle, "charges_not_compared") == []
+
+
 def test_a_day_is_compared_once_also_over_a_restart() -> None:
     it, evening, order = traded()
     assert evening.executed(DAY) == [order]
