@@ -120,8 +120,14 @@ def load_calendar(folder: Path = CONFIG_FOLDER, *, assumed_cut_offs: bool = Fals
 
 
 def load_charges(folder: Path = CONFIG_FOLDER) -> Mapping[str, Any]:
-    """The facts of market/charges.yaml, for execution_engine.charges.Charges."""
-    return _facts(folder, "charges")
+    """The facts of market/charges.yaml, for execution_engine.charges.Charges; raises ConfigError where a broker's rounding is missing."""
+    facts = _facts(folder, "charges")
+    for broker in facts.get("brokers", {}):
+        paise = (facts.get("told", {}).get(broker) or {}).get("paise")
+        if type(paise) is not int or not 0 < paise < 1000:
+            text = f"told: {broker}: paise {paise!r} is no whole number of 1 to 999: how near a broker's charges of an order are to ours"
+            raise ConfigError(f"{folder / 'market' / 'charges.yaml'}: {text}")
+    return facts
 
 
 def build_hash(root: Path = ROOT) -> str:

@@ -421,6 +421,9 @@ def test_broken_market_facts_are_refused_with_their_place(folder: Path) -> None:
     spoil(folder, "market/charges.yaml", "schema_version: 1", "schema_version: 2")
     assert f"{folder / 'market' / 'charges.yaml'}:2: expected market facts" in refusal(folder)
     spoil(folder, "market/charges.yaml", "schema_version: 2", "schema_version: 1")
+    spoil(folder, "market/charges.yaml", 'the virtual contract note", paise: 1', 'the virtual contract note", paise: a penny')
+    assert "charges.yaml: told: zerodha: paise 'a penny'" in refusal(folder)
+    spoil(folder, "market/charges.yaml", 'the virtual contract note", paise: a penny', 'the virtual contract note", paise: 1')
     spoil(folder, "market/sessions.yaml", "segments:", "segmnets:")
     assert "the market facts have not their usual form (KeyError: 'segments')" in refusal(folder)
 
