@@ -6,7 +6,7 @@
    its signals are those of the whole run for good. What holds for ever (a state that never forgets) never settles.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -39,9 +39,9 @@ class Part:
         self.label = market.label
         self.calendar = market.calendar
 
-    def events(self, day: date) -> Sequence[Bar] | Sequence[Tick]:
+    def events(self, day: date, keys: Collection[str] | None = None) -> Sequence[Bar] | Sequence[Tick]:
         until = self._until
-        events = self._market.events(day) if day in self.days else []
+        events = self._market.events(day, keys) if day in self.days else []
         return events if until is None else [event for event in events if event.at <= until]  # type: ignore[return-value]  # one kind
 
     def listed(self, day: date) -> dict[str, Instrument]:

@@ -187,7 +187,7 @@ class Compiled:
         return instrument
 
     def _add_day(self, segment: _Segment, instrument: Instrument, day: date, played: PlayedBars, charges: Charges) -> None:
-        bars = [bar for bar in self._market.events(day) if isinstance(bar, Bar) and bar.instrument.key == instrument.key]
+        bars = [bar for bar in self._market.events(day, (instrument.key,)) if isinstance(bar, Bar)]
         windows = self._calendar.continuous(instrument, day)
         first, said_from = len(segment.bars), len(segment.heard)
         before = None
@@ -240,7 +240,7 @@ class Compiled:
             return
         futures = [one for one in self._market.listed(day).values() if one.kind is Kind.FUTURE and one.underlying == logical.root]
         if any(one.expiry and self._calendar.contracts.roll_day(logical.root, one.expiry) == day for one in futures):
-            others = {bar.at for bar in self._market.events(day) if bar.instrument.key in {one.key for one in futures}}
+            others = {bar.at for bar in self._market.events(day, [one.key for one in futures])}
             if not others <= own:
                 raise _Engines(f"another contract has bars at other moments on {day}, a roll day")
 

@@ -4,18 +4,20 @@ Only the days in use are in memory. What a name means is decided by what traded 
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.errors import DataError, Rejected
 from core.market import Calendar
 from core.types import IST, Bar, Instrument, Kind, Tick
 from data_ingestion import logical_names
+from data_ingestion.arrow import texts
 from data_ingestion.bars import aggregate
 from data_ingestion.contracts import INDEX_KEYS, continuous
 from data_ingestion.logical_names import FutureName, OptionName, PriceOf
@@ -37,7 +39,7 @@ class BacktestMarket:
         calendar.observe(manifest.sessions)
         self._instruments = {one.key: one for one in manifest.instruments}
         self._tables: OrderedDict[date, Any] = OrderedDict()
-        self._rows: OrderedDict[date, list[Bar] | list[Tick]] = OrderedDict()
+        self._rows: OrderedDict[date, dict[frozenset[str], list[Bar] | list[Tick]]] = OrderedDict()
         self._listed: dict[date, dict[str, Instrument]] = {}
 
     @property
@@ -49,15 +51,19 @@ class BacktestMarket:
         """Minutes a bar; 0 for ticks."""
         return self.manifest.interval_s // 60
 
-    def events(self, day: date) -> Sequence[Bar] | Sequence[Tick]:
-        """The day's bars or ticks in the order in which they were known: by time, then by instrument key."""
-        found = self._rows.get(day)
-        if found is None:
-            found = self._bars(day) if self.manifest.kind == "bars" else self._ticks(day)
-            self._rows[day] = found
-            if len(self._rows) > self._keep:
-                self._rows.popitem(last=False)
-        return found
+    def events(self, day: date, keys: Collection[str] | None = None) -> Sequence[Bar] | Sequence[Tick]:
+        """The day's bars or ticks, of all instruments or of these, in the order in which they were known: by time, then by key."""
+        listed = self.listed(day)
+        chosen = frozenset(listed if keys is None else listed.keys() & set(keys))
+        kept = self._rows.setdefault(day, {})
+        if len(self._rows) > self._keep:
+            self._rows.popitem(last=False)
+        if chosen not in kept:
+            table = self._table(day)
+            if len(chosen) < len(listed):
+                table = table.filter(pc.is_in(table.column("key"), texts(sorted(chosen))))
+            kept[chosen] = self._bars(day, table) if self.manifest.kind == "bars" else self._ticks(day, table)
+        return kept[chosen]
 
     def listed(self, day: date) -> dict[str, Instrument]:
         """What has data on that day, by key, with the lot, freeze and membership of that day."""
@@ -94,11 +100,11 @@ class BacktestMarket:
     def last_price(self, key: str, before: date) -> float:
         """The last price before a day, else the first of it; DataError where the data has none."""
         for day in reversed([one for one in self.days if one < before][-DAYS_KEPT:]):
-            mine = [each for each in self.events(day) if each.instrument.key == key]
+            mine = self.events(day, (key,))
             if mine:
                 last = mine[-1]
                 return last.close if isinstance(last, Bar) else last.price
-        mine = [each for each in self.events(before) if each.instrument.key == key]
+        mine = self.events(before, (key,))
         if not mine:
             raise DataError(f"no price of {key} in the data on or before {before}")
         return mine[0].open if isinstance(mine[0], Bar) else mine[0].price
@@ -107,7 +113,7 @@ class BacktestMarket:
         """One instrument's bars of a day: the data's own, or one-minute bars of its ticks; none where it has no data."""
         if key not in self.listed(day):
             return []
-        mine = [each for each in self.events(day) if each.instrument.key == key]
+        mine = self.events(day, (key,))
         return _minutes([each for each in mine if isinstance(each, Tick)]) or [each for each in mine if isinstance(each, Bar)]
 
     def candles(self, instrument: Instrument, start: datetime, end: datetime, interval: int, *, continuous: bool = False) -> list[Bar]:
@@ -156,8 +162,8 @@ class BacktestMarket:
                 self._tables.popitem(last=False)
         return found
 
-    def _bars(self, day: date) -> list[Bar]:
-        table, listed, interval = self._table(day), self.listed(day), self.interval
+    def _bars(self, day: date, table: Any) -> list[Bar]:
+        listed, interval = self.listed(day), self.interval
         step = timedelta(minutes=interval)
         windows = {key: self.calendar.continuous(one, day) for key, one in listed.items()}
         starts, ends = _moments(table), dict[tuple[str, datetime], datetime]()
@@ -176,8 +182,8 @@ class BacktestMarket:
         made.sort(key=lambda bar: (bar.at, bar.instrument.key))
         return made
 
-    def _ticks(self, day: date) -> list[Tick]:
-        table, listed = self._table(day), self.listed(day)
+    def _ticks(self, day: date, table: Any) -> list[Tick]:
+        listed = self.listed(day)
         columns = [table.column(name).to_pylist() for name in ("key", "price", "volume", "bid", "ask", "oi")]
         totals: dict[str, int] = {}
         made = []

@@ -203,7 +203,6 @@ class Backtest:
         names = self._names(day)
         if not names:
             return None
-        events = self._market.events(day)
         opens = min(window[0] for one in names.values() for window in self._calendar.continuous(one, day)[:1])
         self._morning(day, opens)
         self._settle(day)  # what expired on days without data
@@ -211,7 +210,7 @@ class Backtest:
         self.engine.open_day(day, self._begin(day, names), names, resumed=False, switches=changes)
         wanted = {one.key for one in names.values()} | {held.instrument.key for held in self.portfolio.positions() if held.quantity}
         wanted |= {change.after.key for change in changes.values() if change.after is not None}
-        mine = [event for event in events if event.instrument.key in wanted]
+        mine = self._market.events(day, wanted)
         if self._market.interval == 0:
             self._play_ticks(mine)  # type: ignore[arg-type]  # `mine` is ticks here
         elif self._fills.inside_bars:

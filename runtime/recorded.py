@@ -8,7 +8,7 @@ Rules:
 3. Left out, with a note: commands, changes of files while it ran, what was held before. A restart does not happen.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 
@@ -129,8 +129,8 @@ class RecordedMarket(BacktestMarket):
         super().__init__(manifest, calendar, label=recording.path.name)
         self._named = named
 
-    def events(self, day: date) -> Sequence[Tick]:
-        return self._ticks_taken
+    def events(self, day: date, keys: Collection[str] | None = None) -> Sequence[Tick]:
+        return self._ticks_taken if keys is None else [tick for tick in self._ticks_taken if tick.instrument.key in keys]
 
     def listed(self, day: date) -> dict[str, Instrument]:
         return self._named

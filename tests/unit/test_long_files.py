@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from backtesting.market import BacktestMarket
 from core.errors import DataError
 from core.types import IST, Instrument, Kind
 from data_ingestion.market_files import BATCH
@@ -127,3 +128,16 @@ def test_data_is_prepared_and_read_without_pandas(tmp_path: Path, table: Any) ->
 
 def _texts(times: Any) -> Any:
     return pa.array([at.astimezone(IST).isoformat() for at in times.to_pylist()])
+
+
+def test_the_events_of_one_instrument_are_its_own_among_those_of_all(tmp_path: Path, table: Any) -> None:
+    pq.write_table(table, tmp_path / "bars.parquet")
+    prints = table.select(["timestamp", "symbol", "close", "volume"]).rename_columns(["timestamp", "symbol", "price", "volume"])
+    pq.write_table(prints, tmp_path / "ticks.parquet")
+    for name in ("bars", "ticks"):
+        market = BacktestMarket(prepare(tmp_path / f"{name}.parquet", tmp_path / name, CALENDAR), CALENDAR)
+        for day in market.days[:2]:
+            every = market.events(day)
+            assert len(every) == 2 * SESSION
+            assert market.events(day, ["NSE:XYZ", "NSE:NONE"]) == [event for event in every if event.instrument.key == "NSE:XYZ"]
+            assert market.events(day, ["NSE:NONE"]) == []
