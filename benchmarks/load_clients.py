@@ -35,6 +35,7 @@ PATHS = (  # what a front end asks for; the field that each row, or the document
     ("/api/v1/journal?limit=100&kind=intent", "seq"),
     ("/metrics", ""),
 )
+SETTLE_S = 0.08  # for each page: its first figures come after its socket, and nobody opens fifty pages at one moment
 _QUERY = re.compile(r"query: (\{'client_id'.*?\}),")
 
 
@@ -68,6 +69,7 @@ class Crowd:
         self._stopping.clear()
         door = asyncio.Semaphore(5)  # people do not come at one moment
         await asyncio.gather(*(self._open(http, door) for _ in range(self._pages)))
+        await asyncio.sleep(self._pages * SETTLE_S)
         self.updates, self.taken, self.failures, self.lags, self._began = 0, [], [], [], perf_counter()
         self._asking = [asyncio.create_task(self._ask(http))]
 
