@@ -24,6 +24,7 @@ READS_AT_ONCE = 8  # of the sixteen that a daemon answers: a crowd of readers le
 FROM_THE_LEDGER = frozenset({"fills", "journal", "report"})
 """Read-outs that the daemon too would take from its ledger: we read that ourselves, so that no crowd here costs the engine's process."""
 _UNSEEN = ("brokerage", "postback")  # come often, and nobody waits to see what they changed
+_OF_A_STRATEGY = {"signal": "strategy", "enable": "name", "disable": "name", "retune": "name"}  # a command -> what names its strategy
 FOUND_S = 1.0  # for so long it is known whose run is meant
 MOST_FOLLOWED = 16
 
@@ -84,12 +85,26 @@ class WebDesk:
         folder, given = self._folder(arguments or {})
         if folder is None:
             raise control.DaemonDown("no daemon has run on this state folder yet; start one with `main.py run`")
+        if name in _OF_A_STRATEGY and not (arguments or {}).get("account"):
+            folder = self._whose(str(given.get(_OF_A_STRATEGY[name]))) or folder
         first = control.ask(folder.control_socket, name, given, timeout=timeout)
         if name != "brokerage" or _mine(first):
             return first
         others = state_folder.currents(self._state)[1:]
         answers = (control.ask(one.control_socket, name, given, timeout=timeout) for one in others)
         return next((answer for answer in answers if _mine(answer)), first)
+
+    def _whose(self, strategy: str) -> RunFolder | None:
+        """Of several accounts side by side the one that has this strategy; None where there is one account, or none has it."""
+        folders = state_folder.currents(self._state)
+        for folder in folders if len(folders) > 1 else ():
+            try:
+                rows = self.read("strategies", {"account": folder.about().get("account")})
+            except NiyamError:
+                continue  # that account is down: it takes no commands
+            if any(row["name"] == strategy for row in rows or ()):
+                return folder
+        return None
 
     def _read(self, name: str, arguments: Mapping[str, Any]) -> Any:
         if not self._reads.acquire(timeout=READ_S):

@@ -126,3 +126,39 @@ def test_history_is_read_from_the_ledger_and_no_older_than_a_command(daemon: Dae
     assert desk.ask("pause").ok
     assert [row["seq"] for row in desk.read("journal", {"limit": 2})] == [5, 6]
     store.close()
+
+
+def test_a_command_about_a_strategy_goes_to_the_account_that_has_it(tmp_path: Path) -> None:
+    at, asked = datetime(2026, 11, 20, 10, 0, tzinfo=IST), list[tuple[str, str]]()
+    folders = [state_folder.enter(tmp_path, name, AccountKind.PAPER, at)[0] for name in ("mine", "second")]
+    state_folder.show(tmp_path, folders)
+
+    def serve(folder: state_folder.RunFolder, account: str) -> ControlSocket:
+        status = {"account": account, "strategies": [{"name": f"trend_{account}"}]}
+
+        def submit(name: str, arguments: Mapping[str, Any]) -> Answer:
+            asked.append((account, name))
+            return Answer(ok=True)
+
+        made = ControlSocket(folder.control_socket, lambda: Snapshot(status=status), submit)
+        made.start()
+        return made
+
+    servers = [serve(folder, name) for folder, name in zip(folders, ("mine", "second"), strict=True)]
+    desk = WebDesk(CONFIG_FOLDER, tmp_path)
+    desk.ask("signal", {"strategy": "trend_second", "name": "NIFTY_FUT", "target": 1})
+    desk.ask("disable", {"name": "trend_mine"})
+    desk.ask("enable", {"name": "trend_second"})
+    desk.ask("retune", {"name": "trend_second", "values": {}, "account": "mine"})
+    desk.ask("enable", {"name": "nobody"})
+    servers[1].stop()
+    desk.ask("pause")
+    servers[0].stop()
+    assert asked == [
+        ("second", "signal"),
+        ("mine", "disable"),
+        ("second", "enable"),
+        ("mine", "retune"),
+        ("mine", "enable"),
+        ("mine", "pause"),
+    ]
