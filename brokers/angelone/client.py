@@ -35,7 +35,6 @@ from core.ports import Clock
 from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
 
-TITLE = "Angel One"
 MASTER = "/OpenAPI_File/files/OpenAPIScripMaster.json"
 _SECURE = "/rest/secure/angelbroking/"
 _MASTER_HOSTS = {"https://apiconnect.angelone.in": "https://margincalculator.angelone.in"}  # what does not live beside the rest
@@ -84,7 +83,7 @@ class AngelData(RestClient[AngelSession]):
         }
         rows = self._read(Lane.DATA, "historical", "POST", "historical/v1/getCandleData", body)
         try:
-            bars = [candle(instrument, row, interval) for row in listed(TITLE, "candles", rows if rows is not None else [])]
+            bars = [candle(instrument, row, interval) for row in listed(mapping.TITLE, "candles", rows if rows is not None else [])]
         except (IndexError, ValueError, TypeError) as error:
             raise Transient(f"Angel One's candles of {instrument.key} hold a row that does not read ({error}); ask again") from error
         return [bar for bar in bars if begin <= bar.start <= finish]
@@ -117,7 +116,7 @@ class AngelData(RestClient[AngelSession]):
             for exchange, number in names[first : first + _QUOTES]:
                 tokens.setdefault(exchange, []).append(number)
             answer = self._read(Lane.DATA, "quote", "POST", "market/v1/quote", {"mode": mode, "exchangeTokens": tokens})
-            for row in listed(TITLE, "quotes", answer.get("fetched") if isinstance(answer, dict) else None):
+            for row in listed(mapping.TITLE, "quotes", answer.get("fetched") if isinstance(answer, dict) else None):
                 try:
                     name = (str(row["exchange"]), str(row["symbolToken"]))
                     mapping.number(row[needed])
@@ -133,7 +132,7 @@ class AngelData(RestClient[AngelSession]):
     # --- one call -----------------------------------------------------------------------------------------------------------------------
 
     def _mapping(self, what: str, kind: str, path: str) -> Mapping[str, Any]:
-        return mapped(TITLE, what, self._read(Lane.PORTFOLIO, kind, "GET", path))
+        return mapped(mapping.TITLE, what, self._read(Lane.PORTFOLIO, kind, "GET", path))
 
     def _read(self, lane: Lane, kind: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         self._budget.acquire(lane, kind)
@@ -152,7 +151,7 @@ class AngelData(RestClient[AngelSession]):
         def ask() -> Response:
             return self._http.request(method, url, json=body, headers=headers, timeout=seconds)
 
-        return answered(TITLE, mapping.failure, ask, is_order=is_order)
+        return answered(mapping.TITLE, mapping.failure, ask, is_order=is_order)
 
 
 class AngelBroker(AngelData):
@@ -217,7 +216,7 @@ class AngelBroker(AngelData):
             some = [order for order, _ in known[first : first + _ESTIMATED]]
             asked = [mapping.charge_order(order, token) for order, token in known[first : first + _ESTIMATED]]
             answer = self._read(Lane.PORTFOLIO, "charges", "POST", "brokerage/v1/estimateCharges", {"orders": asked})
-            rows = listed(TITLE, "charges", answer.get("charges") if isinstance(answer, dict) else None)
+            rows = listed(mapping.TITLE, "charges", answer.get("charges") if isinstance(answer, dict) else None)
             if len(rows) != len(some):
                 raise Transient(f"Angel One told the charges of {len(rows)} orders where {len(some)} were asked for; ask again")
             read = complete(lambda each: mapping.charges(*each), list(zip(some, rows, strict=True)))
@@ -241,7 +240,7 @@ class AngelBroker(AngelData):
 
     def _book(self, kind: str, path: str) -> list[Any]:
         rows = self._read(Lane.PORTFOLIO, kind, "GET", path)
-        return listed(TITLE, kind, rows if rows is not None else [])
+        return listed(mapping.TITLE, kind, rows if rows is not None else [])
 
 
 def _data(reply: Response, *, is_order: bool) -> Any:

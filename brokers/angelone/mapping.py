@@ -13,6 +13,8 @@ from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate
 from core.ports import InstrumentLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side, Validity
 
+TITLE = "Angel One"
+
 STATES: Mapping[str, OrderState] = {
     "put order req received": OrderState.PENDING_NEW,
     "validation pending": OrderState.PENDING_NEW,

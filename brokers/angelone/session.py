@@ -33,7 +33,7 @@ class AngelSession(RenewingSession):
     """One account's login at Angel One."""
 
     broker = "angelone"
-    title = "Angel One"
+    title = mapping.TITLE
     dies_at = time(0)  # "active till 12 midnight" (user page, July 2026)
 
     # --- what the API asks for ----------------------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class Calls:
         def ask() -> Response:
             return self._http.request(method, url, params=params, json=body, headers=headers, timeout=seconds)
 
-        return answered("Groww", mapping.failure, ask, is_order=is_order)
+        return answered(mapping.TITLE, mapping.failure, ask, is_order=is_order)
 
 
 class GrowwData:
@@ -159,7 +159,7 @@ class GrowwData:
             "candle_interval": name,
         }
         payload = self._calls.get("other", "/v1/historical/candles", params, Lane.DATA)
-        rows = listed("Groww", "candles", payload.get("candles") if isinstance(payload, Mapping) else None)
+        rows = listed(mapping.TITLE, "candles", payload.get("candles") if isinstance(payload, Mapping) else None)
         try:
             bars = {bar.start: bar for bar in (_bar(instrument, row, interval) for row in rows)}
         except (IndexError, ValueError, TypeError) as error:
@@ -199,7 +199,7 @@ class GrowwData:
         return found
 
     def profile(self) -> Mapping[str, Any]:
-        payload = mapped("Groww", "profile", self._calls.get("other", "/v1/user/detail", {}, Lane.PORTFOLIO))
+        payload = mapped(mapping.TITLE, "profile", self._calls.get("other", "/v1/user/detail", {}, Lane.PORTFOLIO))
         return {**payload, "user_id": payload.get("vendor_user_id")}
 
     def close(self) -> None:
@@ -330,7 +330,7 @@ class GrowwBroker(GrowwData):
 
 def rows_of(name: str, payload: Any) -> list[Any]:
     """The list `name` of a payload; raises Transient where there is none: that is no evidence of an empty book."""
-    return listed("Groww", name, payload.get(name) if isinstance(payload, Mapping) else payload)
+    return listed(mapping.TITLE, name, payload.get(name) if isinstance(payload, Mapping) else payload)
 
 
 def _bar(instrument: Instrument, row: Sequence[Any], interval: int) -> Bar:

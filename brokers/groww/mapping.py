@@ -13,6 +13,8 @@ from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate
 from core.ports import InstrumentLookup, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side, Validity
 
+TITLE = "Groww"
+
 Row = Mapping[str, Any]
 
 STATES: Mapping[str, OrderState] = {
@@ -164,7 +166,7 @@ def moment(text: Any) -> datetime | None:
 
 def order_update(row: Row, at: datetime, source: str, lookup: InstrumentLookup) -> OrderUpdate:
     """A row of the order list or an order's detail; raises DataError where its essential fields are missing."""
-    with reading("Groww", "an order", row):
+    with reading(TITLE, "an order", row):
         label = str(row["order_status"])
         return OrderUpdate(
             at=at,
@@ -200,7 +202,7 @@ def _state(label: str, row: Row) -> OrderState | None:
 
 def trade(row: Row, lookup: InstrumentLookup) -> Trade:
     """An execution of one order; raises DataError where a field is missing."""
-    with reading("Groww", "a trade", row):
+    with reading(TITLE, "a trade", row):
         at = moment(row.get("trade_date_time")) or moment(row.get("created_at"))
         trade_id = row.get("exchange_trade_id") or row.get("groww_trade_id")
         if at is None or not trade_id:
@@ -218,7 +220,7 @@ def trade(row: Row, lookup: InstrumentLookup) -> Trade:
 
 def position(row: Row, lookup: InstrumentLookup) -> BrokerPosition:
     """A net position; raises DataError where a field is missing, or where `quantity` has not the sign of bought less sold."""
-    with reading("Groww", "a position", row):
+    with reading(TITLE, "a position", row):
         quantity = int(row["quantity"])
         bought = int(row.get("credit_quantity") or 0) + int(row.get("carry_forward_credit_quantity") or 0)
         sold = int(row.get("debit_quantity") or 0) + int(row.get("carry_forward_debit_quantity") or 0)
@@ -234,7 +236,7 @@ def position(row: Row, lookup: InstrumentLookup) -> BrokerPosition:
 
 def holding(row: Row, lookup: InstrumentLookup) -> Holding:
     """A row of the holdings, which names neither exchange nor price; `quantity` counts shares that still settle."""
-    with reading("Groww", "a holding", row):
+    with reading(TITLE, "a holding", row):
         instrument = instrument_of({**row, "segment": "CASH"}, lookup)
         return Holding(instrument, quantity=units(row["quantity"]), average_price=price(row.get("average_price")))
 
@@ -266,8 +268,8 @@ def charge_order(order: Order, token: Token) -> dict[str, Any]:
 
 def charges(order: Order, data: Any) -> ChargesTold:
     """The sum of all charges beside the margin; its lines are not told."""
-    with reading("Groww", "a charge", data if isinstance(data, dict) else {}):
-        return told("Groww", order, data, data["brokerage_and_charges"], {})
+    with reading(TITLE, "a charge", data if isinstance(data, dict) else {}):
+        return told(TITLE, order, data, data["brokerage_and_charges"], {})
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class GrowwSession(RenewingSession):
     """One account's login at Groww."""
 
     broker = "groww"
-    title = "Groww"
+    title = mapping.TITLE
     dies_at = time(6, 0)  # every morning, whatever the time of the login
     again_s = 600.0
 

@@ -271,7 +271,7 @@ class IciciBroker(IciciData):
         return tuple(complete(lambda row: mapping.holding(row, told, lookup), rows))
 
     def funds(self) -> Funds:
-        answer = mapped("ICICI", "funds", self._read(Lane.PORTFOLIO, "funds", "funds", {}))
+        answer = mapped(mapping.TITLE, "funds", self._read(Lane.PORTFOLIO, "funds", "funds", {}))
         try:
             return mapping.funds(answer)
         except DataError as error:

@@ -213,7 +213,7 @@ class FeedDialect(_Dialect):
             return None
 
     def take(self, payload: bytes | str, at: datetime) -> Sequence[Event]:
-        """A quote of the usual types is read into them in one go; whatever else came, text by text."""
+        """A quote of the usual types is read into them in one go; whatever else came, item by item."""
         if isinstance(payload, str) and payload.startswith(_QUOTE):
             known = self._rooms.get(payload[13 : payload.find('"', 13)])
             if known is not None:

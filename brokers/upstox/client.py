@@ -115,7 +115,7 @@ class UpstoxData(RestClient[Session]):
 
     def _rows_of(self, path: str) -> list[Any]:
         answer = self._mapping("candles", "historical", path, None, Lane.DATA)
-        return listed("Upstox", "candles", answer.get("candles"))
+        return listed(mapping.TITLE, "candles", answer.get("candles"))
 
     def _quoted(self, path: str, instruments: Sequence[Instrument], read: Callable[[Any], T]) -> dict[str, T]:
         """What `read` makes of each instrument's row, by its key; rows are joined by the instrument key inside them."""
@@ -133,7 +133,7 @@ class UpstoxData(RestClient[Session]):
         return found
 
     def _mapping(self, what: str, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Mapping[str, Any]:
-        return mapped("Upstox", what, self._read(kind, path, params, lane))
+        return mapped(mapping.TITLE, what, self._read(kind, path, params, lane))
 
     def _read(self, kind: str, path: str, params: Mapping[str, Any] | None, lane: Lane) -> Any:
         self._budget.acquire(lane, kind)
@@ -163,7 +163,7 @@ class UpstoxData(RestClient[Session]):
         def ask() -> Response:
             return self._http.request(method, url, params=params, json=body, headers=headers, timeout=seconds)
 
-        return answered("Upstox", mapping.failure, ask, is_order=is_order)
+        return answered(mapping.TITLE, mapping.failure, ask, is_order=is_order)
 
 
 class UpstoxBroker(UpstoxData):
@@ -225,7 +225,7 @@ class UpstoxBroker(UpstoxData):
         return self._call(kind, method, self._orders + path, params, body, ORDER_SECONDS, is_order=True)
 
     def _book(self, what: str, path: str) -> list[Any]:
-        return listed("Upstox", what, self._read("other", path, None, Lane.PORTFOLIO))
+        return listed(mapping.TITLE, what, self._read("other", path, None, Lane.PORTFOLIO))
 
 
 def _limits(row: Any) -> tuple[float, float]:

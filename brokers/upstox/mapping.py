@@ -12,6 +12,8 @@ from core.events import BrokerPosition, ChargesTold, Funds, Holding, OrderUpdate
 from core.ports import InstrumentLookup, Token
 from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType
 
+TITLE = "Upstox"
+
 STATES: Mapping[str, OrderState] = {
     "validation pending": OrderState.PENDING_NEW,
     "put order req received": OrderState.PENDING_NEW,
@@ -111,7 +113,7 @@ def instrument_of(row: Mapping[str, Any], lookup: InstrumentLookup) -> Instrumen
 
 def order_update(row: Mapping[str, Any], at: datetime, source: str, lookup: InstrumentLookup) -> OrderUpdate:
     """An order book row, or the same payload of the portfolio stream; raises DataError where its essential fields are missing."""
-    with book_rows.reading("Upstox", "an order", row):
+    with book_rows.reading(TITLE, "an order", row):
         label = str(row["status"]).strip().lower()
         told_at = book_rows.moment(row.get("exchange_timestamp")) or book_rows.moment(row.get("order_timestamp"))
         return book_rows.order_update(row, at, source, instrument_of(row, lookup), label, _state(label, row), told_at)
@@ -128,19 +130,19 @@ def _state(label: str, row: Mapping[str, Any]) -> OrderState | None:
 
 def trade(row: Mapping[str, Any], lookup: InstrumentLookup) -> Trade:
     """A row of the trade book; raises DataError where a field is missing."""
-    with book_rows.reading("Upstox", "a trade", row):
+    with book_rows.reading(TITLE, "a trade", row):
         return book_rows.trade(row, instrument_of(row, lookup), ("exchange_timestamp", "order_timestamp"))
 
 
 def position(row: Mapping[str, Any], lookup: InstrumentLookup) -> BrokerPosition:
     """A row of the short-term positions; raises DataError where a field is missing."""
-    with book_rows.reading("Upstox", "a position", row):
+    with book_rows.reading(TITLE, "a position", row):
         return book_rows.position(row, instrument_of(row, lookup))
 
 
 def holding(row: Mapping[str, Any], lookup: InstrumentLookup) -> Holding:
     """A row of the holdings; raises DataError where a field is missing."""
-    with book_rows.reading("Upstox", "a holding", row):
+    with book_rows.reading(TITLE, "a holding", row):
         return book_rows.holding(row, instrument_of(row, lookup))
 
 
@@ -170,7 +172,7 @@ def charge_query(order: Order, token: Token) -> dict[str, str]:
 def charges(order: Order, data: Any) -> ChargesTold:
     """The charges in its answer. What the exchange takes has had two names (`other_charges` since 2024), and the fee for investors'
     protection a line of its own, which is the exchange's too; the depository's (`dp_plan`) is no part of the sum."""
-    with book_rows.reading("Upstox", "a charge", data if isinstance(data, dict) else {}):
+    with book_rows.reading(TITLE, "a charge", data if isinstance(data, dict) else {}):
         said = data["charges"]
         taxes, other = said["taxes"], said.get("other_charges") or said.get("other_taxes") or said["otherTaxes"]
         lines = {
@@ -182,7 +184,7 @@ def charges(order: Order, data: Any) -> ChargesTold:
             "gst": taxes["gst"],
             "other": other.get("clearing"),
         }
-        return told("Upstox", order, data, said["total"], lines)
+        return told(TITLE, order, data, said["total"], lines)
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class UpstoxSession(DaySession):
     """One account's login at Upstox. A later login by the same app, or a new static IP, ends the token before its time."""
 
     broker = "upstox"
-    title = "Upstox"
+    title = mapping.TITLE
     dies_at = time(3, 30)  # every morning, whatever the time of the login
 
     def login_url(self) -> str:

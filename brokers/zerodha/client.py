@@ -141,7 +141,7 @@ class ZerodhaData(RestClient[ZerodhaSession]):
         return self._call(kind, ask, seconds, is_order=False)
 
     def _mapping(self, what: str, lane: Lane, kind: str, ask: Callable[[Any], Any]) -> Mapping[str, Any]:
-        return mapped("Zerodha", what, self._read(lane, kind, ask))
+        return mapped(mapping.TITLE, what, self._read(lane, kind, ask))
 
     def _call(self, kind: str, ask: Callable[[Any], T], seconds: float, *, is_order: bool) -> T:
         token = self._session.token()
@@ -197,7 +197,7 @@ class ZerodhaBroker(ZerodhaData):
 
     def positions(self) -> tuple[BrokerPosition, ...]:
         answer, lookup = self._mapping("positions", Lane.PORTFOLIO, "other", lambda kite: kite.positions()), self._lookup()
-        return tuple(complete(lambda row: mapping.position(row, lookup), listed("Zerodha", "positions", answer.get("net"))))
+        return tuple(complete(lambda row: mapping.position(row, lookup), listed(mapping.TITLE, "positions", answer.get("net"))))
 
     def holdings(self) -> tuple[Holding, ...]:
         rows, lookup = self._rows("holdings", lambda kite: kite.holdings()), self._lookup()
@@ -251,7 +251,7 @@ class ZerodhaBroker(ZerodhaData):
         return str(order_id)
 
     def _rows(self, what: str, ask: Callable[[Any], Any]) -> list[Any]:
-        return listed("Zerodha", what, self._read(Lane.PORTFOLIO, "other", ask))
+        return listed(mapping.TITLE, what, self._read(Lane.PORTFOLIO, "other", ask))
 
 
 def _ltp(kite: Any, *, keys: list[str]) -> Any:
@@ -269,7 +269,7 @@ def _contract_note(kite: Any, *, asked: list[Any]) -> Any:
 def _failure(error: Exception, reply: Response | None, *, is_order: bool) -> BrokerError:
     """What a failed call means, from the reply itself rather than from what the SDK made of it."""
     if reply is None:
-        return unanswered("Zerodha", error, is_order=is_order)
+        return unanswered(mapping.TITLE, error, is_order=is_order)
     try:
         envelope = json.loads(reply.content)
     except ValueError:

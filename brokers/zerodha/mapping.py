@@ -15,6 +15,8 @@ from core.events import BrokerPosition, ChargesTold, Funds, Guard, Holding, Orde
 from core.ports import InstrumentLookup, Token
 from core.types import Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
 
+TITLE = "Zerodha"
+
 STATES: Mapping[str, OrderState] = {
     "PUT ORDER REQ RECEIVED": OrderState.PENDING_NEW,
     "VALIDATION PENDING": OrderState.PENDING_NEW,

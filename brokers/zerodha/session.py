@@ -34,7 +34,7 @@ class ZerodhaSession(DaySession):
     """One account's login at Zerodha."""
 
     broker = "zerodha"
-    title = "Zerodha"
+    title = mapping.TITLE
     dies_at = time(6, 0)  # every morning, by regulation; zerodha.md section 2
 
     def api_key(self) -> str:
