@@ -8,7 +8,7 @@ import hashlib
 import multiprocessing
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
@@ -126,6 +126,7 @@ class ClusterPool:
             raise ConfigError(
                 f"the workers at {address} do not take the work ({error}); each needs this program: in its folder, {STARTS.format(address)}"
             ) from error
+        self._work, self._restarts = work, 0
         self._under_way: dict[Any, Chunk] = {}
 
     @property
@@ -139,14 +140,42 @@ class ClusterPool:
     def finished(self) -> list[Result]:
         from distributed import wait as wait_for
 
-        done = wait_for(list(self._under_way), return_when="FIRST_COMPLETED").done
         results: list[Result] = []
-        for future in done:
-            del self._under_way[future]
-            if future.status != "finished":
-                raise NiyamError(f"a trial failed on the cluster: {future.exception()}")
-            results += future.result()
+        while not results:
+            with contextlib.suppress(CancelledError):
+                wait_for(list(self._under_way), return_when="FIRST_COMPLETED")
+            results = self._taken()
         return results
+
+    def _taken(self) -> list[Result]:
+        """The results of what is done; what was lost with its worker is sent again."""
+        results: list[Result] = []
+        lost: list[Chunk] = []
+        for future in [one for one in self._under_way if one.done()]:
+            chunk = self._under_way.pop(future)
+            if future.status == "error":
+                raise NiyamError(f"a trial failed on the cluster: {future.exception()}")
+            try:
+                results += future.result()
+            except CancelledError:
+                lost.append(chunk)
+        if lost:
+            self._send_again(lost)
+        return results
+
+    def _send_again(self, lost: Sequence[Chunk]) -> None:
+        """The workers that had the work are lost: send it to those that there are, and these chunks."""
+        self._restarts += 1
+        try:
+            if self._restarts > MOST_RESTARTS:
+                raise TimeoutError(f"its workers were lost {self._restarts} times")
+            self._parcel = self._client.scatter(Parcel.of(self._work), broadcast=True, hash=False)
+        except TimeoutError as error:
+            raise NiyamError(
+                f"the cluster does not go on ({error}). What was finished is kept: the same command goes on from there"
+            ) from error
+        for chunk in lost:
+            self.submit(chunk)
 
     def close(self) -> None:
         self._client.close()

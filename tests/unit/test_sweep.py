@@ -239,12 +239,14 @@ def test_the_command_tells_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_same(work: Work, tmp_path: Path) -> None:
-    """On a Dask cluster of this machine: two worker processes, one of them killed."""
+    """On a Dask cluster of this machine: two worker processes, one of them killed. The other one came after the work was sent: what it has
+    not been given yet is lost with the first, and sent again."""
     distributed = pytest.importorskip("distributed", reason="sweep --cluster is optional: pip install -r requirements-cluster.txt")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50) as cluster,
-    ):
+    how = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=1, **how) as cluster:
         pool = ClusterPool(work, cluster.scheduler_address)
+        cluster.scale(2)
+        cluster.wait_for_workers(2)
         victim = next(iter(cluster.workers.values()))
         killed: list[int] = []
 
