@@ -15,11 +15,12 @@ def move(about: dict[str, Any], seconds: float) -> None:
     admin(about, "POST", "/move", {"seconds": seconds})
 
 
-def until(about: dict[str, Any], ready: Callable[[], Any], what: str) -> None:
-    """Let market time pass, a little at a time, until what the simulator sends has had its effect here."""
-    for _ in range(LOOKS):
+def until(about: dict[str, Any], ready: Callable[[], Any], what: str, step: float = STEP) -> None:
+    """Let market time pass, a little at a time, until what the simulator sends has had its effect here; `step` 0: it stands still."""
+    for _ in range(LOOKS if step else 10 * LOOKS):
         if ready():
             return
-        move(about, STEP)
+        if step:
+            move(about, step)
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not come in {LOOKS * STEP:.0f} s of the market")
+    raise AssertionError(f"{what} did not come in {LOOKS} looks, {step:g} s of the market each")

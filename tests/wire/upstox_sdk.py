@@ -182,13 +182,15 @@ class Script:
         orders.on("message", lambda text: updates.append(json.loads(text)))
         market.connect()
         orders.connect()
-        until(self.about, lambda: all(one.is_set() for one in opened), "both streams' opening")
+        until(self.about, lambda: all(one.is_set() for one in opened) and len(ticks) >= 2, "both streams' opening", step=0)
         market.subscribe([share, "NSE_EQ|NOSUCH"], "ltpc")
         market.subscribe([self.keys["NIFTY"]], "full")
+        subscribed = {future, share, self.keys["NIFTY"]}
+        until(
+            self.about, lambda: {key for one in list(ticks) for key in one.get("feeds", {})} == subscribed, "a first tick of each", step=0
+        )
         placed = self.order(order_type="MARKET", market_protection=2, transaction_type="SELL", product="I", tag="SDKSTREAM")
         upstox_client.OrderApiV3(self.client).place_order(placed)
-        subscribed = {future, share, self.keys["NIFTY"]}
-        until(self.about, lambda: {key for one in ticks for key in one.get("feeds", {})} == subscribed, "a tick of each")
         until(self.about, lambda: updates and updates[-1]["status"] == "complete", "the order's end")
         market.change_mode([share], "option_greeks")
         until(self.about, lambda: any("requestMode" in one["feeds"].get(share, {}) for one in ticks if "feeds" in one), "the other mode")
