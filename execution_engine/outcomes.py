@@ -6,7 +6,7 @@ after two complete reads within `CHECKED` seconds that both show at least as muc
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from core.events import POSTBACK, Books, OrderUpdate, Reply
@@ -27,6 +27,8 @@ from execution_engine.timers import Timers
 from execution_engine.world import World
 
 SECOND = timedelta(seconds=1)
+HELD_EVERY = timedelta(seconds=15)
+"""How often the books are asked for an exit that they did not bear out, until one read does."""
 
 
 class Acts(Protocol):
@@ -75,6 +77,7 @@ class Outcomes:
         self._engine = engine
         self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
         self._after_books: set[tuple[str, str]] = set()  # keys that wait for a complete read
+        self._asked_at: datetime | None = None  # when the books were last asked for such an exit
         self._held_up: set[tuple[str, str]] = set()  # of them those whose exit the books do not bear out, of which a person was told
 
     def open_day(self) -> None:
@@ -140,20 +143,25 @@ class Outcomes:
         late = self._world.past_cut_off(target.instrument, target.horizon)  # the broker may have closed it
         if (late and not self._reconciliation.fresh(self._clock.now())) or not self._borne_out(target, closing):
             self.wait_for_books(target)
-            self._executor.read_books(positions=True, urgent=True)
+            now, held_up = self._clock.now(), (target.strategy, target.name) in self._held_up
+            if not held_up or self._asked_at is None or now - self._asked_at >= HELD_EVERY:
+                self._asked_at = now
+                self._executor.read_books(positions=True, urgent=True)
             return False
         return self._protection.make_way(target, closing)
 
     def _borne_out(self, target: Target, closing: int) -> bool:
         """Whether the broker's positions bear out an exit of `closing` units, where its books are in doubt."""
-        if "books" not in self._world.blinded or not self._reconciliation.readable:
-            return True
         key, now = (target.strategy, target.name), self._clock.now()
+        if "books" not in self._world.blinded or not self._reconciliation.readable:
+            self._held_up.discard(key)
+            return True
+        if self._reconciliation.seen_last(target.strategy, target.instrument) >= closing:
+            self._held_up.discard(key)  # the second read that it needs is asked for at once
         shown = self._reconciliation.seen_twice(target.strategy, target.instrument, now)
         if shown is None:
             return False
         if shown >= closing:
-            self._held_up.discard(key)
             return True
         if key not in self._held_up:
             self._held_up.add(key)

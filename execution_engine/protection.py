@@ -34,6 +34,7 @@ from risk.rules import band
 MOVE_EVERY = timedelta(seconds=3)
 GRACE = timedelta(seconds=3)
 SILENT = timedelta(seconds=3)
+REFUSED_MOST_S = 30.0  # between two tries to take back a stop that the broker does not let go
 LATE = timedelta(seconds=10)  # a command that is not confirmed by then counts as unknown: a person is told
 TRIES = 6
 MOVING = IN_FLIGHT | {OrderState.PENDING_NEW, OrderState.PENDING_MODIFY, OrderState.PENDING_CANCEL}
@@ -88,6 +89,7 @@ class Protection:
         self._kept: dict[Key, _Kept] = {}
         self._asked_at: datetime | None = None  # when the books were last asked for, because nobody answered
         self._asked: dict[str, datetime] = {}  # stop -> since when an exit waits for it
+        self._cancelled: dict[str, tuple[int, datetime]] = {}  # stop -> how often it was to be taken back, and not before when again
         self._told: set[str] = set()  # stops that hold an exit up, of which a person was told
         self._fired: set[str] = set()  # live stops whose key was flattened because they fired
         self._taken_back: set[str] = set()  # stops that we have cancelled ourselves
@@ -103,6 +105,7 @@ class Protection:
         alive = {order.id for order in stops}
         self._asked = {name: since for name, since in self._asked.items() if name in alive}
         self._told &= alive
+        self._cancelled = {name: tries for name, tries in self._cancelled.items() if name in alive}
         silent = any(order.state in MOVING and order.state not in IN_FLIGHT and now - order.updated_at >= SILENT for order in stops)
         if silent and (self._asked_at is None or now - self._asked_at >= SILENT):
             self._asked_at = now
@@ -148,12 +151,14 @@ class Protection:
             return True
         for order in stops:
             since = self._asked.setdefault(order.id, now)
-            if order.state in MOVING and now - max(since, order.updated_at) >= LATE and order.id not in self._told:
+            waits = now - (max(since, order.updated_at) if order.state in MOVING else since)
+            if waits >= LATE and order.id not in self._told:
                 self._told.add(order.id)
                 self._executor.read_books(positions=True, urgent=True)
                 text = (
                     f"{order.tag} ({order.broker_order_id or 'no broker id yet'}), the stop of {order.strategy} in {order.instrument.key}, "
-                    f"is {order.state} since {order.updated_at:%H:%M:%S}: an exit beside it could fill twice, so it waits for the broker's "
+                    f"is {order.state} since {order.updated_at:%H:%M:%S} ({order.reason}): an exit "
+                    f"beside it could fill twice, so it waits for the broker's "
                     f"word; look at the broker's terminal, cancel the stop there or close the position there"
                 )
                 self._alert("page", "An exit waits for a stop", text)
@@ -303,10 +308,13 @@ class Protection:
             self._changing[order.id] = (quantity, trigger, limit)
 
     def _cancel(self, order: Order, why: str) -> None:
-        if order.state in MOVING or order.state in TERMINAL:
+        now = self._clock.now()
+        tries, not_before = self._cancelled.get(order.id, (0, now))
+        if order.state in MOVING or order.state in TERMINAL or timedelta() < not_before - now <= timedelta(seconds=REFUSED_MOST_S):
             return
+        self._cancelled[order.id] = tries + 1, now + timedelta(seconds=min(REFUSED_MOST_S, 2.0**tries))
         self._taken_back.add(order.id)
-        self._desk.cancel(order, self._clock.now(), why)
+        self._desk.cancel(order, now, why)
 
     def _is_the_exit(self, order: Order, now: datetime) -> bool:
         """Whether this stop is closing the position by itself just now."""

@@ -14,7 +14,7 @@ Rules (promises P2, P3, P6; issue C deepens them):
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 
 from core.events import Books, BrokerPosition, OrderUpdate, Trade
@@ -99,11 +99,18 @@ class Reconciliation:
         """How many units of what a strategy holds the last two reads of positions bear out, both of them; None: they are too old."""
         if len(self._seen) < 2 or now - self._seen[0][0] > CHECKED:
             return None
+        return self._shown(strategy, instrument, self._seen)
+
+    def seen_last(self, strategy: str, instrument: Instrument) -> int:
+        """How many units of what a strategy holds the last read of positions bears out, however old."""
+        return self._shown(strategy, instrument, [self._seen[-1]]) if self._seen else 0
+
+    def _shown(self, strategy: str, instrument: Instrument, reads: Iterable[tuple[datetime, Mapping[tuple[str, str], int]]]) -> int:
         ours = [one for one in self._portfolio.positions() if (one.strategy, one.instrument.key) == (strategy, instrument.key)]
         shown = 0
         for one in ours:
             sign = 1 if one.quantity > 0 else -1
-            shown += max(0, min(sign * row.get((instrument.key, one.product), 0) for _, row in self._seen))
+            shown += max(0, min(sign * row.get((instrument.key, one.product), 0) for _, row in reads))
         return shown
 
     def fresh(self, now: datetime) -> bool:

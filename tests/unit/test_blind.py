@@ -75,6 +75,25 @@ def test_an_exit_that_the_positions_do_not_bear_out_waits_and_is_told_once() -> 
     assert (it.last.purpose, it.last.quantity) == (Purpose.EXIT, LOT)
 
 
+def test_books_that_do_not_bear_an_exit_out_are_asked_again_every_fifteen_seconds_and_not_more_often() -> None:
+    it, _ = filled()
+    it.books(net=0)
+    it.want(0)
+    for _ in range(3):
+        it.books(net=0)
+    before = it.executor.reads
+    for _ in range(120):
+        reads = it.executor.reads
+        it.pass_time(1)
+        if it.executor.reads > reads:
+            it.books(net=0)
+    assert it.executor.reads - before <= 120 / 15 + 120 / 15 + 6  # for the exit, on the clock, and for the difference
+    it.books(net=LOT)
+    it.books(net=LOT)
+    it.pass_time(3)
+    assert (it.last.purpose, it.last.quantity) == (Purpose.EXIT, LOT), "two reads that bear it out are enough"
+
+
 def test_an_exit_does_not_wait_for_books_that_cannot_be_read() -> None:
     it, _ = filled()
     it.books(net=LOT)

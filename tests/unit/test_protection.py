@@ -1,6 +1,7 @@
 """Stops at the broker: in step with what is held and with the engine's stop, never a second exit, nothing left behind."""
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -307,6 +308,28 @@ def test_a_stop_of_unknown_fate_holds_the_exit_and_a_person_is_told() -> None:
     row(it, stop, OrderState.TRIGGER_PENDING)
     it.pass_time(3)
     assert [order.id for order in it.executor.cancelled] == [stop.id]
+
+
+def test_a_stop_that_the_broker_does_not_let_go_is_asked_for_with_a_back_off_and_a_person_is_told() -> None:
+    it = stage()
+    stop = long(it)
+    it.want(0)
+    asked = [it.clock.now()]
+    it.reply(Action.CANCEL, Outcome.REJECT, "Order cannot be cancelled as it is being processed", order=stop)
+    for _ in range(95):
+        before = len(it.executor.cancelled)
+        it.pass_time(1)
+        if len(it.executor.cancelled) > before:
+            asked.append(it.clock.now())
+            it.reply(Action.CANCEL, Outcome.REJECT, "Order cannot be cancelled as it is being processed", order=stop)
+    gaps = [(later - sooner).total_seconds() for sooner, later in pairwise(asked)]
+    assert len(gaps) in range(6, 9), gaps
+    assert gaps == sorted(gaps)
+    assert gaps[-1] >= 30
+    assert it.told("An exit waits for a stop") == ["page"]
+    assert it.held == LOT
+    row(it, stop, OrderState.CANCELLED)
+    assert (it.last.purpose, it.last.quantity) == (Purpose.EXIT, LOT)
 
 
 def test_a_stop_that_nobody_confirms_is_looked_for_every_three_seconds_and_not_more_often() -> None:
