@@ -215,12 +215,12 @@ class Watch:
         engine, now = house.engine, self._clock.true
         if engine.timers.due("second") is None or (now - self._looked).total_seconds() < 0.5:
             return  # the day is not open, or it was looked at just now
-        self._looked = now
+        slept, self._looked = self._clock.stopped_until > self._looked, now
         healthy = not self._plan.blind(now) and engine.world.session is not SessionState.LOGIN_REQUIRED and now >= self._clock.stopped_until
         if not healthy:
             self._healthy_since = None
-        elif self._healthy_since is None:
-            self._healthy_since = now
+        elif self._healthy_since is None or slept:
+            self._healthy_since = now  # who slept could read nothing either
         self._agree(house, now)
         self._orders(house)
         self._flat(house, now)
