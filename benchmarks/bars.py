@@ -136,7 +136,8 @@ def make_market(instruments: int, bars_each: int, calendar: Calendar, seed: int 
     starts, ends, days, day = list[datetime](), list[datetime](), list[tuple[date, int, int]](), first_day
     while len(ends) < bars_each:
         first = len(ends)
-        for start, end in calendar.continuous(names[0], day):
+        windows = calendar.continuous(names[0], day)
+        for start, end in windows if len(windows) == 1 else ():  # the bare loop knows of no break between two sessions
             while start < end:
                 starts.append(start)
                 start += timedelta(minutes=1)
