@@ -29,6 +29,7 @@ from tests.simulation.venue import Venue
 from tests.simulation.virtual import VirtualClock
 
 CALM_S = 40.0  # and the time within which ledger and broker agree
+STOPS_S = 20.0  # within which the stops at the broker are in step with what is held
 SKEW = timedelta(seconds=1)
 SAME = {
     OrderState.FILLED: Status.COMPLETE,
@@ -335,7 +336,7 @@ class Watch:
         wrong |= {key: f"nobody's key, stops for {stop}" for key, stop in stands.items() if self._healthy_since is not None}
         self._uncovered = {key: self._uncovered.get(key, now) for key in wrong}
         for key, since in self._uncovered.items():
-            if (now - since).total_seconds() > self._venue.broker.agree_s:  # a shortfall is over when positions are read again
+            if (now - since).total_seconds() > STOPS_S:
                 self.violation("STOPS", f"{key} since {since:%H:%M:%S}: {wrong[key]}")
 
     def _triggers(self) -> None:
