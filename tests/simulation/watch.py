@@ -34,6 +34,7 @@ SKEW = timedelta(seconds=1)
 SAME = {
     OrderState.FILLED: Status.COMPLETE,
     OrderState.CANCELLED: Status.CANCELLED,
+    OrderState.EXPIRED: Status.CANCELLED,  # what the session's end took: the exchange has one word for both, ICICI's book two
     OrderState.REJECTED: Status.REJECTED,
 }
 
