@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from brokers import registry
 from core.clock import SystemClock
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, RateLimited
 from core.events import Event
 from core.ports import CredentialStore, DataSession, Feed
 from core.types import IST, Instrument
@@ -97,10 +97,21 @@ class BareSession:
             account, credentials, self.clock, self._folder / "session" / f"{broker}.json", self._endpoints, _unheard
         )
         if simulator:
-            made.auto_login(self._endpoints.login)
+            self._approve(made.auto_login)
         self._session = made if simulator else cast(Any, PastedToken(made, f"{broker.upper()}_ACCESS_TOKEN"))
         self._budget = Budget(self.clock, self._spec.limits)
         self.data: DataSession = self._spec.make_data(self._session, self.clock, self._budget, None, self._endpoints, self.snapshot)
+
+    def _approve(self, log_in: Callable[[str], None]) -> None:
+        """Log in at a simulator. Another script may just have done so, and logins are rated: up to two more tries, a second apart."""
+        for _ in range(2):
+            try:
+                log_in(self._endpoints.login)
+            except RateLimited:
+                self.clock.wait_for(lambda: False, self.clock.monotonic() + 1.1)
+            else:
+                return
+        log_in(self._endpoints.login)
 
     @property
     def caps(self) -> Mapping[int, int]:

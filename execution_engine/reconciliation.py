@@ -133,10 +133,10 @@ class Reconciliation:
 
     def next_look_s(self) -> float | None:
         """In how many seconds to look for evidence again: 2, 4, 8, 16, then every 30 for a fate that is unknown; None: on the clock."""
+        if not self._desk.unknown() and (not self._differing or self._looks >= 4):
+            return None
         self._looks += 1
-        if self._desk.unknown():
-            return min(30.0, 2.0 ** min(self._looks, 5))
-        return 2.0**self._looks if self._differing and self._looks < 5 else None
+        return min(30.0, 2.0 ** min(self._looks, 5))
 
     def foreign(self, update: OrderUpdate) -> None:
         """An order that is none of ours: noted once in the journal; its trades move positions, not its rows.

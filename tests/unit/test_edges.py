@@ -230,8 +230,15 @@ def test_exits_wait_for_the_first_read_of_a_process_until_three_have_failed() ->
 def test_looks_for_evidence_begin_quickly_again_once_nothing_is_unknown() -> None:
     it = Harness()
     look = it.engine.reconciliation.next_look_s
+    it.want(1)
+    it.reply(Action.PLACE, Outcome.UNKNOWN, "timed out")
     assert [look() for _ in range(6)] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    it.books()
+    it.complete()
+    it.books(it.row(it.last, OrderState.FILLED, 65, 25000.0), net=65)
+    assert look() is None
+    it.want(0)
+    it.reply(Action.PLACE, Outcome.UNKNOWN, "timed out")
+    it.books(net=65)
     assert look() == 2.0
 
 
