@@ -293,7 +293,7 @@ def test_contracts_are_known_by_the_roots_of_the_exchange() -> None:
     assert sum(reader.skipped.values()) == 1
 
 
-@pytest.mark.parametrize("dump", [b"", b"<html>", master()[:200]])
+@pytest.mark.parametrize("dump", [b"", b"<html>", master()[:200]], ids=["empty", "page", "cut"])
 def test_a_broken_archive_is_refused_whole(dump: bytes) -> None:
     with pytest.raises(DataError, match="download it again"):
         list(parse_instruments(dump))
