@@ -46,8 +46,9 @@ def test_the_feed_quotes_a_few_tells_orders_and_survives_refusals(simulator: AtS
         simulator.fault(fault=kind, count=count, match={"route": "GET /v1/live-data/*"})
         lost = heard.following(FeedStatus)
         assert not lost.connected
-        assert heard.feed.silent_for == float("inf")
-        assert heard.feed.confirmed == frozenset()
+        if count > 1:  # one refusal is over at the next question, which may have been asked by now
+            assert heard.feed.silent_for == float("inf")
+            assert heard.feed.confirmed == frozenset()
         assert heard.following(FeedStatus).connected
         assert heard.tick_of(instrument).price > 0
     heard.feed.reconnect("mute")
