@@ -130,8 +130,8 @@ def sample(daemon: Daemon, stage: Stage, shares: int) -> Sample | None:
     return None
 
 
-def run(folder: Path, days: int, instruments: int, begins: str = "09:00") -> tuple[list[Sample], list[str]]:
-    """The samples, and what is wrong with how the days went; the first begins at `begins`."""
+def run(folder: Path, days: int, instruments: int, begins: str = "09:00", pause_s: float = 1.0) -> tuple[list[Sample], list[str]]:
+    """The samples, `pause_s` apart, and what is wrong with how the days went; the first begins at `begins`."""
     with Stage(folder) as stage:
         data = folder / "data"
         data.mkdir()
@@ -159,7 +159,7 @@ def run(folder: Path, days: int, instruments: int, begins: str = "09:00") -> tup
                 with suppress(control.DaemonDown):
                     for key in keys[1 + STRATEGIES :]:
                         control.ask(stage.run_folder.control_socket, "watch", {"name": key}, timeout=PATIENCE)
-            time.sleep(1.0)
+            time.sleep(pause_s)
         problems = [] if daemon.process.returncode == 0 else [f"exit {daemon.process.returncode}: {daemon.said[-600:]}"]
         with suppress(AssertionError), closing(stage.ledger) as ledger:
             journal = ledger.read_journal()

@@ -38,7 +38,7 @@ def test_a_day_alone_says_nothing() -> None:
 
 @pytest.mark.xdist_group("soak")
 def test_an_evening_at_the_wire_leaves_threads_and_descriptors_as_they_were(tmp_path: Path) -> None:
-    samples, problems = soak.run(tmp_path, 1, 4, begins="14:30")
+    samples, problems = soak.run(tmp_path, 1, 4, begins="14:30", pause_s=0.1)
     assert problems == []
     assert len(samples) > 3
     assert max(one.threads for one in samples) - min(one.threads for one in samples) <= soak.SPARE
