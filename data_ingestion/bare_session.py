@@ -22,7 +22,7 @@ from brokers import registry
 from core.clock import SystemClock
 from core.errors import ConfigError, DataError, RateLimited
 from core.events import Event
-from core.ports import CredentialStore, DataSession, Feed
+from core.ports import Clock, CredentialStore, DataSession, Feed
 from core.types import IST, Instrument
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from utils.config_loader import Secrets, config, environment, load_calendar
@@ -30,6 +30,19 @@ from utils.pacing import Budget
 
 ACCOUNT = "script"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def log_in_at_simulator(log_in: Callable[[str], None], page: str, clock: Clock) -> None:
+    """Let a simulator's page approve. Another script may just have logged in, and logins are rated: up to two more tries, a second
+    apart."""
+    for _ in range(2):
+        try:
+            log_in(page)
+        except RateLimited:
+            clock.wait_for(lambda: False, clock.monotonic() + 1.1)
+        else:
+            return
+    log_in(page)
 
 
 class PastedToken:
@@ -97,21 +110,10 @@ class BareSession:
             account, credentials, self.clock, self._folder / "session" / f"{broker}.json", self._endpoints, _unheard
         )
         if simulator:
-            self._approve(made.auto_login)
+            log_in_at_simulator(made.auto_login, self._endpoints.login, self.clock)
         self._session = made if simulator else cast(Any, PastedToken(made, f"{broker.upper()}_ACCESS_TOKEN"))
         self._budget = Budget(self.clock, self._spec.limits)
         self.data: DataSession = self._spec.make_data(self._session, self.clock, self._budget, None, self._endpoints, self.snapshot)
-
-    def _approve(self, log_in: Callable[[str], None]) -> None:
-        """Log in at a simulator. Another script may just have done so, and logins are rated: up to two more tries, a second apart."""
-        for _ in range(2):
-            try:
-                log_in(self._endpoints.login)
-            except RateLimited:
-                self.clock.wait_for(lambda: False, self.clock.monotonic() + 1.1)
-            else:
-                return
-        log_in(self._endpoints.login)
 
     @property
     def caps(self) -> Mapping[int, int]:

@@ -16,6 +16,7 @@ from core.clock import SystemClock
 from core.errors import ConfigError, NiyamError
 from core.events import Command
 from core.types import Account, AccountKind, OrderState
+from data_ingestion.bare_session import log_in_at_simulator
 from execution_engine.control import Control
 from execution_engine.manual_orders import result
 from execution_engine.portfolio import EXTERNAL
@@ -198,7 +199,8 @@ def _open(house: House, symbol: str, login_page: str | None) -> None:
     engine, day = house.engine, house.clock.now().date()
     resumed = recovery.from_ledger(house, day)
     if login_page is not None:
-        house.session.auto_login(login_page)  # anew: another script's login at the simulator may have ended the stored one
+        # anew: another script's login at the simulator may have ended the stored one
+        log_in_at_simulator(house.session.auto_login, login_page, house.clock)
     if (missing := trading_day.log_in(house, login_page)) is not None:
         broker = house.spec.name if missing is house.session or house.desk is None else house.desk.spec.name
         raise ConfigError(f"{house.account.name}: no valid session; log in first with `main.py login {broker}`")
