@@ -324,11 +324,11 @@ def _history_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--broker", metavar="B", help="whose charges and hours (default: the account's in settings.yaml)")
     command.add_argument("--capital", metavar="RUPEES", type=_price, help="the account's money (default: the account's)")
     command.add_argument("--fill", choices=("next-open", "bar-path"), default="next-open", help="how orders meet bars (default next-open)")
-    command.add_argument("--slippage-ticks", metavar="N", type=float, default=0.0, help="paid on each fill, within the order's limit")
-    command.add_argument("--slippage-bps", metavar="N", type=float, default=0.0, help="the same in hundredths of a per cent")
-    command.add_argument("--spread-ticks", metavar="N", type=int, default=0, help="the whole spread where the data has no book")
-    command.add_argument("--volume-share", metavar="F", type=float, help="most of a bar's volume one order gets, e.g. 0.1")
-    command.add_argument("--latency", metavar="S", type=float, default=0.0, help="seconds until an order is in the book")
+    command.add_argument("--slippage-ticks", metavar="N", type=_cost, default=0.0, help="paid on each fill, within the order's limit")
+    command.add_argument("--slippage-bps", metavar="N", type=_cost, default=0.0, help="the same in hundredths of a per cent")
+    command.add_argument("--spread-ticks", metavar="N", type=_ticks, default=0, help="the whole spread where the data has no book")
+    command.add_argument("--volume-share", metavar="F", type=_share, help="most of a bar's volume one order gets, e.g. 0.1")
+    command.add_argument("--latency", metavar="S", type=_cost, default=0.0, help="seconds until an order is in the book")
 
 
 def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
@@ -540,6 +540,32 @@ def _price(text: str) -> float:
     if not 0 < price < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no price; give rupees above 0")
     return price
+
+
+def _cost(text: str) -> float:
+    try:
+        cost = float(text)
+    except ValueError:
+        cost = -1.0
+    if not 0 <= cost < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no cost; give a number from 0 on")
+    return cost
+
+
+def _ticks(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of ticks; give a whole number from 0 on")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share; give a number above 0, and 1 at most (0.1 is a tenth)")
+    return share
 
 
 def _count(text: str) -> int:

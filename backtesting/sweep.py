@@ -1,7 +1,7 @@
 """Many trials of one strategy: which parameters are tried, in what order, what is kept, and when one is given up.
 
 Rules:
-1. Every finished trial is a line of a file that belongs to the work (configuration, strategy, data, fill rules) and to its days. The
+1. Every finished trial is a line of a file that belongs to the work (configuration, strategy, data, fill rules, code) and to its days. The
    same command goes on where it was; another search over the same work finds what was tried already.
 2. A trial is given up when, after a third, a half or two thirds of its days, its net is below the middle one of those that got so far
    (at least `SEEN` of them). Which trials are given up depends on the order in which others end: with `prune` a sweep promises no digest.
@@ -27,6 +27,7 @@ from backtesting.trial import KEPT, Result, Trial
 from core.errors import ConfigError, NiyamError
 
 SEEN = 8
+AHEAD = 16  # trials of a guided search that may be under way at once: more cores than that wait
 REPEATS = 5  # of what was tried already, before a guided search is sent elsewhere
 MOST_LISTED = 20_000
 CHUNK_SECONDS = 1.0  # a task of so much work is not lost in the cost of handing it out
@@ -62,23 +63,28 @@ class Listed:
 
 
 class Guided:
-    """Optuna's search (a tree-structured Parzen estimator): it learns from what it is told where to look next."""
+    """Optuna's search (a tree-structured Parzen estimator): it learns from what it is told where to look next.
+
+    What is asked for depends on the seed alone, whoever runs the trials and in whatever order they end: results are told to Optuna in the
+    order in which they were asked for, and the n-th trial is asked for when those up to the one `AHEAD` places before it are told.
+    """
 
     def __init__(self, space: Space, total: int, seed: int, refused: Callable[[Params], str], *, smaller: bool) -> None:
         import optuna  # half a second that a grid does not pay
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.total = total
-        self._asked = 0
         self._space, self._why = space, refused
         sampler = optuna.samplers.TPESampler(seed=seed, multivariate=False)
         self._study = optuna.create_study(direction="minimize" if smaller else "maximize", sampler=sampler)
-        self._open: dict[str, Any] = {}
+        self._asked: list[tuple[Params, Any]] = []
+        self._told = 0  # how many of those Optuna knows the result of
+        self._ended: dict[str, float | None] = {}
+        self._known: dict[str, float | None] = {}  # what was asked for, with its result as far as Optuna knows it
         self._rest = iter(space.sample(MOST_LISTED, seed))
-        self._known: dict[str, float | None] = {}
 
     def next(self) -> Params | None:
-        if self._asked >= self.total:
+        if len(self._asked) >= self.total or not self._learn():
             return None
         for _ in range(REPEATS):
             trial = self._study.ask()
@@ -95,13 +101,23 @@ class Guided:
                 return self._begin(params, trial)
         return None
 
+    def _learn(self) -> bool:
+        """Tell Optuna what is due before the next trial; False while a result of that is missing."""
+        while self._told <= len(self._asked) - AHEAD:
+            params, trial = self._asked[self._told]
+            if _key(params) not in self._ended:
+                return False
+            self._known[_key(params)] = self._ended.pop(_key(params))
+            self._report(trial, self._known[_key(params)])
+            self._told += 1
+        return True
+
     def _is_new(self, params: Params) -> bool:
         return _key(params) not in self._known and not self._why(params)
 
     def _begin(self, params: Params, trial: Any) -> Params:
-        self._asked += 1
         self._known[_key(params)] = None
-        self._open[_key(params)] = trial
+        self._asked.append((params, trial))
         return params
 
     def _report(self, trial: Any, value: float | None) -> None:
@@ -113,9 +129,7 @@ class Guided:
             self._study.tell(trial, value)
 
     def tell(self, params: Params, value: float | None) -> None:
-        self._known[_key(params)] = value
-        if (trial := self._open.pop(_key(params), None)) is not None:
-            self._report(trial, value)
+        self._ended[_key(params)] = value
 
 
 class Sweep:

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import multiprocessing
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -40,12 +43,15 @@ class Work(msgspec.Struct, frozen=True):
     broker: str = "zerodha"
     capital: float = 1_000_000.0
     fills: FillRules = FillRules()
+    build: str = msgspec.field(default_factory=config_loader.running_build)
+    """The program's files as they were when the work was given out: another build may decide something else."""
 
     @property
     def digest(self) -> str:
-        """Equal for work that gives equal results: configuration, strategy, data and fill rules."""
+        """Equal for work that gives equal results: configuration, strategy, data, fill rules and code."""
         config = config_loader.load(self.config, strategy=self.strategy)
         told = [config.hash, str(self.manifest.folder.name), self.instrument, self.broker, self.capital, msgspec.to_builtins(self.fills)]
+        told.append(self.build)
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
@@ -83,6 +89,12 @@ class Desk:
     """What one process keeps: the configuration, and the market's days in memory as far as they fit there."""
 
     def __init__(self, work: Work) -> None:
+        """ConfigError where this process runs another build of the program than the one that gave the work out."""
+        if work.build != (mine := config_loader.running_build()):
+            raise ConfigError(
+                f"this worker runs build {mine[:12]} of the program, and the sweep began with {work.build[:12]}: bring both to the same "
+                "files (a cluster: on each machine, then start its workers again)"
+            )
         self._work = work
         self._clock = SystemClock()
         self._columns: dict[tuple[date, ...], Compiled] = {}
@@ -152,16 +164,29 @@ def figures_of(outcome: Outcome) -> dict[str, Any]:
     return {name: metrics[name] for name in KEPT}
 
 
-_desk: Desk | None = None
+_work: Work | None = None
+_desk: Desk | None = None  # made with the first trial, whose result then tells what is wrong with it
 
 
 def open_desk(work: Work) -> None:
-    """The beginning of a worker process."""
-    global _desk
-    _desk = Desk(work)
+    """The beginning of a worker process. It ends with the process that began it, however that one ends."""
+    global _work
+    _work = work
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    """Nobody waits for this process once its parent is gone, killed or not: it would keep its memory for ever."""
+    parent.join()
+    os._exit(1)
 
 
 def run_trials(trials: Sequence[Trial]) -> list[Result]:
     """Some trials in a worker process, one after another."""
-    assert _desk is not None
-    return [_desk.run(trial) for trial in trials]
+    global _desk
+    if _desk is None:
+        assert _work is not None
+        _desk = Desk(_work)
+    desk = _desk
+    return [desk.run(trial) for trial in trials]

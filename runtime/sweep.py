@@ -32,16 +32,22 @@ MOST_TRIALS = 1_000_000
 def command(options: argparse.Namespace) -> int:
     """Run it and tell it; exit 0."""
     found = document(options, quiet=options.json or not sys.stderr.isatty())
-    names = [name for name, values in found["space"].items() if len(values) > 1]
-    if options.html and len(names) == 2 and found["results"]:
+    if options.html:
         from backtesting.heat import heat_html  # the charting library, for those who want a picture
 
-        Path(options.html).write_text(heat_html(found, names), encoding="utf-8")
+        Path(options.html).write_text(heat_html(found, _varied(found["space"])), encoding="utf-8")
     if options.json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:
         show(found)
+        if options.html:
+            sys.stdout.write(f"written: {options.html}\n")
     return 0
+
+
+def _varied(space: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The parameters of which there are several values."""
+    return [name for name, values in space.items() if len(values) > 1]
 
 
 def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, Any]:
@@ -50,6 +56,10 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     ((name, strategy),) = settings.items()
     params_type = registry.params_of(strategy.class_)
     space = parse_space(options.grid, params_type)
+    varied = _varied(space.values)
+    if options.html and (options.walk_forward or len(varied) != 2):
+        told = "walking forward has none" if options.walk_forward else f"--grid {options.grid} has {len(varied)} of several values"
+        raise ConfigError(f"--html draws the map of two parameters, and {told}; leave --html out, or give two parameters ranges")
     manifest = prepared(options, config)
     days = days_of(options, manifest)
     windows = parse_windows(options.walk_forward, days) if options.walk_forward else []
@@ -182,7 +192,7 @@ def _told(engines: Mapping[str, Any]) -> str:
 
 def heat_map(found: Mapping[str, Any]) -> list[str | Table]:
     """The figure looked for over two parameters, in colours; nothing where there are not two, or too many values for a screen."""
-    names = [name for name, values in found["space"].items() if len(values) > 1]
+    names = _varied(found["space"])
     if len(names) != 2 or len(found["space"][names[1]]) > 22:
         return []
     cells = {(row["params"][names[0]], row["params"][names[1]]): row["figures"].get(found["objective"]) for row in found["results"]}

@@ -245,6 +245,24 @@ def test_wrong_requests_say_what_there_is(file: Path, tmp_path: Path, capsys: py
     assert "it runs from 2026-06-01 to 2026-06-02" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--latency=-60", "give a number from 0 on"),
+        ("--latency=nan", "give a number from 0 on"),
+        ("--slippage-ticks=-5", "give a number from 0 on"),
+        ("--slippage-bps=nan", "give a number from 0 on"),
+        ("--spread-ticks=-3", "is no number of ticks"),
+        ("--volume-share=0", "is no share"),
+        ("--volume-share=3", "is no share"),
+    ],
+)
+def test_costs_that_would_be_gifts_are_refused(flag: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["backtest", "cross.yaml", "--data", "bars.parquet", flag])
+    assert says in capsys.readouterr().err
+
+
 def test_before_2020_sessions_are_the_datas_and_are_called_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A Saturday's whole session (as for the budget of 2015) and a Sunday evening's are traded; strays on another Sunday are not."""
     friday, saturday, stray, evening = date(2015, 2, 27), date(2015, 2, 28), date(2015, 3, 1), date(2016, 10, 30)

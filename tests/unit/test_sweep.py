@@ -4,10 +4,15 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from backtesting.pools import ClusterPool, LocalPool, Parcel
@@ -180,6 +185,42 @@ def test_a_guided_search_ends_repeats_and_finds_the_best_of_a_small_space(work: 
     assert every[0].figures["net"] == grid[0].figures["net"]
 
 
+class Backwards(Here):
+    """Several at a time, the latest of which ends first."""
+
+    width = 3
+
+    def finished(self) -> list[Result]:
+        self.waiting.insert(0, self.waiting.pop())
+        return super().finished()
+
+
+def test_a_guided_search_repeats_by_its_seed_whoever_runs_it(work: Work, tmp_path: Path) -> None:
+    space = parse_space("fast=2:9:1,slow=10:19:1", EMA)
+
+    def tried(pool: Here, folder: str, seed: int) -> list[dict[str, Any]]:
+        Sweep(pool, tmp_path / folder).run(Guided(space, 40, seed, lambda params: "", smaller=False), DAYS)
+        return sorted(pool.ran, key=str)
+
+    alone = tried(Here(work), "a", 5)
+    assert len(alone) == 40
+    assert tried(Backwards(work), "b", 5) == alone
+    file = next((tmp_path / "b").glob("*.jsonl"))
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:25]))  # stopped, and begun again
+    rest = Here(work)
+    assert len(tried(rest, "b", 5)) == 15
+    assert all(one in alone for one in rest.ran)
+    assert tried(Here(work), "c", 6) != alone
+
+
+def test_what_other_code_came_to_is_not_taken_for_this_ones(work: Work) -> None:
+    other = msgspec.structs.replace(work, build="0" * 64)
+    assert other.digest != work.digest
+    with pytest.raises(ConfigError, match=r"this worker runs build [0-9a-f]{12} .* the sweep began with 000000000000: bring both"):
+        Desk(other)
+
+
 # --- processes ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +240,50 @@ def test_a_lost_worker_loses_nothing(work: Work, tmp_path: Path) -> None:
     assert killed
     here = Sweep(Here(work), tmp_path / "b").run(Listed(CHOSEN), DAYS)
     assert [(one.params, one.digest) for one in results] == [(one.params, one.digest) for one in here]
+
+
+def test_what_a_worker_cannot_begin_with_is_told_in_its_own_words(work: Work, tmp_path: Path) -> None:
+    pool = LocalPool(msgspec.structs.replace(work, build="0" * 64), 1)
+    try:
+        with pytest.raises(ConfigError, match="this worker runs build"):
+            Sweep(pool, tmp_path).run(Listed(CHOSEN), DAYS)
+    finally:
+        pool.close()
+
+
+def test_the_workers_of_a_killed_sweep_end_with_it(tmp_path: Path) -> None:
+    (tmp_path / "cross.yaml").write_text(YAML.format(interval=5))
+    file = bars_file(tmp_path, {day: wave(75) for day in DAYS})
+    asked = ["sweep", str(tmp_path / "cross.yaml"), "--data", str(file), "--state", str(tmp_path), "--grid", "fast=2:200:1,slow=201:400:1"]
+    sweep = subprocess.Popen([sys.executable, "main.py", *asked, "--workers", "2", "--engine", "event"])
+    try:
+        wait_for(lambda: any(tmp_path.glob("sweeps/*/*.jsonl")), 60)
+        workers = children(sweep.pid)
+        assert len(workers) >= 2
+        wait_for(lambda: any(one.stat().st_size for one in tmp_path.glob("sweeps/*/*.jsonl")), 60)
+    finally:
+        sweep.kill()
+        sweep.wait()
+    wait_for(lambda: not any(running(one) for one in workers), 30)
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def running(pid: int) -> bool:
+    """It exists, and is not only waiting to be asked how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(happened: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
 
 
 def test_a_parcel_brings_its_files_along(work: Work) -> None:
@@ -236,6 +321,19 @@ def test_the_command_tells_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
     assert (len(found["results"]), found["reused"], found["refused"]) == (4, 4, 2)
     nets = [row["figures"]["net"] for row in found["results"]]
     assert nets == sorted(nets, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("grid", "more", "says"),
+    [("fast=2:3:1", [], "has 1 of several values"), ("fast=2:3:1,slow=4:6:2", ["--walk-forward", "train=1,test=1,gap=0"], "has none")],
+)
+def test_a_map_that_cannot_be_drawn_is_refused_before_anything_runs(
+    grid: str, more: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cross.yaml").write_text(YAML.format(interval=5))
+    asked = ["sweep", str(tmp_path / "cross.yaml"), "--data", str(tmp_path), "--state", str(tmp_path), "--grid", grid, *more]
+    assert main([*asked, "--html", str(tmp_path / "heat.html")]) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_same(work: Work, tmp_path: Path) -> None:
