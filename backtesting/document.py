@@ -1,4 +1,4 @@
-"""A backtest's outcome as CONTRACT's `backtest --json` has it, and what else a report needs."""
+"""A backtest's outcome as `backtest --json` tells it, and what else a report needs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 
 class OrderType(StrEnum):
-    """MARKET and SL-M are what users may ask for; the engine itself sends only LIMIT and SL (DESIGN: never a bare market order)."""
+    """MARKET and SL-M are what users may ask for; the engine itself sends only LIMIT and SL, never a bare market order."""
 
     LIMIT = "LIMIT"
     SL = "SL"

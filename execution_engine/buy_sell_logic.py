@@ -1,6 +1,6 @@
 """From a target to the orders it still lacks. Pure: given what is held, what works and what is wanted, say what to cancel and what to send.
 
-The rules (DESIGN section 3):
+The rules:
 1. A target acts when it changes. Its quantity is resolved once, at the change, and pinned.
 2. Lacking = wanted - held - still working. Nothing lacking = nothing.
 3. Working orders that overshoot or oppose what is lacking are cancelled first; we act again on terminal evidence, on the filled position.

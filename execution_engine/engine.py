@@ -1,7 +1,8 @@
 """The engine: takes one event at a time, updates what is known, lets strategies speak, and turns changed targets into orders.
 
-The order within one event (DESIGN section 4): the price moves, the paper exchange hears it, protection is watched, bars may close,
-strategies yield signals, each changed target is planned, the gate judges, the desk commits and sends. It asks nobody whether it is live.
+The order within one tick (`_on_tick`): the price moves, the paper exchange hears it, the bars take it, stops and profit targets are
+compared with it, strategies that want ticks hear it. Bars close on a timer, and strategies hear them. What they yield becomes changed
+targets; each is planned, the gate judges, the desk commits and sends. The engine asks nobody whether it is live.
 """
 
 from collections import deque

@@ -1,6 +1,6 @@
 """The life of our orders: an intent is on disk before it leaves, three outcomes come back, and only evidence closes what is unknown.
 
-Rules kept here (promises P1, P2, P11):
+Rules kept here (promises P1, P2 and P11 of docs/reliability.md):
 1. `submit` gives the tag, writes the order as SENDING and commits (synchronous) before the executor may send it; meanwhile the executor
    gets the request ready, and forgets it if the commit fails. An exit then leaves all the same, its intent in the emergency journal.
 2. Nothing here ever submits an order again. A new try is a new decision with a new tag, made elsewhere on evidence.

@@ -49,7 +49,7 @@ TRANSITIONS: Mapping[OrderState, frozenset[OrderState]] = {
     S.EXPIRED: frozenset({S.EXPIRED, S.FILLED}),
     S.NOT_FOUND: frozenset({S.NOT_FOUND, S.FILLED}) | LIVE,
 }
-"""reliability.md's table, word for word; `legal` adds what a table of pairs cannot say ("previous", "with larger filled")."""
+"""Which state may follow which; `legal` adds what a table of pairs cannot say (back to the previous one, only with more filled)."""
 
 _RANKS = {
     rank: place

@@ -1,6 +1,6 @@
 """What the broker shows against what we believe: rows are merged, the unknown is resolved by evidence, differences freeze and alert.
 
-Rules (promises P2, P3, P6; issue C deepens them):
+Rules (promises P2, P3 and P6 of docs/reliability.md):
 1. Only a complete read counts, and it counts for nothing newer than the moment it was asked for.
 2. An order of unknown fate is found by its tag; where the broker gives none back, by being the one row of nobody's that is just like
    it (instrument, side, quantity, product, prices) and was not there before it. Two such rows: a person must look. When what is not

@@ -24,7 +24,7 @@ GATE_DAYS = 5
 
 
 def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
-    """The report of one day, as CONTRACT's `report --json` has it (rupees), with the day's round trips beside it."""
+    """The report of one day, as `report --json` tells it (rupees), with the day's round trips beside it."""
     fills = [fill for fill in store.fills() if _day(fill) <= day]
     walked = walk(fill for fill in _with_settlements(store, fills, account, day) if fill.strategy != EXTERNAL)
     today = [(fill, gross) for fill, gross in walked.realised if _day(fill) == day]

@@ -1,4 +1,4 @@
-"""SmartAPI's rate limits (angelone.md section 6): rolling windows for each client code, on market time."""
+"""SmartAPI's rate limits (its documentation of 2026-07-15, Rate limit): rolling windows for each client code, on market time."""
 
 from datetime import datetime, timedelta
 

@@ -17,7 +17,7 @@ VARIETIES = ("NORMAL", "STOPLOSS", "ROBO")
 LONGEST_TAG = 19
 _STOPS = ("STOPLOSS_LIMIT", "STOPLOSS_MARKET")
 
-# Market price protection in percent (notice of 2024-12-17, angelone.md section 8): options by premium
+# Market price protection in percent (Angel One's notice of 2024-12-17): options by premium
 _OPTION_BANDS = {True: ((10.0, 20.0), (20.0, 10.0), (50.0, 5.0), (0.0, 2.5)), False: ((10.0, 40.0), (20.0, 20.0), (50.0, 10.0), (0.0, 5.0))}
 _CASH, _INDEX_FUTURE, _STOCK_FUTURE, _COMMODITY_FUTURE = 0.5, 0.5, 1.0, 1.0
 

@@ -1,4 +1,4 @@
-"""SmartAPI's binary ticks: one packet of 51, 123 or 379 bytes in one message, little-endian, prices in paise (angelone.md section 13)."""
+"""SmartAPI's binary ticks: one packet of 51, 123 or 379 bytes in one message, little-endian, prices in paise (WebSocket streaming 2.0)."""
 
 import struct
 from datetime import datetime

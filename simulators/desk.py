@@ -1,7 +1,8 @@
 """The checks an order meets: at the API's door, at the broker's risk desk, at the exchange; with the texts clients really see.
 
 Door refusals raise OrderRefused (no order comes to be). The risk desk and the exchange answer with (message, raw message) and the order
-ends REJECTED. Texts follow zerodha.md sections 2.1, 7, 7.1 and 12; where that page gives only the sense, the wording here is near it.
+ends REJECTED. Texts are Kite's (Connect v3, Exceptions and Orders, and what clients have reported); where only their sense is known, the
+wording here is near it.
 """
 
 from datetime import date, datetime
@@ -23,7 +24,7 @@ TOO_MANY_CHANGES = "Maximum allowed order modifications exceeded."
 MOST_CHANGES = 25
 LPP_FUTURES, LPP_OPTIONS, LPP_CHEAP = 0.03, 0.40, 20.0
 
-# Automatic market protection in percent of the last price, by price (zerodha.md 7.1)
+# Automatic market protection in percent of the last price, by price (Kite's, in force since 2026-04-01)
 PROTECTION = ((100.0, 2.0), (500.0, 1.0), (float("inf"), 0.5))
 PROTECTION_OPTIONS = ((10.0, 5.0), (100.0, 3.0), (500.0, 2.0), (float("inf"), 1.0))
 

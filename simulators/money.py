@@ -1,7 +1,7 @@
 """What trading costs and blocks, by the simulator's own formulas: charges of an executed order, margins of positions and orders.
 
-Charges follow config/market/charges.yaml line by line (unrounded, as Kite's virtual contract note). Margins are the approximation
-of market.md section 6 (model `approximate-2026`): rates are choices, not an exchange's SPAN file.
+Charges follow config/market/charges.yaml line by line (unrounded, as Kite's virtual contract note). Margins are an
+approximation of 2026: their rates are choices, not an exchange's SPAN file.
 """
 
 import ast

@@ -162,7 +162,7 @@ class SimOrder:
 class SimPosition:
     """Net and day position of one (instrument, product). Money in rupees; `overnight_price` is the average cost carried in.
 
-    The identities of zerodha.md 14 follow: value = sell_value - buy_value; pnl = value + quantity x last_price.
+    Kite's identities hold: value = sell_value - buy_value; pnl = value + quantity x last_price.
     """
 
     listing: Listing
@@ -274,7 +274,7 @@ class SimFunds:
 
 @dataclass(frozen=True, slots=True)
 class SimMargin:
-    """What one order would block, part by part, in rupees (approximation model `market.md section 6`)."""
+    """What one order would block, part by part, in rupees, by money.py's approximation."""
 
     span: float = 0.0
     exposure: float = 0.0

@@ -1,4 +1,4 @@
-"""Kite's refusals: the error envelope of zerodha.md section 2.1 and which HTTP status goes with which sort."""
+"""Kite's refusals: the error envelope (Kite Connect v3, Exceptions and errors) and which HTTP status goes with which sort."""
 
 from simulators.orders import OrderRefused, Why
 from simulators.wire import Response, dump

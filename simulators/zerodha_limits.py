@@ -1,4 +1,4 @@
-"""Kite's rate limits (zerodha.md section 10): sliding windows per API key and per account, on market time."""
+"""Kite's rate limits (Connect v3, Exceptions and errors): sliding windows per API key and per account, on market time."""
 
 from datetime import date, datetime, timedelta
 

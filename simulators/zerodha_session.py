@@ -76,7 +76,7 @@ class Sessions:
         return f"{app.redirect_url}{'&' if '?' in app.redirect_url else '?'}{urlencode(answer)}"
 
     def exchange(self, form: dict[str, str], now: datetime) -> AccessToken | str:
-        """The session for a request token, or why there is none. A login while one is alive returns that one (zerodha.md section 2)."""
+        """The session for a request token, or why there is none. A login while one is alive returns that one (so clients report)."""
         app = self.apps.get(form.get("api_key", ""))
         if app is None:
             return "Invalid `api_key`."

@@ -1,4 +1,4 @@
-"""Kite's binary ticks: quotes packed into the frames of the WebSocket ticker, big-endian, by the broker's document (section 6.1)."""
+"""Kite's binary ticks: quotes packed into the frames of the WebSocket ticker, big-endian (Kite Connect v3, WebSocket streaming)."""
 
 import struct
 from collections.abc import Iterable, Sequence

@@ -35,7 +35,7 @@ class ZerodhaSession(DaySession):
 
     broker = "zerodha"
     title = mapping.TITLE
-    dies_at = time(6, 0)  # every morning, by regulation; zerodha.md section 2
+    dies_at = time(6, 0)  # every morning, by regulation (Kite Connect v3, User)
 
     def api_key(self) -> str:
         return self._credentials.get_secret("ZERODHA_API_KEY")

@@ -14,11 +14,11 @@ import pytest
 
 from core.market import Calendar
 from core.types import Instrument, Kind
+from tests.market_data import REFERENCE
 from utils.config_loader import CONFIG_FOLDER, load_calendar
 from utils.yaml_file import read
 
 ROOT = Path(__file__).resolve().parents[2]
-OBSERVED = ROOT.parent / "shared" / "data" / "reference"
 FIRST, LAST = date(2020, 1, 1), date(2027, 12, 31)
 
 SHARE = Instrument("NSE:TINY", "NSE", "TINY", Kind.EQUITY, "TINY")
@@ -32,9 +32,9 @@ def calendar() -> Calendar:
 
 
 def observed(name: str) -> Path:
-    if not OBSERVED.is_dir():
-        pytest.skip(f"the recorded reference data is not on this machine ({OBSERVED})")
-    return OBSERVED / name
+    if not REFERENCE.is_dir():
+        pytest.skip(f"the recorded reference data is not on this machine ({REFERENCE})")
+    return REFERENCE / name
 
 
 def rows(name: str) -> list[dict[str, str]]:

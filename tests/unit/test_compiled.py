@@ -28,12 +28,12 @@ from strategies import compiled, indicators, registry
 from strategies.frame import Frame
 from strategies.indicators_bands import Highest, Lowest, Supertrend
 from strategies.indicators_momentum import RSI
+from tests.market_data import DATA
 from tests.unit.test_backtest import SHARE
 from utils.config_loader import Config, load, load_calendar
 
 pytestmark = pytest.mark.xdist_group("compiled")  # one worker compiles, once
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ACCOUNT = Account("backtest", AccountKind.PRACTICE, "zerodha", 1_000_000.0)
 PARAMS = {
     "sma_cross": "{fast: 3, slow: 8}",

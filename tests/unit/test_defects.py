@@ -1,6 +1,5 @@
 """Defects that real market data files have had: each is recognised, and what is not right is never silently traded."""
 
-import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from core.types import IST
 from data_ingestion.candle_import import Brought, bring_in
 from data_ingestion.candle_store import CandleStore
 from data_ingestion.replay import Manifest, prepare
+from tests.market_data import DATA
 from tests.unit.candle_source import CALENDAR
 
-DATA = Path(os.environ.get("NIYAM_MARKET_DATA", Path(__file__).parents[3] / "shared" / "data"))  # not ours to publish
 OPENS = datetime(2026, 11, 20, 9, 15, tzinfo=IST)
 HEAD = "timestamp,symbol,price,volume,bid,ask"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the real recordings are not on this machine")

@@ -2,16 +2,14 @@
 
 import csv
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 
 from core.errors import DataError
 from core.expiries import Contracts, floor_to_lot, round_to_tick
 from core.types import Kind, Side
+from tests.market_data import REFERENCE
 from utils.config_loader import load_calendar
-
-OBSERVED = Path(__file__).resolve().parents[3] / "shared" / "data" / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +18,9 @@ def contracts() -> Contracts:
 
 
 def observed(name: str) -> list[dict[str, str]]:
-    if not OBSERVED.is_dir():
-        pytest.skip(f"the recorded reference data is not on this machine ({OBSERVED})")
-    with (OBSERVED / name).open() as file:
+    if not REFERENCE.is_dir():
+        pytest.skip(f"the recorded reference data is not on this machine ({REFERENCE})")
+    with (REFERENCE / name).open() as file:
         return list(csv.DictReader(file))
 
 

@@ -4,11 +4,9 @@ Exact means to within float noise, from the first value on. Where a library begi
 compares what is left of the series once both have settled.
 """
 
-import os
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +22,8 @@ from strategies.indicators import ATR, EMA, OBV, SMA, VWAP, WILDER_SETTLES, WMA,
 from strategies.indicators_bands import Bollinger, Donchian, Highest, Keltner, Lowest, Supertrend
 from strategies.indicators_momentum import ADX, MACD, RSI, Stochastic
 from tests.builders import RELIANCE
+from tests.market_data import DATA
 
-DATA = Path(os.environ.get("NIYAM_MARKET_DATA", Path(__file__).parents[3] / "shared" / "data"))  # not ours to publish
 REAL = {
     "NIFTY future 5m": ("futures_5m/NIFTY26JANFUT_5m_2025-10-29_2025-12-31.parquet", "NIFTY26JANFUT"),
     "RELIANCE 5m": ("equities_5m/nifty50_stocks_5m_2026-05-20_2026-06-19.parquet", "RELIANCE"),

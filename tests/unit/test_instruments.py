@@ -1,7 +1,6 @@
 """The day's instruments: what a snapshot answers, which dumps are refused, and what then stays in use."""
 
 import gzip
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -21,9 +20,9 @@ from data_ingestion.contracts import Contract, continuous, instrument_of, parse_
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore, InstrumentUpdate
 from runtime import instruments as reporting
 from runtime import venue
+from tests.market_data import MASTERS
 
 MARKET = Path(__file__).parents[2] / "config" / "market"
-MASTERS = Path(os.environ.get("NIYAM_MARKET_DATA", Path(__file__).parents[3] / "shared" / "data")) / "masters"  # not ours to publish
 HEADER = "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange"
 DAY = date(2026, 11, 20)
 NOW = datetime(2026, 11, 20, 8, 35, tzinfo=IST)

@@ -1,8 +1,6 @@
 """Two brokers' dumps held against each other: what is one contract, what is not, and why."""
 
-import os
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +9,8 @@ from core.ports import Token
 from core.types import Instrument, Kind
 from data_ingestion.joins import Listing, compare, listing
 from runtime import instruments
+from tests.market_data import MASTERS
 
-MASTERS = Path(os.environ.get("NIYAM_MARKET_DATA", Path(__file__).parents[3] / "shared" / "data")) / "masters"  # not ours to publish
 UPSTOX = ("upstox", MASTERS / "upstox_complete_2026-08-18.json.gz", date(2026, 8, 18))
 ICICI = ("icici", MASTERS / "icici_SecurityMaster_2026-07-30.zip", date(2026, 7, 30))
 ZERODHA = ("zerodha", MASTERS / "kite_instruments_NSE_NFO_2026-01-31_rebuilt.csv.gz", date(2026, 1, 31))

@@ -26,7 +26,7 @@ from execution_engine.order_state import (
 )
 from tests.builders import at, make_order, make_update
 
-# reliability.md, retyped by hand and kept apart from the code's own table.
+# What may follow what, written by hand and kept apart from the code's own table.
 BOOK = """
 NEW: DENIED SENDING CANCELLED
 SENDING: UNKNOWN PENDING_NEW AMO_QUEUED TRIGGER_PENDING WORKING FILLED REJECTED CANCELLED

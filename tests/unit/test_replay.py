@@ -1,7 +1,6 @@
 """Market data files: what is read, what is refused and why, what repair does, and what the normalised folder holds."""
 
 import json
-import os
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -16,9 +15,9 @@ from core.market import Calendar
 from core.types import IST, Kind, Tick
 from data_ingestion.bars import BarBuilder
 from data_ingestion.replay import Manifest, prepare
+from tests.market_data import DATA
 from utils.config_loader import load_calendar
 
-DATA = Path(os.environ.get("NIYAM_MARKET_DATA", Path(__file__).parents[3] / "shared" / "data"))  # not ours to publish
 DAY = date(2026, 11, 20)
 Row = dict[str, Any]
 
