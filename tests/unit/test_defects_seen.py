@@ -16,8 +16,9 @@ from core.types import IST, Bar, Instrument, Kind, Tick
 from data_ingestion.bars import BarBuilder
 from data_ingestion.replay import Manifest, prepare
 from data_ingestion.tick_filter import NO_EXCHANGE_TIME, PREVIOUS_SESSION, TickFilter
+from tests.market_data import DATA
 from tests.unit.candle_source import CALENDAR
-from tests.unit.test_defects import DATA, real
+from tests.unit.test_defects import real
 
 OPTION = Instrument("NFO:BANKNIFTY21SEP35300CE", "NFO", "BANKNIFTY21SEP35300CE", Kind.CALL, "BANKNIFTY", 25, 0.05, strike=35300.0)
 BARS = "timestamp,symbol,open,high,low,close,volume"

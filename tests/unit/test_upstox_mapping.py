@@ -14,7 +14,7 @@ from brokers.zerodha.mapping import DumpReader as KiteReader
 from core.errors import BrokerError, DataError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.types import IST, Horizon, Instrument, Kind, OrderState, OrderType, Side
 from tests.builders import NIFTY, RELIANCE, make_order
-from tests.unit.test_instruments import MASTERS
+from tests.market_data import MASTERS
 from tests.wire.upstox_samples import INDEX, KNOWN, NIFTY_KEY, RELIANCE_KEY
 
 AT = datetime(2026, 11, 20, 10, 5, tzinfo=IST)
