@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False  # typing's own, without importing typing
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
 # Nothing else is imported here: `--help` must cost little more than a bare interpreter, and `simulate` must stay free of our engine.
@@ -44,7 +44,10 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not write our memory, and the secrets in it, to a file
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = build_parser(next((word for word in given if not word.startswith("-")), ""))
+    chosen = given[0] if given else ""
+    parser = build_parser(chosen)
+    if chosen.startswith("-") and chosen not in ("-h", "--help"):
+        parser.error(f"{chosen} stands before the command; flags come after it, as in `main.py status --json`")
     options = parser.parse_args(given)
     if options.command is None:
         parser.print_help()
@@ -66,7 +69,8 @@ def _say(error: Exception) -> int:
 
     if not isinstance(error, NiyamError | OSError):
         raise error
-    print(f"niyam: {error}", file=sys.stderr)
+    told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    print(f"niyam: {told}", file=sys.stderr)
     return 2 if isinstance(error, ConfigError | DataError) else 1
 
 
@@ -74,10 +78,32 @@ class _Parser(argparse.ArgumentParser):
     """argparse with one-line errors, and help of a fixed width (finding the terminal's costs as much as all the rest)."""
 
     def __init__(self, **options: Any) -> None:
+        self._flags: list[str] = []
         super().__init__(formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28, width=100), **options)
 
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        self._flags += [name for name in names if name.startswith("--")]
+        return super().add_argument(*names, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but a command speaks itself of the words that it does not know, where argparse leaves them to the top."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            known = f"there is no flag {flag}{_nearest(flag, self._flags)}"
+            self.error(known if flag.startswith("-") else f"{flag!r} is one word too many")
+        return options, unknown
+
     def error(self, message: str) -> Any:
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+        self.exit(2, f"{self.prog}: {message}{'' if message.endswith('?') else ';'} see `{self.prog} --help`\n")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The name that was probably meant, as the rest of a sentence; empty where none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def build_parser(chosen: str) -> argparse.ArgumentParser:
@@ -96,6 +122,8 @@ def build_parser(chosen: str) -> argparse.ArgumentParser:
             command.add_argument("--config", metavar="DIR", default="config", help="configuration folder (default: ./config)")
             command.add_argument("--state", metavar="DIR", help="state folder (default: $NIYAM_STATE, else ./var)")
             add_flags(command)
+    if chosen and not chosen.startswith("-") and chosen not in commands.choices:
+        parser.error(f"there is no command {chosen!r}{_nearest(chosen, commands.choices)}")
     return parser
 
 
@@ -198,7 +226,7 @@ def _run_flags(run: argparse.ArgumentParser) -> None:
     run.add_argument("--repair", action="store_true", help="drop bad rows of --data and say which, instead of refusing the file")
     run.add_argument("--strategy", metavar="FILE", help="run this strategy file alone")
     run.add_argument("--instrument", metavar="SYM", help="replaces `instruments` of all enabled strategies, e.g. NIFTY_FUT")
-    run.add_argument("--seed", metavar="N", type=int, help="seed of the synthetic market and of the simulator's latencies")
+    run.add_argument("--seed", metavar="N", type=_whole, help="seed of the synthetic market and of the simulator's latencies")
     run.add_argument("--faults", metavar="FILE", help="faults that the simulator injects (YAML or JSON)")
     run.add_argument("--simulator", metavar="ADMIN_URL", help="use this running simulator (`main.py simulate zerodha --granted`)")
     run.add_argument("--resume", action="store_true", help="go on with the last practice run instead of starting a fresh one")
@@ -256,7 +284,9 @@ def _fetch_flags(fetch: argparse.ArgumentParser) -> None:
     fetch.add_argument("--interval", metavar="I", default="minute", help="minute, 3minute … 60minute, day, or 5m, 1h (default: minute)")
     fetch.add_argument("--source", metavar="B", help="the broker (default: zerodha); with --import the name they are kept under")
     fetch.add_argument("--account", metavar="A", help="use the session of this account of settings.yaml")
-    fetch.add_argument("--out", metavar="FILE", help="also write the range to this .parquet or .csv file, in the format that --data reads")
+    fetch.add_argument(
+        "--out", metavar="FILE", type=_new_file, help="also write the range to this .parquet or .csv file, in the format that --data reads"
+    )
     fetch.add_argument("--continuous", action="store_true", help="day candles of a future and of the contracts before it")
     fetch.add_argument(
         "--adjust",
@@ -301,9 +331,9 @@ def _backtest_flags(backtest: argparse.ArgumentParser) -> None:
     )
     backtest.add_argument("strategy", metavar="STRATEGY.yaml", nargs="*", help="strategy files, traded together in one account")
     _history_flags(backtest)
-    backtest.add_argument("--html", metavar="FILE", help="write a report with charts, one file that needs no network")
+    backtest.add_argument("--html", metavar="FILE", type=_new_file, help="write a report with charts, one file that needs no network")
     backtest.add_argument("--progress", action="store_true", help="say on standard error after each day: progress DONE/DAYS")
-    backtest.add_argument("--csv", metavar="FILE", help="write the trades as CSV")
+    backtest.add_argument("--csv", metavar="FILE", type=_new_file, help="write the trades as CSV")
     backtest.add_argument(
         "--check",
         choices=("lookahead", "warmup"),
@@ -343,7 +373,7 @@ def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
     )
     sweep.add_argument("--search", choices=("grid", "random", "optuna"), default="grid", help="every combination, some, or a guided search")
     sweep.add_argument("--trials", metavar="N", type=_count, help="runs of a random or guided search (default 100)")
-    sweep.add_argument("--seed", metavar="N", type=int, default=1, help="seed of a random or guided search (default 1)")
+    sweep.add_argument("--seed", metavar="N", type=_whole, default=1, help="seed of a random or guided search (default 1)")
     sweep.add_argument("--objective", metavar="FIGURE", default="net", help="what is looked for: net (default), sharpe, max_drawdown, ...")
     sweep.add_argument("--prune", action="store_true", help="give up runs that fall behind the middle one")
     sweep.add_argument("--walk-forward", metavar="SPEC", help="train=DAYS,test=DAYS[,gap=DAYS]: choose on the one, judge on the other")
@@ -352,7 +382,9 @@ def _sweep_flags(sweep: argparse.ArgumentParser) -> None:
     )
     sweep.add_argument("--workers", metavar="N", type=_count, help="processes (default: one a core)")
     sweep.add_argument("--cluster", metavar="ADDRESS", help="run on this Dask cluster instead, e.g. tcp://10.0.0.5:8786")
-    sweep.add_argument("--html", metavar="FILE", help="write the heat map of two parameters, one file that needs no network")
+    sweep.add_argument(
+        "--html", metavar="FILE", type=_new_file, help="write the heat map of two parameters, one file that needs no network"
+    )
     _json_flag(sweep)
 
 
@@ -370,7 +402,7 @@ def _backtest(options: argparse.Namespace) -> int:
 
 def _serve_flags(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--host", metavar="H", help="address to listen on (default: api.host, 127.0.0.1)")
-    serve.add_argument("--port", metavar="N", type=int, help="port (default: api.port, 8000)")
+    serve.add_argument("--port", metavar="N", type=_port, help="port (default: api.port, 8000)")
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM), with --tls-key")
     serve.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
     serve.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS: a proxy in front of it has it")
@@ -414,7 +446,7 @@ def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
         "--beside", metavar="BROKER", action="append", default=[], help="another broker's wire in front of the same exchange (repeatable)"
     )
     simulate.add_argument(
-        "--port", metavar="N", type=int, default=0, help="REST port; stream, login and admin follow (default 0: any free)"
+        "--port", metavar="N", type=_port, default=0, help="REST port; stream, login and admin follow (default 0: any free)"
     )
     simulate.add_argument("--speed", metavar="X|max", type=_speed, help="market seconds per second (default 1); with --granted the brake")
     simulate.add_argument("--date", metavar="D", type=_date, help="first day (default: 2026-11-20, or the data's first full session)")
@@ -422,7 +454,7 @@ def _simulate_flags(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument("--data", metavar="PATH", help="replay recorded bars or ticks instead of the synthetic market")
     simulate.add_argument("--symbols", metavar="FILE", help="YAML: vendor's symbol -> instrument key")
     simulate.add_argument("--repair", action="store_true", help="drop bad rows of --data and say which")
-    simulate.add_argument("--seed", metavar="N", type=int, default=1, help="seed of market and latencies (default 1)")
+    simulate.add_argument("--seed", metavar="N", type=_whole, default=1, help="seed of market and latencies (default 1)")
     simulate.add_argument("--faults", metavar="FILE", help="faults to inject (YAML or JSON)")
     simulate.add_argument("--granted", action="store_true", help="time by grants, for `run --simulator`; otherwise it runs freely")
     _json_flag(simulate)
@@ -515,63 +547,51 @@ def _time(text: str) -> Any:
     from datetime import time
 
     try:
+        if len(text) != len("HH:MM"):  # neither seconds nor a zone: all times are India's
+            raise ValueError
         return time.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no time of day; write it as HH:MM") from None
 
 
-def _speed(text: str) -> float:
-    if text == "max":
-        return float("inf")
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no speed; give a number above 0 (1 = real time), or max")
-    return speed
+def _new_file(text: str) -> str:
+    """A file to be written at the end of a long run: where it cannot be, that is said before the run."""
+    from pathlib import Path
+
+    path = Path(text)
+    if not path.parent.is_dir() or path.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: {why}")
+    return text
 
 
-def _price(text: str) -> float:
-    try:
-        price = float(text)
-    except ValueError:
-        price = 0.0
-    if not 0 < price < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no price; give rupees above 0")
-    return price
+def _read(read: Callable[[str], Any], fits: Callable[[Any], bool], wanted: str) -> Callable[[str], Any]:
+    """A flag's value as `read` reads it, where it fits; not-a-number fits nothing."""
+
+    def value_of(text: str) -> Any:
+        try:
+            value = read(text)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is no {wanted}")
+        return value
+
+    return value_of
 
 
-def _cost(text: str) -> float:
-    try:
-        cost = float(text)
-    except ValueError:
-        cost = -1.0
-    if not 0 <= cost < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no cost; give a number from 0 on")
-    return cost
-
-
-def _ticks(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of ticks; give a whole number from 0 on")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share; give a number above 0, and 1 at most (0.1 is a tenth)")
-    return share
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; give a whole number from 1 on")
-    return int(text)
+_speed = _read(
+    lambda text: float("inf") if text == "max" else float(text),
+    lambda speed: speed > 0,
+    "speed; give a number above 0 (1 = real time), or max",
+)
+_price = _read(float, lambda price: 0 < price < 1e9, "price; give rupees above 0")
+_cost = _read(float, lambda cost: 0 <= cost < 1e6, "cost; give a number from 0 on")
+_share = _read(float, lambda share: 0 < share <= 1, "share; give a number above 0, and 1 at most (0.1 is a tenth)")
+_whole = _read(int, lambda number: True, "whole number")
+_count = _read(int, lambda count: count >= 1, "count; give a whole number from 1 on")
+_ticks = _read(int, lambda ticks: ticks >= 0, "number of ticks; give a whole number from 0 on")
+_port = _read(int, lambda port: 0 <= port < 65_536, "port; give a whole number from 0 (any free one) to 65535")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -36,27 +37,36 @@ def run(options: RunOptions) -> int:
     accounts = _chosen(options, config)
     practice = accounts[0].kind in PRACTICE_KINDS
     with Lock(options.state):
-        entered = [_enter(options, account) for account in accounts]
-        folders = [one.folder for one in entered]
-        state_folder.show(options.state, folders)
-        if practice and not any(one.continues for one in entered):
-            simulator.end_others(options.state, folders)
-        _log(config, folders[0], None)
-        for one in entered:
-            logger.info(
-                "Niyam: account {} ({}), state {}, config {}", one.account.name, one.account.kind, one.folder.path, config.hash[:12]
-            )
+        shown, entered = state_folder.currents(options.state), list[Entered]()
         try:
-            daemon = Daemon(options, config, entered)
-        except NiyamError:
+            for account in accounts:
+                entered.append(_enter(options, account))
+            folders = [one.folder for one in entered]
+            state_folder.show(options.state, folders)
+            if practice and not any(one.continues for one in entered):
+                simulator.end_others(options.state, folders)
+            _log(config, folders[0], None)
             for one in entered:
-                if not one.continues:  # nothing has begun: the next run starts afresh
-                    simulator.end(one.folder)
-                    one.folder.finish(SystemClock().now())
+                logger.info(
+                    "Niyam: account {} ({}), state {}, config {}", one.account.name, one.account.kind, one.folder.path, config.hash[:12]
+                )
+            daemon = Daemon(options, config, entered)
+            if practice:
+                _log(config, folders[0], daemon.now)
+            return daemon.main()
+        except NiyamError:
+            _give_back(options.state, [one.folder for one in entered if not one.continues], shown)
             raise
-        if practice:
-            _log(config, folders[0], daemon.now)
-        return daemon.main()
+
+
+def _give_back(state: Path, fresh: Sequence[RunFolder], shown: Sequence[RunFolder]) -> None:
+    """Runs that were refused before a day opened: the next run starts afresh, and read-outs show what they showed before."""
+    refused = [folder for folder in fresh if not folder.began]
+    for folder in refused:
+        simulator.end(folder)
+        folder.refuse(SystemClock().now())
+    if refused:
+        state_folder.show(state, shown)
 
 
 def _chosen(options: RunOptions, config: Config) -> list[Account]:

@@ -44,6 +44,8 @@ def command(options: argparse.Namespace, state: Path) -> int:
             f"passwords and tokens would go over the network in the clear on {host}: give --tls-cert and --tls-key, or --insecure where a "
             "proxy in front of it has TLS"
         )
+    listening = _listen(host, port)
+    port = listening.getsockname()[1]  # of --port 0 the one that was free
     setup_logging(level=settings.log.level, file=state / "log" / "web.jsonl", keep_days=settings.log.keep_days, human=not options.child)
     names = (host, *LOOPBACK, *settings.api.hosts) if host not in ("0.0.0.0", "::") else (*LOOPBACK, *settings.api.hosts)  # noqa: S104 - compared, not bound to
     shown = host if host not in ("0.0.0.0", "::") else LOOPBACK[0]  # noqa: S104 - compared, not bound to
@@ -70,7 +72,6 @@ def command(options: argparse.Namespace, state: Path) -> int:
     if options.child:
         threading.Thread(target=_end_with_parent, args=(server,), name="parent", daemon=True).start()
         os.nice(5)  # the engine beside us goes first
-    listening = _listen(host, port)
     logger.info("dashboard and API on {} (state {})", address, state)
     if not options.child:
         sys.stdout.write(f"Dashboard on {address}, the API documented at {address}/docs (Ctrl-C to stop)\n")
@@ -105,6 +106,9 @@ def parts(settings: Api, config: Path, state: Path, address: str, *, ask: bool =
 def _tls(options: argparse.Namespace) -> dict[str, Any]:
     if bool(options.tls_cert) != bool(options.tls_key):
         raise ConfigError("--tls-cert and --tls-key belong together")
+    for name, file in (("--tls-cert", options.tls_cert), ("--tls-key", options.tls_key)):
+        if file and not Path(file).is_file():
+            raise ConfigError(f"{name}: there is no file {file}")
     return {"ssl_certfile": options.tls_cert, "ssl_keyfile": options.tls_key} if options.tls_cert else {}
 
 

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -91,6 +91,15 @@ class RunFolder:
 
     def finish(self, at: datetime) -> None:
         self.note(ended_at=at.isoformat())
+
+    @property
+    def began(self) -> bool:
+        """Whether a day was opened in it."""
+        return "day_open" in self.about()
+
+    def refuse(self, at: datetime) -> None:
+        """It never began a day, because of what it was asked: nothing is to be read out or gone on with."""
+        self.note(ended_at=at.isoformat(), refused=True)
 
     def simulator(self) -> dict[str, Any] | None:
         """What the simulator of this run said of itself (`admin`, `pid`, ...), or None when the run never started one."""
@@ -227,12 +236,15 @@ def _take(state: Path, folder: Path, account: str, kind: AccountKind, now: datet
 
 
 def _last_run(state: Path, account: str) -> RunFolder | None:
-    return next((run for run in reversed(_all(state)) if run.about().get("account") == account), None)
+    return next((run for run in _all(state) if run.about().get("account") == account), None)
 
 
-def _all(state: Path) -> list[RunFolder]:
-    """Every practice run there is, oldest first."""
-    return [RunFolder(file.parent) for file in sorted((state / "runs").glob("*/run.json"), key=lambda file: file.parent.name)]
+def _all(state: Path) -> Iterator[RunFolder]:
+    """Every practice run that was not refused, the latest first."""
+    for file in sorted((state / "runs").glob("*/run.json"), key=lambda file: file.parent.name, reverse=True):
+        run = RunFolder(file.parent)
+        if not run.about().get("refused"):
+            yield run
 
 
 def _fresh(runs: Path, now: datetime) -> Path:

@@ -103,6 +103,19 @@ def test_a_run_that_cannot_be_says_so_and_leaves_nothing_behind(stage: Stage, fl
     assert told in refused(stage, *flags, code=code)
 
 
+def test_after_a_run_that_was_refused_the_last_one_is_still_read_out_and_resumed(stage: Stage, tmp_path: Path) -> None:
+    traded = stage.play("--start", "15:25", "--speed", "max", account="practice")
+    assert traded.alive is False
+    before = stage.call("report", "--json").json
+    refused(stage, "--instrument", "RELIANC")  # found when the day is to open
+    refused(stage, "--data", str(tmp_path / "nowhere.parquet"))  # found before there is a ledger
+    assert stage.call("report", "--json").json == before
+    resumed = stage.run("--resume", "--date", "2026-11-23", "--start", "15:29", "--speed", "max", account="practice")
+    assert resumed.wait() == 0, resumed.said
+    first = stage.call("journal", "--json").json[0]
+    assert (first["at"][:10], first["continues"]) == ("2026-11-20", False), "the traded run's journal goes on"
+
+
 def test_an_account_that_is_not_there_and_a_paper_account_with_data(stage: Stage) -> None:
     done = stage.call("run", "--account", "nobody")
     assert (done.code, "practice-live" in done.err) == (2, True)

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import ConfigError, NiyamError
 from core.types import AccountKind
-from runtime.state_folder import Lock, account_folder, current, enter, ledger_url
+from runtime.state_folder import Lock, account_folder, current, enter, ledger_url, of_account, show
 from tests.builders import T0
 
 PRACTICE = AccountKind.PRACTICE
@@ -44,6 +44,16 @@ def test_resume_goes_on_with_a_run_that_ended(tmp_path: Path) -> None:
     ended.finish(T0)
     entered, continues = enter(tmp_path, "practice", PRACTICE, T0, resume=True)
     assert (entered, continues) == (ended, True)
+
+
+def test_a_refused_run_is_neither_gone_on_with_nor_read_out(tmp_path: Path) -> None:
+    traded, _ = enter(tmp_path, "practice", PRACTICE, T0)
+    traded.finish(T0)
+    refused, _ = enter(tmp_path, "practice", PRACTICE, T0 + timedelta(minutes=1))
+    refused.refuse(T0 + timedelta(minutes=1))
+    show(tmp_path, [traded])
+    assert of_account(tmp_path, "practice") == traded
+    assert enter(tmp_path, "practice", PRACTICE, T0 + timedelta(minutes=2), resume=True) == (traded, True)
 
 
 def test_resume_with_nothing_to_resume_is_refused(tmp_path: Path) -> None:
