@@ -11,6 +11,7 @@ Rules (promise P2; docs/adr/0025):
    the sign of life, never for the reads.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -35,8 +36,12 @@ class _Missing(msgspec.Struct):
 class Absence:
     """Judges the orders of unknown fate by each complete read. Lives on the engine thread."""
 
-    def __init__(self, desk: OrderDesk, portfolio: Portfolio, world: World, alert: Alert) -> None:
+    def __init__(
+        self, desk: OrderDesk, portfolio: Portfolio, world: World, alert: Alert, was_there: Callable[[str], bool] = lambda number: False
+    ) -> None:
+        """`was_there`, of a broker's order id: it is somebody else's, and older than what is of unknown fate (asked where no tags come)."""
         self._desk = desk
+        self._was_there = was_there
         self._portfolio = portfolio
         self._world = world
         self._alert = alert
@@ -105,18 +110,19 @@ class Absence:
         self._alert("page", "Look for an order", text)
 
     def _youngest(self, books: Books) -> dict[str, Order]:
-        """By exchange, the order of ours in the book that was sent last: the book is at least as young as that."""
+        """By exchange, the order of ours in the book that was sent last: the book is at least as young as that. Its tag tells, which is
+        counted: a clock that was set back makes older orders look younger."""
         found: dict[str, Order] = {}
         for row in books.orders:
             order = self._desk.owner(row.broker_order_id, row.tag)
             if order is not None:
                 known = found.setdefault(order.instrument.exchange, order)
-                found[order.instrument.exchange] = max(known, order, key=lambda one: one.created_at)
+                found[order.instrument.exchange] = max(known, order, key=lambda one: one.tag)
         return found
 
     def _sign(self, order: Order, youngest: Order | None) -> str:
         """What shows that the books are younger than this order, in words; "" for nothing."""
-        if youngest is not None and youngest.created_at >= _sure_from(order):
+        if youngest is not None and youngest.tag > order.tag and youngest.created_at >= _sure_from(order):
             return f"the book shows {youngest.tag}, sent at {youngest.created_at:%H:%M:%S}"
         said = self._said.get(order.id)
         return f"a person did not find it at {said:%H:%M:%S}" if said is not None else ""
@@ -128,6 +134,7 @@ class Absence:
             and row.quantity == order.quantity
             and row.product == order.product
             and self._desk.owner(row.broker_order_id, row.tag) is None
+            and (self._world.tags_echoed or not self._was_there(row.broker_order_id))
             and (row.exchange_at is None or row.exchange_at >= order.created_at - timedelta(seconds=5))
             for row in books.orders
         )

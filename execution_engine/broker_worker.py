@@ -23,11 +23,13 @@ class WorkerJob:
 
     def __init__(self, run: Callable[[], Any]) -> None:
         self._run = run
+        self.begun = False
         self.done = False
         self.result: Any = None
         self.error: Exception | None = None
 
     def run(self) -> None:
+        self.begun = True
         try:
             self.result = self._run()
         except Exception as error:  # the outcome is typed by whoever asked: `value` raises it again there
@@ -120,6 +122,7 @@ class BrokerWorker:
         self.orders = Worker(f"{account}/orders", clock, wake)
         self.reads = Worker(f"{account}/reads", clock, wake)
         self._reading: WorkerJob | None = None
+        self._asked = (False, False)  # how: with positions, urgently
         self._every = (positions_every_s, funds_every_s)
         self._had = [float("-inf"), float("-inf")]  # monotonic: when positions and funds were had
 
@@ -176,9 +179,12 @@ class BrokerWorker:
         )
 
     def read_books(self, *, positions: bool, urgent: bool = False) -> None:
-        """Ask for one complete read; a read that is already waiting or running serves (`urgent` asks for one that starts from now)."""
-        if self._reading is not None and not self._reading.done and not urgent:
+        """Ask for one complete read; a read that is already waiting or running serves (`urgent` asks for one that starts from now: one
+        that was asked for in the same way and has not begun)."""
+        last, asked = self._reading, (positions, urgent)
+        if last is not None and not last.done and (not urgent or (not last.begun and asked == self._asked)):
             return
+        self._asked = asked
         self._reading = self.reads.submit(BOOKS, lambda: self._read(positions, urgent))
 
     def on_market(self, event: Event) -> bool:

@@ -97,7 +97,7 @@ class Control:
             return
         now, state = engine.clock.now(), engine.world.state
         held = [position for position in engine.portfolio.positions() if position.quantity]
-        alive = len(engine.desk.live())
+        alive = len(engine.desk.live()) + len(engine.desk.unbooked())  # what the broker filled and no price has told is not flat either
         for waiting in list(self._waiting):
             left = [position for position in held if waiting.whole_account or position.strategy != EXTERNAL]
             done = not left and not alive

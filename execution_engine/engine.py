@@ -426,7 +426,7 @@ class Engine:
             target,
             held=held,
             working=working,
-            shortfall=self.reconciliation.shortfall(target.instrument),
+            shortfall=self.reconciliation.shortfall(target.strategy, target.instrument),
             quote=self.world.quote(target.instrument),
             cap_pct=self.price_ladder.settings.cap_pct / self.price_ladder.settings.steps,
             now=self.clock.now(),

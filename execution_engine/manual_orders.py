@@ -237,6 +237,9 @@ def _request(engine: Engine, wish: _Wish, now: datetime) -> OrderRequest | str:
         return f"{MANUAL} is being closed in {instrument.key} ({known.why}); wait until it is flat"
     if reduces and wish.quantity > abs(held):
         return f"{MANUAL} holds {held} of {instrument.key}: {side} at most {abs(held)} to close it, and open the other side after that"
+    lacking = engine.reconciliation.shortfall(MANUAL, instrument) * (1 if held > 0 else -1)
+    if reduces and wish.quantity > abs(held) - max(0, lacking):
+        return f"the broker shows {lacking} less of {instrument.key} than {MANUAL} holds: {side} {wish.quantity} would open the other side"
     for position in engine.portfolio.positions():
         same = position.quantity and (position.strategy, position.instrument.key) == (MANUAL, instrument.key)
         if same and position.horizon is not wish.horizon:

@@ -128,6 +128,7 @@ class OrderDesk:
         self.orders_today = 0
         self.frozen: dict[str, str] = {}  # instrument key -> the anomaly that froze entries in it
         self._answered: dict[str, datetime] = {}  # when the last call about an order was answered
+        self.lapsed: dict[tuple[str, str], str] = {}  # (instrument key, product) -> an order of an earlier day whose end nobody saw
 
     # --- reading ----------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +184,7 @@ class OrderDesk:
 
     def open_day(self, today: Iterable[Order], day: date | None = None) -> None:
         """Forget yesterday's closed orders and count today's. What is older than `day` and still counts as alive ended with its session."""
+        self.lapsed.clear()
         for order in self.live() if day is not None else ():
             if day is not None and order.created_at.date() < day and order.validity is Validity.DAY:
                 if order.state is OrderState.SENDING:
@@ -194,6 +196,7 @@ class OrderDesk:
                     reason=f"a DAY order of {order.created_at:%Y-%m-%d}: it ended with its session",
                 )
                 self._changed(order, over, (), "the calendar")
+                self.lapsed[order.instrument.key, order.product] = order.tag
         self._orders = {order.id: order for order in self._orders.values() if order.id in self.alive}
         for order in today:
             self._orders.setdefault(order.id, order)

@@ -321,6 +321,11 @@ class Portfolio:
         """Signed units that `strategy` owns in the instrument, over all products."""
         return self._quantities.get((strategy, instrument.key), 0)
 
+    def products(self, strategy: str, instrument: Instrument) -> list[str]:
+        """The products in which `strategy` holds something of the instrument: one, but for what was taken up from elsewhere."""
+        held = self._by_instrument.get(instrument.key, ())
+        return [holding.product for holding in held if holding.strategy == strategy and holding.life.quantity]
+
     def horizon(self, strategy: str, instrument: Instrument) -> Horizon | None:
         """The horizon of what `strategy` holds in the instrument; None: it holds nothing."""
         for holding in self._by_instrument.get(instrument.key, ()):

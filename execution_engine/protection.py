@@ -69,7 +69,7 @@ class Protection:
         gate: Gate,
         executor: Executor,
         alert: Alert,
-        shortfall: Callable[[Instrument], int],
+        shortfall: Callable[[str, Instrument], int],
         submit: Callable[[Approved], bool],
         flatten: Callable[[Target, str, Purpose], None],
     ) -> None:
@@ -219,7 +219,7 @@ class Protection:
             and order.instrument.key == target.instrument.key
             and order.side.sign * held < 0
         )
-        missing = max(0, self._shortfall(target.instrument) * (1 if held > 0 else -1))
+        missing = max(0, self._shortfall(target.strategy, target.instrument) * (1 if held > 0 else -1))
         return max(0, abs(held) - missing - leaving)
 
     def _guard(self, target: Target, stops: Sequence[Order], side: Side, room: int) -> None:

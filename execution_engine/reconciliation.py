@@ -31,6 +31,8 @@ ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the
 FAILED_READS = 3
 CHECKED = timedelta(seconds=10)  # how old the two reads may be by which an exit goes while the books are in doubt
 FRESH = timedelta(seconds=2)  # R14: how old the read may be by which an exit goes after the broker's cut-off
+FOREIGN = "foreign_orders"
+"""The store's space for orders of others at a broker without tags: their ids and their day."""
 OTHER = "instance"
 """The cause in `world.blinded` of rule 6; `resume --confirm` and `acknowledge` take it away."""
 RECOVERING = "recovery: the broker's books have not been read yet"
@@ -56,7 +58,7 @@ class Reconciliation:
         self._alert = alert
         self._horizon_of = horizon_of
         self._closed_outside = closed_outside
-        self.absence = Absence(desk, portfolio, world, alert)
+        self.absence = Absence(desk, portfolio, world, alert, self.was_there)
         self._differences: dict[tuple[str, str], int] = {}
         self._differing: dict[tuple[str, str], Instrument] = {}  # of what differs, also when neither side shows a row of it any more
         self._shortfalls: dict[tuple[str, str], int] = {}
@@ -69,16 +71,19 @@ class Reconciliation:
         self._failed = 0
         self._looks = 0
         self._baseline = False
+        self._strange: dict[tuple[str, str], tuple[datetime, int]] = {}  # shown at the first read beside a live order: since when, how much
+        self._theirs: set[str] = set()  # orders that an earlier process knew as somebody else's
         self._read_at: datetime | None = None  # when the last complete read of positions was asked for
         self._seen: deque[tuple[datetime, Mapping[tuple[str, str], int]]] = deque(maxlen=2)  # the last reads of positions, as shown
 
-    def shortfall(self, instrument: Instrument) -> int:
-        """Our believed net less the broker's, as last compared (0 when they agreed: fills since then move both alike), and what of ours
-        is offset elsewhere."""
+    def shortfall(self, strategy: str, instrument: Instrument) -> int:
+        """Our believed net less the broker's in the product that a strategy holds, as last compared (0 when they agreed: fills since then
+        move both alike), and what of ours is offset elsewhere. Another product's surplus makes up for nothing: an exit would open it."""
         offset = self.offsets.of(instrument)
         if not self._shortfalls:
             return offset
-        return offset + sum(missing for (key, _), missing in self._shortfalls.items() if key == instrument.key)
+        products = self._portfolio.products(strategy, instrument)
+        return offset + sum(self._shortfalls.get((instrument.key, product), 0) for product in products)
 
     @property
     def recovering(self) -> bool:
@@ -125,6 +130,8 @@ class Reconciliation:
         self._told_of_another = False
         self._foreign_orders.clear()
         self._foreign_trades.clear()
+        self._strange.clear()
+        self._theirs = self._noted(self._began.date())
 
     def looked_at(self) -> None:
         """A person has looked at what stops entries until then, and at what is offset elsewhere."""
@@ -144,10 +151,13 @@ class Reconciliation:
         Without tags it may be one of ours whose call has not come back: then it is left until that is known.
         """
         known = self._foreign_orders.get(update.broker_order_id)
-        if known is None and not self._world.tags_echoed and any(_alike(order, update) for order in self._desk.unknown()):
+        new = known is None and update.broker_order_id not in self._theirs
+        if new and not self._world.tags_echoed and any(_alike(order, update) for order in self._desk.unknown()):
             return
         self._foreign_orders[update.broker_order_id] = update
         if known is None:
+            if not self._world.tags_echoed:  # the next process must not take it for an order of ours
+                self._store.put(FOREIGN, update.broker_order_id, self._began.date().isoformat())
             facts = {"broker_order_id": update.broker_order_id, "instrument": update.instrument.key, "side": str(update.side),
                      "quantity": update.quantity, "label": update.label}  # fmt: skip
             self._store.journal(update.at, "foreign_order", facts)
@@ -206,9 +216,7 @@ class Reconciliation:
             rows = [
                 row
                 for row in books.orders
-                if _alike(order, row)
-                and row.broker_order_id not in self._foreign_orders
-                and self._desk.owner(row.broker_order_id, row.tag) is None
+                if _alike(order, row) and not self.was_there(row.broker_order_id) and self._desk.owner(row.broker_order_id, row.tag) is None
             ]
             if len(rows) == 1:
                 facts = {"order": order.id, "broker_order_id": rows[0].broker_order_id, "instrument": order.instrument.key}
@@ -218,6 +226,17 @@ class Reconciliation:
                 self._ambiguous.add(order.id)
                 text = f"{order.tag} {order.instrument.key}: {len(rows)} orders at the broker are just like it; its key waits for a person"
                 self._alert("page", "Order of unknown fate is not to be told from others", text)
+
+    def was_there(self, broker_order_id: str) -> bool:
+        """Whether this is somebody else's order, seen when nothing of ours that could have been it was of unknown fate (without tags)."""
+        return broker_order_id in self._foreign_orders or broker_order_id in self._theirs
+
+    def _noted(self, day: date) -> set[str]:
+        """What an earlier process of this day noted as somebody else's; what is older is forgotten."""
+        noted = self._store.items(FOREIGN)
+        for number in (number for number, at in noted.items() if at != day.isoformat()):
+            self._store.put(FOREIGN, number, None)
+        return {number for number, at in noted.items() if at == day.isoformat()}
 
     def _acknowledged(self, books: Books) -> None:
         """Rule 5."""
@@ -278,13 +297,37 @@ class Reconciliation:
                 self._differences.pop(key, None)
                 self._differing.pop(key, None)
                 self._shortfalls.pop(key, None)
-                if self._world.frozen_by_books.pop(instrument.key, None):
+                self._strange.pop(key, None)
+                differs = any(other == instrument.key for other, _ in self._differing)  # its other product
+                if not differs and instrument.key in self._world.frozen_by_books:
+                    del self._world.frozen_by_books[instrument.key]
                     self._store.journal(books.at, "thawed", {"instrument": instrument.key, "quantity": real})
-            elif not (self._baseline or self._portfolio.owned(instrument, key[1]) or self._portfolio.traded(instrument)):
-                self._adopt(books, row or BrokerPosition(instrument, key[1], 0, self._world.last_price(instrument) or 0.0))
+            elif self._was_held_before(instrument, key):
+                if self._may_be_ours(books, instrument, key, real):
+                    self._differing[key] = instrument  # looked at again soon
+                else:
+                    self._adopt(books, row or BrokerPosition(instrument, key[1], 0, self._world.last_price(instrument) or 0.0))
             elif not self._in_flight(instrument, books):
                 self._differ(books, instrument, key, believed, real)
         self._baseline = True
+
+    def _was_held_before(self, instrument: Instrument, key: tuple[str, str]) -> bool:
+        """Whether what the broker shows may be from before this process or day began."""
+        first = not self._baseline or key in self._strange
+        return first and not self._portfolio.owned(instrument, key[1]) and not self._portfolio.traded(instrument)
+
+    def _may_be_ours(self, books: Books, instrument: Instrument, key: tuple[str, str], real: int) -> bool:
+        """Whether a live order of ours may have made it, whose row was read before it filled, or lags: not once the order's row has had
+        five seconds, and shows no fill for the same position."""
+        if not any((order.instrument.key, order.product) == key for order in self._desk.live()):
+            self._strange.pop(key, None)
+            return False
+        since, shown = self._strange.get(key, (books.asked_at, real))
+        self._strange[key] = (since if shown == real else books.asked_at, real)
+        if "books" in self._world.blinded or self._in_flight(instrument, books) or books.asked_at - self._strange[key][0] < ACKED_WITHIN:
+            return True
+        del self._strange[key]
+        return False
 
     def _adopt(self, books: Books, row: BrokerPosition) -> None:
         """At the first read of a process or day: what the account holds beside ours is EXTERNAL from the start. Not where something was
@@ -294,6 +337,14 @@ class Reconciliation:
             facts = {"strategy": change.strategy, "instrument": change.instrument.key, "product": change.product,
                      "quantity": change.quantity, "why": change.why}  # fmt: skip
             self._store.journal(books.at, "adopted", facts)
+            tag = self._desk.lapsed.get((change.instrument.key, change.product))
+            if tag is not None:
+                text = (
+                    f"{row.quantity} {change.instrument.key} ({change.product}) is at the broker, and {tag} of an earlier day, whose end "
+                    "nobody saw, may have made it: it is EXTERNAL, and not traded by us; look at the contract note, and close it by hand "
+                    "if it is not wanted"
+                )
+                self._alert("page", "Position of an unfinished order", text)
 
     def _differ(self, books: Books, instrument: Instrument, key: tuple[str, str], believed: int, real: int) -> None:
         seen = self._differences.get(key, 0) + 1

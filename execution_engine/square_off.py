@@ -124,7 +124,7 @@ class SquareOff:
         `whole_account` also closes what is EXTERNAL: only `kill --whole-account` with the account's name typed out asks for that.
         """
         held = [p for p in self._portfolio.positions() if p.quantity and (whole_account or p.strategy != EXTERNAL)]
-        for target in self._to_flatten(held, self._desk.live(), now):
+        for target in self._to_flatten(held, (*self._desk.live(), *self._desk.unbooked()), now):
             self._flatten(target, why, Purpose.SQUARE_OFF)
 
     def rounds(self) -> list[dict[str, Any]]:

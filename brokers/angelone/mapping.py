@@ -416,7 +416,7 @@ _THROTTLED = re.compile(r"exceeding (access )?rate|exceeding rate limit|too many
 def failure(status: int, code: str, message: str, *, is_order: bool = False, is_login: bool = False) -> BrokerError:
     """The typed meaning of an error reply; what the tables do not name is Unknown for an order and Transient for a read."""
     text = f"Angel One answered {status or 'nothing'} {code}: {message}".replace("  ", " ").strip()
-    if _THROTTLED.search(message) or status == 429:
+    if status == 429 or (_THROTTLED.search(message) and not (is_order and status >= 500)):  # under 5xx nobody knows how far it came
         return RateLimited(f"{text} - the budget pauses", code=code or "429")
     if is_login and code in LOGIN_REFUSALS:
         return LoginRefused(f"{text} - {LOGIN_REFUSALS[code]}", code=code)

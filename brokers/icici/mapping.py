@@ -496,6 +496,8 @@ def failure(http: int, status: Any, message: str, *, is_order: bool) -> BrokerEr
     """
     text, said = f"ICICI answered HTTP {http or '-'} status {status}: {message}", message.lower()
     code = str(status if status not in (None, "") else http)
+    if is_order and http >= 500:  # whatever its page says
+        return Unknown(f"{text} - it may have been taken; the order list tells", code=code)
     if status == THROTTLED or "limit exceed" in said or http == 429:
         return RateLimited(f"{text} - the budget pauses", code=code)
     if any(word in said for word in _DEAD):

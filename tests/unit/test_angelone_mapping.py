@@ -161,6 +161,8 @@ def test_what_no_table_names_is_in_doubt_and_never_guessed() -> None:
 def test_the_texts_of_the_rate_limit_pause_and_a_login_is_told_what_was_wrong() -> None:
     for text in ("Access denied because of exceeding access rate", "Access denied because of exceeding rate limit"):
         assert type(mapping.failure(403, "", text, is_order=True)) is RateLimited
+        assert type(mapping.failure(503, "", text, is_order=True)) is Unknown, "a fault of the server's says nothing for certain"
+        assert type(mapping.failure(503, "", text)) is RateLimited
     assert meaning("AB1050", is_login=True) is LoginRefused
     assert meaning("AB1007", is_login=True) is LoginRefused
     assert "timedatectl" in str(mapping.failure(200, "AB1050", "Invalid totp", is_login=True))

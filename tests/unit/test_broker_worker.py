@@ -232,10 +232,13 @@ def test_reads_that_wait_are_not_piled_up_unless_urgent(desk: Desk) -> None:
     assert desk.broker.began.wait(5)
     for _ in range(5):
         desk.worker.read_books(positions=False)
-    desk.worker.read_books(positions=False, urgent=True)
+    for _ in range(100):  # as when a broker posts the updates of another account
+        desk.worker.read_books(positions=True, urgent=True)
     desk.broker.gate.set()
-    desk.wait(2)
-    assert desk.broker.calls.count("orders") == 2
+    last = threading.Event()
+    desk.worker.reads.submit(9, last.set)  # after all of them
+    assert last.wait(5)
+    assert desk.broker.calls == ["orders", "trades", "orders", "trades", "positions"]
 
 
 def test_after_stop_nothing_is_begun() -> None:

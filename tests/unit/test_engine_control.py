@@ -95,6 +95,23 @@ def test_an_order_that_stays_alive_is_named_when_a_square_off_takes_too_long() -
     assert "1 orders alive" in answer(it)[1]
 
 
+def test_a_fill_without_a_price_yet_is_not_called_flat() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.engine.process(it.row(it.last, OrderState.FILLED, 65))  # its average and its trades are still to come
+    tell(it, "kill")
+    assert not it.answers
+    bought = it.row(it.last, OrderState.FILLED, 65, 25_000.0)
+    it.engine.process(bought)
+    it.pass_time(3)
+    assert it.last.purpose is Purpose.SQUARE_OFF
+    assert not it.answers
+    it.complete()
+    it.pass_time(1)
+    assert answer(it)[0]
+
+
 def test_kill_of_the_whole_account_closes_what_is_not_ours_too() -> None:
     it = Harness()
     it.portfolio.adopt(FUTURE, "MIS", 130, 25000.0, it.clock.now(), "held before")

@@ -215,6 +215,19 @@ def test_an_exit_by_hand_closes_no_more_than_the_hand_opened_in_its_product(desk
     assert "as MIS: use the same product_type" in desk.told["error"]
 
 
+def test_an_exit_by_hand_does_not_open_the_other_side_of_what_the_broker_shows(desk: Desk) -> None:
+    desk.give()
+    stage = desk.stage
+    stage.complete()
+    bought = stage.row(stage.last, OrderState.FILLED, 65, 25_000.0)
+    for _ in range(2):
+        stage.tick(25_000.0, 6)
+        stage.books(bought, net=0)  # somebody closed it, and the trade book does not show it yet
+    desk.give(direction="SELL")
+    assert "the broker shows 65 less" in desk.told["error"]
+    assert len(stage.executor.placed) == 1
+
+
 def test_an_exit_by_hand_that_failed_is_not_tried_again_by_itself(desk: Desk) -> None:
     desk.give()
     desk.stage.complete()

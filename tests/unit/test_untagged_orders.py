@@ -125,3 +125,50 @@ def test_what_the_broker_has_no_product_for_is_refused_for_good() -> None:
     assert isinstance(verdict, Refused)
     assert (verdict.rule, verdict.permanent) == ("product", True)
     assert "trade the future" in verdict.reason
+
+
+def test_somebody_elses_order_is_not_taken_for_ours_by_the_next_process_either() -> None:
+    it = harness()
+    it.want(1)
+    before = msgspec.structs.replace(untagged(it, OrderState.FILLED, 65), limit_price=0.0)
+    trade = Trade("T1", "X1", it.instrument, Side.BUY, 65, 25000.0, it.clock.now())
+    it.reply(Action.PLACE, Outcome.REJECT, "no")
+    it.pass_time(1)
+    it.books(before, trades=(trade,), net=65)
+    it.want(0)
+    it.want(1)
+    it = it.restarted()
+    it.engine.world.tags_echoed = False
+    [lost_one] = it.desk.unknown()
+    it.pass_time(1)
+    it.books(before, trades=(trade,), net=65)
+    assert it.desk.get(lost_one.id) == lost_one
+    assert it.portfolio.net(it.instrument, "MIS") == 65, "it was booked once, as theirs"
+    it.books(before, msgspec.structs.replace(before, broker_order_id="X2"), trades=(trade,), net=130)
+    found = it.desk.get(lost_one.id)
+    assert found is not None
+    assert found.broker_order_id == "X2"
+
+
+def test_an_order_of_others_that_was_there_before_does_not_hold_up_the_proof_of_absence() -> None:
+    it = harness()
+    it.want(1)
+    before = msgspec.structs.replace(untagged(it), limit_price=0.0)
+    it.reply(Action.PLACE, Outcome.REJECT, "no")
+    it.pass_time(1)
+    it.books(before)
+    it.want(0)
+    lost(it)
+    it.pass_time(121)
+    assert it.absent()
+    for _ in range(6):
+        it.tick(25_000.0, 30)
+        it.books(before)
+    assert it.last.state is OrderState.NOT_FOUND
+
+
+def test_noted_orders_of_an_earlier_day_are_forgotten() -> None:
+    it = harness()
+    it.store.put("foreign_orders", "OLD", "2026-11-19")
+    it.engine.reconciliation.open_day()
+    assert it.store.items("foreign_orders") == {}
