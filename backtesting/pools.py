@@ -191,7 +191,8 @@ class Parcel(msgspec.Struct, frozen=True):
     def of(cls, work: Work) -> "Parcel":
         files = {f"config/{one.relative_to(work.config)}": one.read_bytes() for one in sorted(work.config.rglob("*.yaml"))}
         files["strategy/" + work.strategy.name] = work.strategy.read_bytes()
-        files |= {f"data/{one.name}": one.read_bytes() for one in sorted(work.manifest.folder.iterdir())}
+        data = ["manifest.json", *(f"{day.isoformat()}.parquet" for day in work.manifest.days)]
+        files |= {f"data/{name}": (work.manifest.folder / name).read_bytes() for name in data}
         return cls(work, files)
 
     def unpacked(self) -> Work:

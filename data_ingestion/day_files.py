@@ -1,7 +1,9 @@
 """The folder of a normalised market: a Parquet file for each day, and what its rows tell of each contract's lot and tick."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -124,9 +126,20 @@ def write(folder: Path, market: Market, days: tuple[date, ...], contracts: Contr
         table = pa.table({"timestamp": columns.pop("timestamp"), "key": keys.take(column(part.codes, pa.int64())), **columns})
         for number in np.unique(part.days).tolist():
             first, last = np.searchsorted(part.days, (number, number + 1)).tolist()
-            file = folder / f"{date_of(number).isoformat()}.parquet"
-            pq.write_table(table.slice(first, last - first), file, compression="snappy")
+            with _whole(folder / f"{date_of(number).isoformat()}.parquet") as file:
+                pq.write_table(table.slice(first, last - first), file, compression="snappy")
     return rounded
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[Path]:
+    """A name to write to that becomes `file` at once when all is written: another run may be reading the same data meanwhile."""
+    making = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        yield making
+        making.replace(file)
+    finally:
+        making.unlink(missing_ok=True)
 
 
 def write_manifest(folder: Path, market: Market, days: tuple[date, ...], instruments: tuple[Instrument, ...]) -> None:
@@ -137,4 +150,5 @@ def write_manifest(folder: Path, market: Market, days: tuple[date, ...], instrum
         "days": [day.isoformat() for day in days],
         "instruments": [msgspec.to_builtins(instrument) for instrument in instruments],
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    with _whole(folder / "manifest.json") as file:
+        file.write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -388,3 +388,15 @@ def test_real_prints_build_the_bars_that_were_derived_from_them(tmp_path: Path, 
         assert (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.oi) == tuple(
             row[name] for name in ("open", "high", "low", "close", "volume", "oi")
         )
+
+
+def test_who_is_reading_a_day_reads_it_whole_while_another_run_prepares_it_again(tmp_path: Path, calendar: Calendar) -> None:
+    first = prepare(as_parquet(tmp_path / "a.parquet", bars()), tmp_path / "out", calendar)
+    (file,) = first.folder.glob("*.parquet")
+    with file.open("rb") as reading, (first.folder / "manifest.json").open("rb") as told:
+        before, said = file.read_bytes(), (first.folder / "manifest.json").read_bytes()
+        prepare(as_parquet(tmp_path / "b.parquet", bars("BANKNIFTY26NOVFUT", price=50000.0)), tmp_path / "out", calendar)
+        assert reading.read() == before
+        assert told.read() == said
+    assert file.read_bytes() != before
+    assert sorted(one.name for one in first.folder.iterdir()) == [file.name, "manifest.json"]
