@@ -14,6 +14,7 @@ RULES = {
     False: "next open: an order meets the next bar, at its open where its limit allows; stops and targets are watched at each bar's close",
     True: "bar path: the prices inside a bar are played, what is held meets its stop before its target (backtesting/bar_path.py)",
 }
+MOST_ALARMS = 20  # of different words, that are told
 TICKS = "ticks: an order meets the next print, or the other side of the book where the data has one"
 
 
@@ -35,6 +36,14 @@ class Trades(Sequence[dict[str, Any]]):
     def __getitem__(self, place: slice) -> Sequence[dict[str, Any]]: ...
     def __getitem__(self, place: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
         return Trades(self._trips[place]) if isinstance(place, slice) else self._trips[place].document()
+
+
+def alarms_of(found: Mapping[str, Any]) -> list[str]:
+    """What a person would have been told, each kind and text once, with how often."""
+    told: dict[str, list[str]] = {}
+    for one in found["alarms"]:
+        told.setdefault(f"{one['title']}: {one['text']}", []).append(one["at"][:16].replace("T", " "))
+    return [f"alarm {at[0]}: {text}" + (f" ({len(at)} times)" if len(at) > 1 else "") for text, at in list(told.items())[:MOST_ALARMS]]
 
 
 def write_json(found: Mapping[str, Any], out: TextIO) -> None:

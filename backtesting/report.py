@@ -8,10 +8,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from operator import itemgetter
 from typing import Any
 
 import plotly.graph_objects as go
 
+from backtesting.document import alarms_of
 from backtesting.market import BacktestMarket
 from backtesting.page import FAINT, chart, page_of
 from core.types import Bar
@@ -28,7 +30,7 @@ _UP, _DOWN, _LINE = "#2a9d6f", "#c8553d", "#3b6fb6"
 def html_of(found: Mapping[str, Any], equity: Sequence[tuple[datetime, float]], market: BacktestMarket, days: Sequence[date]) -> str:
     """The page for a document of backtesting/document.py; `equity` is the account's worth by time, `days` those that were traded."""
     by_count = [key for key, _ in Counter(trade["instrument"] for trade in found["trades"]).most_common(MOST_CHARTS)]
-    drawn = candles(market, by_count, days)
+    bars = candles(market, by_count, days)
     parts = [
         f'<p class="what">{found["from"]} to {found["to"]}. {html.escape(_settings(found))} '
         "What was, on recorded data, says nothing of what will be.</p>",
@@ -38,9 +40,11 @@ def html_of(found: Mapping[str, Any], equity: Sequence[tuple[datetime, float]], 
     ]
     for key in by_count:
         trades = [trade for trade in found["trades"] if trade["instrument"] == key]
-        parts += [f"<h2>{html.escape(key)}</h2>", chart(_price(drawn[key], trades))]
+        parts += [f"<h2>{html.escape(key)}</h2>", chart(_price(bars[key], trades))]
     if by_count:
         parts.append('<p class="note">Triangles point up where was bought and down where was sold: entries green and red, exits blue.</p>')
+    if found["rolls"] or found["settlements"]:
+        parts += ["<h2>Rolls and settlements</h2>", _ends(found["rolls"], found["settlements"])]
     if len(found["metrics"]["by_strategy"]) > 1:
         parts += ["<h2>Strategies</h2>", _by_strategy(found["metrics"]["by_strategy"])]
     months = [(m, row["days"], row["trades"], rupees(row["net"])) for m, row in found["metrics"]["by_month"].items()]
@@ -68,18 +72,36 @@ def _axes(figure: go.Figure, labels: Sequence[str]) -> None:
     figure.update_yaxes(gridcolor=FAINT, tickformat=",.6~r")
 
 
-def _equity(equity: Sequence[tuple[datetime, float]]) -> go.Figure:
-    step = max(1, len(equity) // MOST_POINTS)
-    shown = [*equity[:-1:step], *equity[-1:]]
-    best, falls = -float("inf"), list[float]()
-    for _, worth in shown:
+def drawn(equity: Sequence[tuple[datetime, float]], most: int = MOST_POINTS) -> list[tuple[datetime, float, float]]:
+    """(moment, worth, fall from the best so far) of so few points that they can be drawn: of each stretch of a longer curve its highest and
+    its lowest worth, its deepest fall and its last point."""
+    step, best = -(-4 * len(equity) // most) if len(equity) > most else 1, -float("inf")
+    kept: list[tuple[datetime, float, float]] = []
+    stretch: list[tuple[datetime, float, float]] = []
+    for place, (at, worth) in enumerate(equity, 1):
         best = max(best, worth)
-        falls.append(worth - best)
-    times = [f"{at:%Y-%m-%d %H:%M:%S}" for at, _ in shown]
+        stretch.append((at, worth, worth - best))
+        if len(stretch) == step or place == len(equity):
+            marked = {max(stretch, key=itemgetter(1)), min(stretch, key=itemgetter(1)), min(stretch, key=itemgetter(2)), stretch[-1]}
+            kept += [one for one in stretch if one in marked]
+            stretch.clear()
+    return kept
+
+
+def _equity(equity: Sequence[tuple[datetime, float]]) -> go.Figure:
+    shown = drawn(equity)
+    times = [f"{at:%Y-%m-%d %H:%M:%S}" for at, _, _ in shown]
+    falls = [fall for _, _, fall in shown]
     figure = go.Figure()
-    figure.add_scatter(x=times, y=[worth for _, worth in shown], mode="lines", line={"color": _LINE, "width": 1.5}, name="worth")
+    figure.add_scatter(x=times, y=[worth for _, worth, _ in shown], mode="lines", line={"color": _LINE, "width": 1.5}, name="worth")
     figure.add_scatter(
-        x=times, y=falls, mode="lines", fill="tozeroy", line={"color": _DOWN, "width": 1}, name="fall from the best", yaxis="y2"
+        x=times,
+        y=falls,
+        mode="lines",
+        fill="tozeroy",
+        line={"color": _DOWN, "width": 1},
+        name="fall from the best",
+        yaxis="y2",
     )
     figure.update_layout(
         xaxis={"anchor": "y2"}, yaxis={"domain": [0.32, 1], "title": "rupees"}, yaxis2={"domain": [0, 0.25], "title": "drawdown"}
@@ -213,10 +235,30 @@ def _trades(trades: Sequence[Mapping[str, Any]]) -> str:
     return more + _table(names, rows)
 
 
+def _ends(rolls: Sequence[Mapping[str, Any]], settlements: Sequence[Mapping[str, Any]]) -> str:
+    """What became of contracts that ended. A roll's cost is what its fills were worse than the gap; charges are among the trades'."""
+    rows: list[Sequence[object]] = [
+        (
+            f"{one['at'][:16].replace('T', ' ')}", one["strategy"], one["kind"].replace("_", " "), one["old"], one["new"],
+            *(one.get(name, "-") for name in ("quantity", "closed_at", "opened_at", "gap")), rupees(one.get("cost")),
+        )
+        for one in rolls
+    ] + [
+        (f"{one['at'][:16].replace('T', ' ')}", one["strategy"], "settled", one["instrument"], "", one["quantity"], one["price"], "", "",
+         rupees(one["charges"]))
+        for one in settlements
+    ]  # fmt: skip
+    return _table(
+        ("at", "strategy", "what", "old", "new", "quantity", "closed at", "opened at", "gap", "cost"),
+        sorted(rows, key=lambda row: str(row[0])),
+    )
+
+
 def _notes(found: Mapping[str, Any]) -> str:
     notes = [f"assumed: {one}" for one in found["assumed"]] + list(found["notes"])
     notes += [f"refused by {rule}: {count} time{'s' * (count != 1)}" for rule, count in found["refusals"].items()]
     notes += [f"still held at the end: {quantity} {key}" for key, quantity in found["open"].items()]
+    notes += alarms_of(found)
     notes.append(f"digest {found['digest']}")
     return "<h2>Notes</h2>" + "".join(f'<p class="note">{html.escape(note)}</p>' for note in notes)
 

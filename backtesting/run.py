@@ -6,7 +6,7 @@ The order of things is the daemon's: the day opens, events and timers are taken 
 3. A strategy object lives on from day to day; it is made anew, and warmed up on the past of the new contract, when its contract changes.
 4. A carried future rolls on the calendar's day as in live trading, by the same tracked pair; prices are fresh when they are of the running
    bar. What is held in a contract whose last session is over is settled at its underlying's last price in the data; a future without data
-   of its underlying at its own last price, which is said in a note. An option without it stays open, with an alarm.
+   of its underlying then at its own last price, which is said in a note. An option without it stays open, with an alarm.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -283,13 +283,16 @@ class Backtest:
 
     def _final(self, instrument: Instrument) -> Final | None:
         assert instrument.expiry is not None
-        rule, own = self._calendar.contracts.final_price_rule(instrument.expiry), instrument.kind is Kind.FUTURE
-        for key in (logical_names.underlying_key(instrument.underlying), *([instrument.key] if own else [])):
-            bars = self._market.bars_of(key, instrument.expiry) if instrument.expiry in self._market.days else []
-            if bars:
-                if key == instrument.key:
-                    self._note(f"{key} is settled at its own last price: the data has none of its underlying")
-                return Final(bars[-1].close, f"last price of {key} on {instrument.expiry} in the data", rule)
+        rule, key = self._calendar.contracts.final_price_rule(instrument.expiry), logical_names.underlying_key(instrument.underlying)
+        bars = self._market.bars_of(key, instrument.expiry) if instrument.expiry in self._market.days else []
+        if bars:
+            return Final(bars[-1].close, f"last price of {key} on {instrument.expiry} in the data", rule)
+        if instrument.kind is not Kind.FUTURE:
+            return None
+        for day in reversed([day for day in self._market.days if day <= instrument.expiry]):
+            if bars := self._market.bars_of(instrument.key, day):
+                self._note(f"{instrument.key} is settled at its own last price, of {day}: the data has none of its underlying then")
+                return Final(bars[-1].close, f"last price of {instrument.key} on {day} in the data", rule)
         return None
 
     def _note_rolls(self) -> None:

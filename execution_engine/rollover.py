@@ -361,6 +361,7 @@ class Rolls:
             target.purpose = Purpose.EXIT
             self._targets.keep(target)
             paid = _average(roll.opened_worth, roll.opened) - _average(roll.closed_worth, roll.closed)
+            sign = 1 if roll.quantity > 0 else -1
             seconds = (now - roll.begun).total_seconds() if roll.begun else None
             facts = {
                 "closed": roll.closed,
@@ -369,6 +370,8 @@ class Rolls:
                 "opened_at": _average(roll.opened_worth, roll.opened),
                 "paid": round(paid, 4),
                 "gap": round(roll.gap, 4),
+                "quantity": sign * roll.closed,
+                "cost": round((paid - roll.gap) * sign * roll.closed * roll.new.multiplier, 2) + 0.0,  # no -0.0
                 "seconds": seconds,
             }
             self._alert("info", "Rolled", f"{roll.strategy}: {roll.quantity} {roll.old.key} into {roll.to_quantity} {roll.new.key}")

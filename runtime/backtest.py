@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from backtesting import bias
-from backtesting.document import document_of, write_json
+from backtesting.document import alarms_of, document_of, write_json
 from backtesting.market import BacktestMarket
 from backtesting.run import LATEST, Backtest
 from core.clock import SystemClock
@@ -223,24 +223,32 @@ def show(found: dict[str, Any]) -> None:
         ("digest", found["digest"]),
     ):
         head.add_row(name, str(value))
-    trades = Table("in", "out", "side", "instrument", "quantity", "entry", "exit", "net", width=WIDTH)
+    trades = Table("in", "out", "side", "instrument", "qty", "entry", "exit", "net", width=WIDTH)
     for trade in found["trades"][-TRADES_SHOWN:]:
         trades.add_row(
-            trade["entry_at"][:16].replace("T", " "), trade["exit_at"][11:16], trade["side"], trade["instrument"], str(trade["quantity"]),
+            trade["entry_at"][:16].replace("T", " "), _out(trade), trade["side"], trade["instrument"], str(trade["quantity"]),
             f"{trade['entry_price']:.2f}", f"{trade['exit_price']:.2f}", rupees(trade["net"]),
         )  # fmt: skip
     trades.title = f"the last {min(TRADES_SHOWN, len(found['trades']))} of {len(found['trades'])} trades"
     notes = [f"assumed: {one}" for one in found["assumed"]] + [f"note: {one}" for one in found["notes"]]
     notes += [f"refused by {rule}: {count} time{'s' * (count != 1)}" for rule, count in found["refusals"].items()]
     notes += [
-        f"rolled {one['at'][:10]}: {one['old']} into {one['new']}, gap {one['gap']:.2f}, paid {one['paid']:.2f}"
+        f"rolled {one['at'][:10]}: {one['quantity']} {one['old']} into {one['new']}, gap {one['gap']:.2f}, cost {rupees(one['cost'])}"
         for one in found["rolls"]
         if one["kind"] == "roll_done"
     ]
     notes += [f"settled {one['at'][:10]}: {one['quantity']} {one['instrument']} at {one['price']}" for one in found["settlements"]]
     notes += [f"still held: {quantity} {key}" for key, quantity in found["open"].items()]
+    notes += alarms_of(found)
     notes.append("What was, on recorded data, says nothing of what will be.")
     Console(width=WIDTH).print(Group(head, trades, *notes))
+
+
+def _out(trade: Mapping[str, Any]) -> str:
+    """When a trade ended, and how many days after it began where that is another day."""
+    begun, ended = str(trade["entry_at"]), str(trade["exit_at"])
+    later = (date.fromisoformat(ended[:10]) - date.fromisoformat(begun[:10])).days
+    return f"{ended[11:16]} +{later}" if later else ended[11:16]
 
 
 def _write_trades(file: Path, trades: Sequence[dict[str, Any]]) -> None:

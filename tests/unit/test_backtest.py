@@ -13,7 +13,7 @@ import pytest
 from backtesting.bar_path import path
 from backtesting.market import BacktestMarket
 from backtesting.metrics import drawdown
-from backtesting.report import candles
+from backtesting.report import candles, drawn
 from backtesting.run import Backtest, Outcome
 from core.errors import ConfigError, DataError
 from core.types import IST, Account, AccountKind, Bar, Instrument, Kind
@@ -323,3 +323,16 @@ def test_long_histories_are_drawn_coarser_and_whole(config: Config, file: Path, 
     assert len(drawn) <= 20
     assert (max(bar.high for bar in drawn), min(bar.low for bar in drawn)) == (max(b.high for b in every), min(b.low for b in every))
     assert (drawn[0].open, drawn[-1].close) == (every[0].open, every[-1].close)
+
+
+def test_a_long_curve_is_drawn_with_its_deepest_fall_and_its_best() -> None:
+    begin = datetime(2026, 6, 1, 9, 15, tzinfo=IST)
+    worths = [100.0 + (number * 7919 % 13) for number in range(30_001)]
+    worths[12_345], worths[12_347] = 40.0, 160.0
+    curve = [(begin + timedelta(minutes=number), worth) for number, worth in enumerate(worths)]
+    points = drawn(curve, 500)
+    assert len(points) <= 500
+    assert min(fall for _, _, fall in points) == -drawdown(curve)[0] == 40.0 - 112.0
+    assert max(worth for _, worth, _ in points) == 160.0
+    assert points[-1][0] == curve[-1][0]
+    assert [(at, worth) for at, worth, _ in drawn(curve[:500], 500)] == curve[:500]

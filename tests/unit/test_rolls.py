@@ -127,6 +127,7 @@ def test_a_position_rolls_as_one_pair_at_its_time() -> None:
     assert harness.kinds() == ["roll_started", "roll_closed", "roll_done"]
     done = harness.journal("roll_done")[0]
     assert (done["closed_at"], done["opened_at"], done["paid"], done["gap"]) == (25000.0, 25151.0, 151.0, 150.0)
+    assert (done["quantity"], done["cost"]) == (65, 65.0), "bought a point dearer than the gap"
     assert (harness.target.instrument, harness.target.raw, harness.target.wanted, harness.target.stop) == (NEXT, 1, 65, 24650.0)
     assert harness.strategy.fills == [fill for fill in harness.store.fills() if fill.order_id not in {leg.id for leg in harness.legs}]
 
@@ -136,6 +137,8 @@ def test_a_short_position_rolls_the_other_way() -> None:
     rolled(harness.at_roll())
     assert [(leg.side, leg.quantity) for leg in harness.legs] == [(Side.BUY, 130), (Side.SELL, 130)]
     assert (harness.held, harness.in_new()) == (0, -130)
+    done = harness.journal("roll_done")[0]
+    assert (done["quantity"], done["cost"]) == (-130, (done["gap"] - done["paid"]) * 130)
 
 
 def test_the_opening_leg_passes_the_entry_stop_and_an_entry_does_not() -> None:
