@@ -249,6 +249,7 @@ class Engine:
         for name in ("second", "books", "ladder", "bars", "evidence", "delivery"):
             self.timers.cancel(name)
         self.rolls.close_day(day)
+        self.square_off.close_day()
         now = self.clock.now()
         self.portfolio.sample(now)
         rounds = self.square_off.rounds()

@@ -4,7 +4,8 @@ Rules:
 1. Each instrument has one plan, from the calendar's one rule; instruments whose plans start together share a timer.
 2. The schedule is durable: it is armed from the calendar at every start of the process, and fires at once if its time has passed.
 3. When it fires: every intraday key there wants nothing and latches; working orders are cancelled first, exits follow on evidence.
-4. It looks again every two seconds: act on what is still open; page two minutes before the deadline; go on until trading ends.
+4. It looks again every two seconds: act on what is still open; page two minutes before each instrument's own deadline (what is flat and
+   opens again is paged again); go on until trading ends. What is held when the day closes is paged once more.
 5. What nobody can close, because it is locked at its circuit limit, is STUCK: paged as soon as it is seen.
 """
 
@@ -28,16 +29,18 @@ SPACE = "square_off"
 
 
 class Round(msgspec.Struct):
-    """One square-off of one day: the instruments whose plans start together. Times are None until they happened."""
+    """One square-off of one day: the instruments whose plans start together. Times are None until they happened.
+
+    `page_at` is by instrument key; `paged` are the keys of what a person was told of and is open still.
+    """
 
     day: date
     start: datetime
-    page_at: datetime
     closes: datetime
-    keys: set[str]
+    page_at: dict[str, datetime]
     started: datetime | None = None
     flat: datetime | None = None
-    paged: bool = False
+    paged: set[str] = set()
     stuck: dict[str, str] = {}
 
     @property
@@ -100,9 +103,10 @@ class SquareOff:
         this = self._rounds[name]
         if this.started is None:
             this.started = now
-            self._store.journal(now, "square_off_started", {"scheduled": this.start.isoformat(), "instruments": sorted(this.keys)})
+            self._store.journal(now, "square_off_started", {"scheduled": this.start.isoformat(), "instruments": sorted(this.page_at)})
             self._keep(this)
         held, working = self._open(this)
+        this.paged &= {one.instrument.key for one in (*held, *working)}
         if not held and not working:
             if this.flat is None:
                 this.flat = now
@@ -127,6 +131,14 @@ class SquareOff:
         for target in self._to_flatten(held, (*self._desk.live(), *self._desk.unbooked()), now):
             self._flatten(target, why, Purpose.SQUARE_OFF)
 
+    def close_day(self) -> None:
+        """Trading is over: what was to be flat and is held all the same is told."""
+        left = [p for p in self._portfolio.positions() if p.quantity and p.strategy != EXTERNAL and p.horizon is Horizon.INTRADAY]
+        if left:
+            what = ", ".join(f"{one.quantity} {one.instrument.key} ({one.strategy}, {one.product})" for one in left)
+            text = f"{what}: intraday, and held as the day closes; the broker has carried or closed it. Look at the broker's terminal"
+            self._alert("page", "Held overnight", f"{text}; what is still held is squared off on the next trading day")
+
     def rounds(self) -> list[dict[str, Any]]:
         """What the report and status show, in the order of their starts: scheduled, started, flat."""
         return [
@@ -141,13 +153,14 @@ class SquareOff:
 
     def _include(self, day: date, instrument: Instrument, plan: SquareOffPlan) -> None:
         """Bring an instrument under its round."""
-        this = Round(day, plan.start, plan.page_at, plan.closes, {instrument.key})
+        this = Round(day, plan.start, plan.closes, {})
         found = self._rounds.setdefault(this.name, this)
         if found is this:
             stored = self._store.get(SPACE, f"{day.isoformat()}|{this.name}") or {}
             this.started, this.flat = _time(stored.get("started")), _time(stored.get("flat"))
             self._timers.set(f"square_off|{this.name}", plan.start)
-        found.keys.add(instrument.key)
+        found.page_at[instrument.key] = plan.page_at
+        found.closes = max(found.closes, plan.closes)
         self._keep(found)
 
     def _open(self, this: Round) -> tuple[list[Position], list[Order]]:
@@ -157,10 +170,10 @@ class SquareOff:
             if position.quantity
             and position.strategy != EXTERNAL
             and position.horizon is Horizon.INTRADAY
-            and position.instrument.key in this.keys
+            and position.instrument.key in this.page_at
         ]
         orders = (*self._desk.live(), *self._desk.unbooked())
-        working = [o for o in orders if o.instrument.key in this.keys and o.horizon is Horizon.INTRADAY]
+        working = [o for o in orders if o.instrument.key in this.page_at and o.horizon is Horizon.INTRADAY]
         return held, working
 
     def _to_flatten(self, held: Iterable[Position], working: Iterable[Order], now: datetime) -> list[Target]:
@@ -186,13 +199,20 @@ class SquareOff:
             self._store.journal(now, "stuck", {"instrument": key, "quantity": amount, "why": stuck[key]})
             self._alert("page", "STUCK", text)
         this.stuck = stuck
-        if now < this.page_at or this.paged:
+        due = {one.instrument.key for one in (*held, *working) if this.page_at[one.instrument.key] <= now} - this.paged
+        if not due:
             return
-        this.paged = True
+        this.paged |= due
         open_ = [
-            f"{one.quantity} {one.instrument.key} ({one.strategy}) {self._locked(one.instrument, one.quantity)}".strip() for one in held
+            f"{one.quantity} {one.instrument.key} ({one.strategy}) {self._locked(one.instrument, one.quantity)}".strip()
+            for one in held
+            if one.instrument.key in due
         ]
-        alive = [f"{order.side} {order.quantity} {order.instrument.key} {order.state} ({order.strategy}, {order.tag})" for order in working]
+        alive = [
+            f"{order.side} {order.quantity} {order.instrument.key} {order.state} ({order.strategy}, {order.tag})"
+            for order in working
+            if order.instrument.key in due
+        ]
         what = ", ".join(open_ + alive)
         text = f"still open at {now:%H:%M:%S}, the deadline is near: {what}; close them at the broker's terminal if they remain"
         self._alert("page", "Not flat", text)
@@ -205,7 +225,7 @@ class SquareOff:
                 "scheduled": this.start.isoformat(),
                 "started": this.started and this.started.isoformat(),
                 "flat": this.flat and this.flat.isoformat(),
-                "instruments": sorted(this.keys),
+                "instruments": sorted(this.page_at),
             },
         )
 

@@ -9,6 +9,7 @@ import msgspec
 
 from core.clock import ManualClock
 from core.events import Action, Books, BrokerPosition, Command, FeedStatus, OrderUpdate, Outcome, Reply, SessionStatus, Trade
+from core.market import SquareOffSettings
 from core.ports import Emergency
 from core.types import (
     IST,
@@ -100,6 +101,7 @@ class Harness:
         make_executor: Callable[[ManualClock], Any] | None = None,
         emergency: Emergency | None = None,
         tariff: Any = None,
+        square_off: SquareOffSettings | None = None,
     ) -> None:
         self.clock = ManualClock(at)
         self.store = store or MemoryStore()
@@ -111,7 +113,7 @@ class Harness:
         self.calendar = load_calendar(assumed_cut_offs=True)
         self.portfolio = Portfolio("test", tariff or SimpleNamespace(order_charges=lambda *_: SimpleNamespace(total=0.0)))
         self.desk = OrderDesk("test", self.store, self.executor, self.portfolio, lambda order: "MIS", self._alert, emergency)
-        world = World(self.account, self.calendar, load().square_off, self.portfolio, self.desk, self.clock.now, lambda *_: 0.0)
+        world = World(self.account, self.calendar, square_off or load().square_off, self.portfolio, self.desk, self.clock.now, lambda *_: 0.0)
         self.control = Control(lambda *answer: self.answers.append(answer))
         self.engine = Engine(
             account=self.account,

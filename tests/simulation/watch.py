@@ -295,24 +295,23 @@ class Watch:
     def _flat(self, house: House, now: datetime) -> None:
         """I5: two seconds after the page's time everything intraday of ours is flat, or a person was told."""
         engine = house.engine
-        for this in engine.square_off._rounds.values():
-            due = this.page_at + timedelta(seconds=5)
-            if this.name in self._said or engine.clock.now() < due or (now - self._began).total_seconds() < 15:
+        pages = [(key, at) for this in engine.square_off._rounds.values() for key, at in this.page_at.items()]
+        for key, page_at in pages:
+            due, name = page_at + timedelta(seconds=5), f"{page_at:%H:%M} {key}"
+            if name in self._said or engine.clock.now() < due or (now - self._began).total_seconds() < 15:
                 continue
-            self._said.add(this.name)
+            self._said.add(name)
             held = [
                 p for p in engine.portfolio.positions()
-                if p.quantity and p.strategy != EXTERNAL and p.horizon is Horizon.INTRADAY and p.instrument.key in this.keys
+                if p.quantity and p.strategy != EXTERNAL and p.horizon is Horizon.INTRADAY and p.instrument.key == key
             ]  # fmt: skip
-            alive = [o for o in engine.desk.live() if o.instrument.key in this.keys and o.horizon is Horizon.INTRADAY]
+            alive = [o for o in engine.desk.live() if o.instrument.key == key and o.horizon is Horizon.INTRADAY]
             truly = {
-                key: left for key, left in self._ours.items()
-                if left and key[1] in this.keys and key[1] not in self._foreign_at and self._horizons[key[0]] is Horizon.INTRADAY
+                mine: left for mine, left in self._ours.items()
+                if left and mine[1] == key and key not in self._foreign_at and self._horizons[mine[0]] is Horizon.INTRADAY
             }  # fmt: skip
-            if (held or alive or truly) and not any(title == "Not flat" for _, title, _ in self._notifier.told):
-                self.violation(
-                    "I5", f"round {this.name}: held {[p.quantity for p in held]}, alive {len(alive)}, truly {truly}, nobody paged"
-                )
+            if (held or alive or truly) and not any(title == "Not flat" and key in text for _, title, text in self._notifier.told):
+                self.violation("I5", f"{name}: held {[p.quantity for p in held]}, alive {len(alive)}, truly {truly}, nobody paged")
 
     def _guarded(self, house: House, now: datetime) -> None:
         """STOPS, by what truly stands at the exchange."""
