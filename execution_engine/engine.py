@@ -135,6 +135,7 @@ class Engine:
             clock=clock,
             timers=self.timers,
             store=store,
+            desk=desk,
             portfolio=portfolio,
             targets=self.targets,
             world=world,

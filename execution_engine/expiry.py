@@ -21,7 +21,7 @@ from core.market import Calendar
 from core.ports import Clock, Store
 from core.types import IST, Fill, Horizon, Instrument, Kind, Position, Purpose, Side
 from execution_engine.buy_sell_logic import Target
-from execution_engine.order_manager import Alert
+from execution_engine.order_manager import Alert, OrderDesk
 from execution_engine.portfolio import EXTERNAL, Portfolio
 from execution_engine.targets import Targets
 from execution_engine.timers import Timers
@@ -89,6 +89,7 @@ class Expiry:
         clock: Clock,
         timers: Timers,
         store: Store,
+        desk: OrderDesk,
         portfolio: Portfolio,
         targets: Targets,
         world: World,
@@ -99,6 +100,7 @@ class Expiry:
         self._clock = clock
         self._timers = timers
         self._store = store
+        self._desk = desk
         self._portfolio = portfolio
         self._targets = targets
         self._world = world
@@ -115,8 +117,8 @@ class Expiry:
         return datetime.combine(self._world.calendar.contracts.back(instrument.expiry, self._settings.days), self._settings.time, IST)
 
     def open_day(self, day: date) -> None:
-        """Tell who carries what is near its delivery, and set the timer where it comes due today."""
-        due: list[datetime] = []
+        """Tell who carries what is near its delivery, and set the timer for what comes due today, also if it is entered today."""
+        due = [datetime.combine(day, self._settings.time, IST)]
         for position in self._held():
             instrument = position.instrument
             at = self.flat_from(instrument)
@@ -128,15 +130,14 @@ class Expiry:
             self._alert("warn", "Physical settlement ahead", f"{text}; margins rise until then; {then}")
             if ours and at.date() <= day:
                 due.append(at)
-        if due:
-            self._timers.set(TIMER, max(min(due), self._clock.now()))
+        self._timers.set(TIMER, max(min(due), self._clock.now()))
 
     def fire(self, now: datetime) -> None:
-        """Flatten what may not be carried any more; look again until it is gone."""
-        left = [
-            one for one in self._held() if one.strategy != EXTERNAL and (at := self.flat_from(one.instrument)) is not None and at <= now
-        ]
-        for position in left:
+        """Flatten what may not be carried any more; look again until it is gone, and nothing is on its way in."""
+        held = [one for one in self._held() if one.strategy != EXTERNAL and self._is_due(one.instrument, now)]
+        left = [one.instrument for one in held]
+        left += [order.instrument for order in self._desk.live() if order.horizon is Horizon.CARRY and self._is_due(order.instrument, now)]
+        for position in held:
             if position.horizon is Horizon.INTRADAY:
                 continue  # the square-off's
             target = self._targets.holding(position.strategy, position.instrument)
@@ -146,8 +147,14 @@ class Expiry:
                 text = f"{position.strategy} still holds {position.quantity} {position.instrument.key}, settled in shares on "
                 self._alert("page", "Flattened before delivery", f"{text}{position.instrument.expiry}")
             self._flatten(target, "before it is settled in shares", Purpose.EXIT)
-        if left and any(self._world.calendar.is_open(one.instrument, now + AGAIN) for one in left):
+        if any(self._world.calendar.is_open(one, now + AGAIN) for one in left):
             self._timers.wait(TIMER, now, AGAIN)
+        elif now < (today := datetime.combine(now.date(), self._settings.time, IST)):
+            self._timers.set(TIMER, today)
+
+    def _is_due(self, instrument: Instrument, now: datetime) -> bool:
+        at = self.flat_from(instrument)
+        return at is not None and at <= now
 
     # --- after ----------------------------------------------------------------------------------------------------------------------
 

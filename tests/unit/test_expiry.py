@@ -170,6 +170,26 @@ def test_a_carried_stock_future_is_flat_from_three_on_the_day_before() -> None:
     assert harness.held == 0
 
 
+def test_a_stock_future_entered_on_that_day_is_flat_from_three_too() -> None:
+    harness = carrying(STOCK, price=1400.0, at=FRIDAY.replace(minute=40))
+    for _ in range(70):
+        harness.tick(1400.0, 20)
+    assert (harness.last.purpose, harness.last.side, harness.last.quantity) == (Purpose.EXIT, Side.SELL, 500)
+    assert harness.last.created_at.time() < FRIDAY.replace(hour=15, minute=1).time()
+
+
+def test_an_entry_that_fills_after_three_goes_again() -> None:
+    harness = Harness(at=FRIDAY.replace(second=50), instrument=STOCK, horizon=Horizon.CARRY)
+    harness.tick(1400.0, 5)
+    harness.want(1)
+    harness.uncertain(harness.last)
+    harness.tick(1400.0, 20)
+    harness.fill(price=1400.0)
+    for _ in range(40):
+        harness.tick(1400.0, 1)
+    assert (harness.last.purpose, harness.last.side, harness.last.quantity) == (Purpose.EXIT, Side.SELL, 500)
+
+
 def test_a_refused_flattening_is_tried_again_until_it_is_through() -> None:
     harness = carrying(STOCK, price=1400.0, at=FRIDAY)
     harness.engine.open_day(FRIDAY.date(), [harness.run], {"IT": STOCK}, resumed=True)
