@@ -254,16 +254,14 @@ class AccountRun:
         return True
 
     def _await_login(self, today: date) -> bool:
-        """The day's session. Where a person has to log in, wait (told once) for as long as there is anything of today to trade."""
-        house, told = self._house, False
-        bounds = house.calendar.day_bounds(today)
+        """The day's session. Where a person has to log in, wait (told) for as long as there is anything of today to trade."""
+        house, told = self._house, set[str]()
+        bounds = house.calendar.day_bounds(today, self._segments())
         while not self._stopping and bounds is not None and house.clock.now() < bounds[1]:
             missing = trading_day.log_in(house, self._sources.door.login_page)
             if missing is None:
                 return True
-            if not told:
-                house.alerts("page", "Login required", f"{self._account.name}: nothing is traded before it: {missing.login_url()}")
-                told = True
+            trading_day.ask_for_login(house, missing, told)
             self._rest_until(house.clock.now() + LOGIN_LOOK)
         if bounds is not None and house.clock.now() >= bounds[1]:
             house.store.put("engine", "closed_day", today.isoformat())
@@ -281,13 +279,10 @@ class AccountRun:
         if played is not None:
             left = [one for one in played.days if one >= day]
             return left[0] if left else None
-        calendar = house.calendar
-        for _ in range(30):
-            bounds = calendar.day_bounds(day)
-            if (calendar.trading_day("EQ", day) or calendar.trading_day("FO", day)) and bounds is not None and now < bounds[1]:
-                return day
-            day += timedelta(days=1)
-        raise ConfigError(f"no trading day within 30 days of {now.date()}; look at config/market/holidays.yaml and overrides.yaml")
+        return trading_day.next_day(house.calendar, day, now, self._segments())
+
+    def _segments(self) -> tuple[str, ...]:
+        return trading_day.segments(self._house, self._roster.enabled())
 
     def _rest_until(self, until: datetime) -> None:
         """Run the engine until `until`, until somebody asks the process to stop, or until other market facts were taken up."""

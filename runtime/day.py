@@ -4,17 +4,18 @@ All that blocks runs on the downloads thread while the pump keeps the process mo
 granted time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 
 from loguru import logger
 
 from brokers.spec import Session, Spec
 from core.errors import BrokerError, ConfigError, DataError
 from core.events import SessionStatus
+from core.market import Calendar
 from core.ports import Feed, InstrumentSource
-from core.types import IST, PRACTICE_KINDS, Instrument, SessionState
+from core.types import IST, PRACTICE_KINDS, SEGMENTS, Horizon, Instrument, SessionState
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore
 from data_ingestion.recorder import Recorder
 from data_ingestion.subscriptions import Subscriptions
@@ -54,6 +55,23 @@ def log_in(house: House, login_page: str | None) -> Session | None:
         )
     )
     return house.session if state is SessionState.LOGIN_REQUIRED else missing
+
+
+def ask_for_login(house: House, missing: Session, told: set[str]) -> None:
+    """Say, once each (`told`), where to log in and what nobody watches until then; and, at its deadline, what is not squared off."""
+    held = [one for one in house.engine.portfolio.positions() if one.quantity and one.strategy != EXTERNAL]
+    if not told:
+        told.add("login")
+        what = ", ".join(f"{one.quantity} {one.instrument.key} ({one.strategy})" for one in held)
+        unwatched = f"; nobody watches what is held: {what}" if held else ""
+        house.alerts("page", "Login required", f"{house.account.name}: nothing is traded before it: {missing.login_url()}{unwatched}")
+    now, plan = house.clock.now(), house.engine.world.plan
+    for one in held:
+        due = plan(one.instrument) if one.horizon is Horizon.INTRADAY else None
+        if due is not None and now >= due.page_at and (key := f"{one.strategy}|{one.instrument.key}") not in told:
+            told.add(key)
+            text = f"{one.quantity} {one.instrument.key} ({one.strategy}) is intraday, the deadline is near, and nobody has logged in"
+            house.alerts("page", "Not flat", f"{text}; close it at the broker's terminal")
 
 
 def _renewed(house: House, session: Session, line: Line, login_page: str | None) -> SessionState:
@@ -263,11 +281,30 @@ def _canary(house: House, names: Mapping[str, Instrument]) -> Instrument | None:
 
 
 def ends_at(house: House, day: date) -> datetime:
-    """When the last session of what we trade closes."""
-    world = house.engine.world
-    traded = world.names.values() or ([world.canary] if world.canary is not None else [])  # no strategy: the market's own hours
+    """When the last session of what we trade, hold or have orders in closes."""
+    world, engine = house.engine.world, house.engine
+    traded = [*world.names.values()] or ([world.canary] if world.canary is not None else [])  # no strategy: the market's own hours
+    traded += [position.instrument for position in engine.portfolio.positions() if position.quantity and position.strategy != EXTERNAL]
+    traded += [order.instrument for order in engine.desk.live()]
     ends = [windows[-1][1] for one in traded if (windows := house.calendar.continuous(one, day))]
     return max(ends, default=datetime.combine(day, time.min, IST))  # none: the day was declared a holiday while it ran
+
+
+def segments(house: House, enabled: Mapping[str, StrategySettings]) -> tuple[str, ...]:
+    """The segments whose sessions make a day of ours: equity and F&O, and those of what strategies name as EXCHANGE:SYMBOL or hold."""
+    named = {name.partition(":")[0] for one in enabled.values() for name in one.instruments}
+    held = {position.instrument.exchange for position in house.store.positions() if position.quantity and position.strategy != EXTERNAL}
+    return ("EQ", "FO", *sorted({SEGMENTS[exchange] for exchange in (named | held) & SEGMENTS.keys()} - {"EQ", "FO"}))
+
+
+def next_day(calendar: Calendar, day: date, now: datetime, segments: Iterable[str]) -> date:
+    """The first day from `day` on whose sessions in these segments are not all over at `now`; ConfigError when there is none for a month."""
+    for late in range(30):
+        found = day + timedelta(days=late)
+        bounds = calendar.day_bounds(found, [segment for segment in segments if calendar.trading_day(segment, found)])
+        if bounds is not None and now < bounds[1]:
+            return found
+    raise ConfigError(f"no trading day within 30 days of {day}; look at config/market/holidays.yaml and overrides.yaml")
 
 
 def begins_at(day: date, prepare: time) -> datetime:

@@ -296,7 +296,8 @@ def build(
         data = desk.data
 
     def in_hours() -> bool:
-        return (canary := made.engine.world.canary) is None or calendar.is_open(canary, clock.now())
+        canary, now = made.engine.world.canary, clock.now()
+        return canary is None or any(calendar.is_open(one, now) for one in (canary, *made.engine.world.names.values()))
 
     def own_feed(put: Put) -> Feed:
         return spec.make_feed(account.name, session, clock, put, endpoints, lookup, transport, in_hours, stale_after_s=stale_after_s)
@@ -425,7 +426,7 @@ def make_engine(
     world.tags_echoed = spec.echoes_tags
     world.objection = spec.objection if config.settings.orders.stand_in else lambda *asked: spec.objection(*asked) or spec.stands_in(*asked)
     world.stale_after = config.settings.feed.canary_stale_s
-    bars, tick_filter, chase, rolling = BarBuilder(calendar), TickFilter(), config.settings.orders, config.settings.rollover
+    bars, tick_filter, chase, rolling = BarBuilder(calendar), TickFilter(circuit=world.circuit), config.settings.orders, config.settings.rollover
     filler = GapFiller(bars, calendar, ask, lambda kind, facts: store.journal(clock.now(), kind, facts), alert)
     engine = Engine(
         account=account,

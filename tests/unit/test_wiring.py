@@ -10,8 +10,9 @@ import pytest
 
 from brokers.spec import Endpoints
 from core.clock import SystemClock
-from core.events import FeedStatus
+from core.events import FeedStatus, PriceLimits
 from core.types import Tick
+from data_ingestion.tick_filter import OUTSIDE_CIRCUIT
 from execution_engine import snapshots
 from execution_engine.price_ladder import Ladder
 from runtime import state_folder, tables, wiring
@@ -92,3 +93,14 @@ def test_the_status_table_names_what_was_lost_and_is_silent_otherwise(capsys: py
     house.engine.process(Tick(RELIANCE, house.clock.now(), 0.0))
     tables.show("status", snapshots.build(house.engine, []).status)
     assert "1 price not positive" in capsys.readouterr().out
+
+
+def test_a_price_beyond_the_days_circuit_limits_is_believed_by_nobody(house: wiring.House) -> None:
+    now, engine = house.clock.now(), house.engine
+    engine.process(PriceLimits(now, {RELIANCE.key: (1350.0, 1450.0)}))
+    engine.process(Tick(RELIANCE, now, 1451.0))
+    assert engine.world.last_price(RELIANCE) is None
+    assert dict(house.tick_filter.counts) == {OUTSIDE_CIRCUIT: 1}
+    engine.process(PriceLimits(now, {RELIANCE.key: (1350.0, 1500.0)}))  # widened: asked for again at once
+    engine.process(Tick(RELIANCE, now, 1451.0))
+    assert engine.world.last_price(RELIANCE) == 1451.0
