@@ -129,6 +129,7 @@ class OrderDesk:
         self.frozen: dict[str, str] = {}  # instrument key -> the anomaly that froze entries in it
         self._answered: dict[str, datetime] = {}  # when the last call about an order was answered
         self.lapsed: dict[tuple[str, str], str] = {}  # (instrument key, product) -> an order of an earlier day whose end nobody saw
+        self._told: set[tuple[str, str]] = set()  # (order, oddity) of today that a person was told: each read brings its row again
 
     # --- reading ----------------------------------------------------------------------------------------------------------------
 
@@ -204,6 +205,7 @@ class OrderDesk:
         self._ahead = {order.id for order in self._orders.values() if order.filled}
         self.orders_today = len(self._orders)
         self._answered = {order_id: at for order_id, at in self._answered.items() if order_id in self._orders}
+        self._told.clear()
         self.sent.clear()
 
     # --- deciding -------------------------------------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ class OrderDesk:
 
     def on_row(self, order: Order, update: OrderUpdate, asked_at: datetime | None = None) -> Change | None:
         """The same for a row that is known to be about this order of ours."""
-        if update.state is None:
+        if update.state is None and self._is_news(order, f"label {update.label}"):
             self._alert("warn", "Order state not in the table", f"{order.tag} {order.instrument.key}: the broker says {update.label!r}")
         answered = self._answered.get(order.id)
         fresh = asked_at is not None and (answered is None or asked_at > answered)
@@ -361,7 +363,7 @@ class OrderDesk:
     def _take(self, before: Order, merged: Merged, trades: Iterable[Trade], source: str) -> Change | None:
         """Keep what one piece of evidence made of an order, and book the trades that came with it."""
         order = merged.order
-        if merged.anomaly:
+        if merged.anomaly and self._is_news(order, merged.anomaly):
             self.frozen[order.instrument.key] = merged.anomaly
             text = f"{order.tag} {order.instrument.key}: {merged.anomaly}; entries in it are frozen until `resume --confirm`"
             self._alert("page", "Impossible order update", text)
@@ -378,6 +380,13 @@ class OrderDesk:
         if not fills and (order is before or order == before):
             return None
         return self._changed(before, order, tuple(fills), source)
+
+    def _is_news(self, order: Order, oddity: str) -> bool:
+        """Whether nobody was told yet. What was told, and thawed by a person since, is not frozen again by the same row."""
+        if (order.id, oddity) in self._told:
+            return False
+        self._told.add((order.id, oddity))
+        return True
 
     def _command(self, order: Order, kind: str, now: datetime, why: str) -> None:
         self._keep(order)

@@ -106,7 +106,7 @@ class SquareOff:
             self._store.journal(now, "square_off_started", {"scheduled": this.start.isoformat(), "instruments": sorted(this.page_at)})
             self._keep(this)
         held, working = self._open(this)
-        this.paged &= {one.instrument.key for one in (*held, *working)}
+        this.paged &= _keys(held, working)
         if not held and not working:
             if this.flat is None:
                 this.flat = now
@@ -199,7 +199,7 @@ class SquareOff:
             self._store.journal(now, "stuck", {"instrument": key, "quantity": amount, "why": stuck[key]})
             self._alert("page", "STUCK", text)
         this.stuck = stuck
-        due = {one.instrument.key for one in (*held, *working) if this.page_at[one.instrument.key] <= now} - this.paged
+        due = {key for key in _keys(held, working) - this.paged if this.page_at[key] <= now}
         if not due:
             return
         this.paged |= due
@@ -228,6 +228,10 @@ class SquareOff:
                 "instruments": sorted(this.page_at),
             },
         )
+
+
+def _keys(held: Iterable[Position], working: Iterable[Order]) -> set[str]:
+    return {one.instrument.key for one in held} | {one.instrument.key for one in working}
 
 
 def _time(text: str | None) -> datetime | None:

@@ -16,7 +16,6 @@ import msgspec
 from loguru import logger
 
 from core.clock import SystemClock
-from core.errors import ConfigError
 from core.events import Command
 from core.types import PRACTICE_KINDS, Account, SessionState, Snapshot
 from execution_engine import snapshots

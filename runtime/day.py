@@ -298,7 +298,7 @@ def segments(house: House, enabled: Mapping[str, StrategySettings]) -> tuple[str
 
 
 def next_day(calendar: Calendar, day: date, now: datetime, segments: Iterable[str]) -> date:
-    """The first day from `day` on whose sessions in these segments are not all over at `now`; ConfigError when there is none for a month."""
+    """The first day from `day` on whose sessions in these segments are not all over at `now`; ConfigError when a month has none."""
     for late in range(30):
         found = day + timedelta(days=late)
         bounds = calendar.day_bounds(found, [segment for segment in segments if calendar.trading_day(segment, found)])

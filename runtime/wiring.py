@@ -426,7 +426,8 @@ def make_engine(
     world.tags_echoed = spec.echoes_tags
     world.objection = spec.objection if config.settings.orders.stand_in else lambda *asked: spec.objection(*asked) or spec.stands_in(*asked)
     world.stale_after = config.settings.feed.canary_stale_s
-    bars, tick_filter, chase, rolling = BarBuilder(calendar), TickFilter(circuit=world.circuit), config.settings.orders, config.settings.rollover
+    bars, tick_filter = BarBuilder(calendar), TickFilter(circuit=world.circuit)
+    chase, rolling = config.settings.orders, config.settings.rollover
     filler = GapFiller(bars, calendar, ask, lambda kind, facts: store.journal(clock.now(), kind, facts), alert)
     engine = Engine(
         account=account,

@@ -113,7 +113,8 @@ class Harness:
         self.calendar = load_calendar(assumed_cut_offs=True)
         self.portfolio = Portfolio("test", tariff or SimpleNamespace(order_charges=lambda *_: SimpleNamespace(total=0.0)))
         self.desk = OrderDesk("test", self.store, self.executor, self.portfolio, lambda order: "MIS", self._alert, emergency)
-        world = World(self.account, self.calendar, square_off or load().square_off, self.portfolio, self.desk, self.clock.now, lambda *_: 0.0)
+        plans = square_off or load().square_off
+        world = World(self.account, self.calendar, plans, self.portfolio, self.desk, self.clock.now, lambda *_: 0.0)
         self.control = Control(lambda *answer: self.answers.append(answer))
         self.engine = Engine(
             account=self.account,

@@ -18,9 +18,10 @@ def held(instrument: Instrument, strategy: str = "gone") -> Position:
 
 
 def house_of(it: Harness) -> Any:
-    return SimpleNamespace(
-        engine=it.engine, calendar=it.calendar, clock=it.clock, account=it.account, alerts=lambda *told: it.alerts.append(told), store=it.store
-    )
+    def alerts(*told: str) -> None:
+        it.alerts.append((told[0], told[1], told[2]))
+
+    return SimpleNamespace(engine=it.engine, calendar=it.calendar, clock=it.clock, account=it.account, alerts=alerts, store=it.store)
 
 
 def test_the_configured_entry_windows_become_moments_of_the_day() -> None:
