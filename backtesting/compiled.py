@@ -201,7 +201,7 @@ class Compiled:
                     segment.heard.append(row)
                     segment.opens.append(_us(windows[0][0]))
         segment.bars += bars
-        self._same_moments(instrument, day, {bar.at for bar in bars})
+        self._same_moments(day, {bar.at for bar in bars})
         plan = self._calendar.square_off(self._account.broker, instrument, day, self._config.square_off)
         assert plan is not None  # it has windows
         ends = [_us(bar.at) for bar in bars]
@@ -232,7 +232,7 @@ class Compiled:
             closes = min(closes, datetime.combine(now.date(), own.entry_until, IST))
         return found | (k.ENTRY if opens <= now < closes else 0)
 
-    def _same_moments(self, instrument: Instrument, day: date, own: set[datetime]) -> None:
+    def _same_moments(self, day: date, own: set[datetime]) -> None:
         """On a roll day the engine hears the next contract too: at the same moments it changes nothing."""
         (name,) = self._settings.instruments
         logical = logical_names.parse(name)

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
-from time import perf_counter, process_time
+from time import process_time
 
 import msgspec
 
@@ -67,13 +67,6 @@ def line(
     return Line(name, unit, median(ours), median(theirs), against, paired(ours, theirs), goal, higher, stretch, note)
 
 
-def seconds_of(run: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
-    began = perf_counter()
-    run()
-    return perf_counter() - began
-
-
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
     """The collector off for a while, for both sides alike."""
@@ -85,12 +78,12 @@ def without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def rate(run: Callable[[], object], units: int, least: int = 12_000) -> Figure:
-    """Units a second of the processor's time, where `run` does `units` of them and is repeated until `least` are done.
+def rate(run: Callable[[], object], units: int) -> Figure:
+    """Units a second of the processor's time, where `run` does `units` of them and is repeated until 12,000 are done.
 
     Not of the wall's time: what else the machine does meanwhile would be counted against the side that happens to be measured.
     """
-    times = max(3, least // units)
+    times = max(3, 12_000 // units)
 
     def figure() -> float:
         with without_garbage_collection():

@@ -66,7 +66,7 @@ def compare(database: sqlite3.Connection, day: date, previous: Path | None, cale
         finally:
             database.commit()
             database.execute("DETACH DATABASE before")
-    return Drift(changes, (*alarms, *_twins(database), *_against_tables(database, day, calendar)))
+    return Drift(changes, (*alarms, *_twins(database), *_against_tables(database, calendar)))
 
 
 def _twins(database: sqlite3.Connection) -> list[str]:
@@ -93,7 +93,7 @@ def _refuse(database: sqlite3.Connection, day: date) -> None:
             )
 
 
-def _against_tables(database: sqlite3.Connection, day: date, calendar: Calendar) -> list[str]:
+def _against_tables(database: sqlite3.Connection, calendar: Calendar) -> list[str]:
     """Index futures whose lot or expiry is not what config/market has for them; a person must say which is right."""
     alarms = []
     for exchange, root, expiry, lot, key in database.execute(

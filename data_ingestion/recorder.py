@@ -178,11 +178,6 @@ def read(path: Path) -> Iterator[Event]:
                 yield item
 
 
-def read_facts(path: Path) -> list[dict[str, str]]:
-    """The facts of each run that wrote into this recording (one for each start of that day)."""
-    return [start.facts for start in read_starts(path)]
-
-
 def _items(path: Path, begin: int) -> Iterator[Event | Batch | Note]:
     met: list[Instrument] = []
     expected = 0

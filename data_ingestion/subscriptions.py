@@ -45,10 +45,6 @@ class Subscriptions:
         if gone:
             self._feed.unsubscribe(gone)
 
-    def owners(self, key: str) -> frozenset[str]:
-        """Who wants this instrument."""
-        return frozenset(self._wanted[key][1]) if key in self._wanted else frozenset()
-
     def tradable(self) -> list[Instrument]:
         """What of it can be traded, by key."""
         return sorted((one for one, _ in self._wanted.values() if one.tradable), key=lambda one: one.key)

@@ -12,10 +12,9 @@ LIMIT_S = 2.0
 class CallWatch:
     """`began` and `ended` around each call; `lasting` is what another thread asks."""
 
-    def __init__(self, wall: Callable[[], float], limit_s: float = LIMIT_S) -> None:
+    def __init__(self, wall: Callable[[], float]) -> None:
         """`wall` gives seconds that only grow."""
         self._wall = wall
-        self.limit_s = limit_s
         self.current: tuple[str, float] | None = None
         self.count = 0  # of calls so far
         self.blocked: Callable[[int, str], object] = lambda count, why: None  # is told of each call that took too long: for the recording
@@ -28,9 +27,9 @@ class CallWatch:
         """Why the strategy is to be stopped, or nothing."""
         seconds = self.lasting()
         self.current = None
-        if seconds <= self.limit_s:
+        if seconds <= LIMIT_S:
             return ""
-        why = f"it blocked the engine for {seconds:.1f} s in one call ({self.limit_s:g} s are allowed); nothing that it said then counts"
+        why = f"it blocked the engine for {seconds:.1f} s in one call ({LIMIT_S:g} s are allowed); nothing that it said then counts"
         self.blocked(self.count, why)
         return why
 

@@ -144,7 +144,7 @@ class Charges:
         key = (category, instrument.exchange, instrument.underlying if instrument.exchange in _BY_UNDERLYING else "", side, day)
         found = self._rates.get(key)
         if found is None:
-            found = self._rates[key] = self._resolve(category, instrument, horizon, side, day)
+            found = self._rates[key] = self._resolve(instrument, horizon, side, day)
         return found
 
     def terms(self, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> dict[str, Term]:
@@ -176,7 +176,7 @@ class Charges:
         row, _ = _version(self._statutory["stt"]["options_exercised"], day)
         return intrinsic * float(row["buyer"])
 
-    def _resolve(self, category: str, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> Rates:
+    def _resolve(self, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> Rates:
         terms = self.terms(instrument, horizon, side, day)
         brokerage = terms["brokerage"]
         gst, sebi_taxed, ipft_taxed = self.gst(day)

@@ -5,7 +5,7 @@ import threading
 from loguru import logger
 
 from core.ports import Notifier
-from execution_engine.call_watch import CallWatch
+from execution_engine.call_watch import LIMIT_S, CallWatch
 
 LOOK_S = 0.5
 
@@ -30,11 +30,11 @@ class HangAlarm:
 
     def look(self) -> None:
         call = self._calls.current
-        if call is None or call == self._told or self._calls.lasting() <= self._calls.limit_s:
+        if call is None or call == self._told or self._calls.lasting() <= LIMIT_S:
             return
         self._told = call
         text = (
-            f"{call[0]} has not returned for {self._calls.limit_s:g} s, and until it does nothing is decided: no exit, no stop of the "
+            f"{call[0]} has not returned for {LIMIT_S:g} s, and until it does nothing is decided: no exit, no stop of the "
             "engine's, no square-off. It is stopped when it returns; if it does not, close positions at the broker's terminal, take its "
             "file out of config/strategies/ and restart the daemon"
         )

@@ -162,10 +162,10 @@ class House:
         """What is subscribed and can be traded."""
         return self.subscriptions.tradable() if self.subscriptions is not None else []
 
-    def unwatch(self, instrument: Instrument, owner: str = "by hand") -> None:
-        """This owner needs its ticks no more; it stays subscribed for others."""
+    def unwatch(self, instrument: Instrument) -> None:
+        """Nobody watches it by hand any more; it stays subscribed for others."""
         if self.subscriptions is not None:
-            self.subscriptions.release(owner, [instrument])
+            self.subscriptions.release("by hand", [instrument])
 
     @contextmanager
     def batch(self) -> Iterator[None]:

@@ -93,7 +93,7 @@ class Books:
         parts = dict.fromkeys(("netPremium", "spanMargin", "marginBenefit", "deliveryMargin", "nonNFOMargin", "totOptionsPremium"), 0.0)
         total = 0.0
         for item in wanted:
-            margin = self._world.exchange.order_margin(call.user, self._hypothetical(item))
+            margin = self._world.exchange.order_margin(self._hypothetical(item))
             total += margin.total
             parts["spanMargin"] += margin.span + margin.exposure
             parts["netPremium"] += margin.option_premium

@@ -3,7 +3,7 @@
 An order's life is in simulators/ladder.py, the day's clock in simulators/tradingday.py, matching in simulators/matching.py.
 """
 
-from datetime import date, datetime
+from datetime import datetime
 from heapq import heappop
 
 from simulators import books
@@ -50,16 +50,16 @@ class Exchange(TradingDay):
             charges=account.charges,
         )
 
-    def order_margin(self, user: str, params: OrderParams) -> SimMargin:
+    def order_margin(self, params: OrderParams) -> SimMargin:
         """What this order alone would block, at its price or the last one."""
         listing = self._listing(params.key)
         price = params.price or params.trigger_price or self.market.quote(params.key).last_price
         spot = self._spots().get(listing.underlying, price)
         return margin_of(listing, params.side, params.product, params.quantity, price, spot, self.market.day)
 
-    def order_charges(self, key: str, side: str, product: str, quantity: int, price: float, day: date | None = None) -> SimCharges:
+    def order_charges(self, key: str, side: str, product: str, quantity: int, price: float) -> SimCharges:
         """Charges of one executed order by the simulator's own formula."""
-        return charges_of(self.facts, self.broker, self._listing(key), side, product, quantity, price, day or self.market.day)
+        return charges_of(self.facts, self.broker, self._listing(key), side, product, quantity, price, self.market.day)
 
     def convert(self, user: str, key: str, side: str, quantity: int, old_product: str, new_product: str) -> None:
         """Convert part of an open position (`side` BUY = long) to another product; raises OrderRefused."""

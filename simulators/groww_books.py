@@ -75,9 +75,7 @@ class Books:
             side, product, quantity = str(line.get("transaction_type")), str(line["product"]), whole(line, "quantity")
             price = decimal(line, "price") or self._world.market.quote(listing.key).last_price
             try:
-                margins.append(
-                    self._world.exchange.order_margin(call.user, OrderParams(listing.key, side, quantity, "LIMIT", product, price))
-                )
+                margins.append(self._world.exchange.order_margin(OrderParams(listing.key, side, quantity, "LIMIT", product, price)))
             except OrderRefused as error:
                 raise refused(error) from error
             charges += self._world.exchange.order_charges(listing.key, side, product, quantity, price).total

@@ -114,7 +114,7 @@ class Books:
                 raise ApiError("Action should be either 'buy', or 'sell'")
             price = decimal(fields, "price") or self._world.market.quote(one.listing.key).last_price
             params = OrderParams(one.listing.key, side, whole(fields, "quantity"), "LIMIT", "NRML", price)
-            margin = self._world.exchange.order_margin(call.user, params)
+            margin = self._world.exchange.order_margin(params)
             span, other, value = span + margin.span, other + margin.total - margin.span, value + params.quantity * price
             rows.append(line)
         return {

@@ -208,11 +208,11 @@ def holding_row(h: SimHolding, one: Scrip) -> dict[str, Any]:
     }
 
 
-def quote_row(one: Scrip, quote: Quote, spot: float, exchange: str | None = None) -> dict[str, Any]:
+def quote_row(one: Scrip, quote: Quote, spot: float) -> dict[str, Any]:
     bid, ask = (quote.bids or ((0.0, 0, 0),))[0], (quote.asks or ((0.0, 0, 0),))[0]
     listing, derivative = one.listing, bool(one.expiry)
     return {
-        "exchange_code": exchange or one.exchange,
+        "exchange_code": one.exchange,
         "product_type": one.product if derivative else "",
         "stock_code": one.code,
         "expiry_date": one.expiry or None,

@@ -23,7 +23,6 @@ from simulators.world import World
 
 LIVE, CANDLES = "/socket.io", "/ohlcvstream"
 PING_EVERY = timedelta(seconds=25)
-PING_TIMEOUT = timedelta(seconds=20)
 MOST_ROOMS = 2000
 NOT_AUTHENTICATED = "Authentication failed"
 MINUTES = (1, 5, 30)

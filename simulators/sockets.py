@@ -12,8 +12,6 @@ from aiohttp import web
 from simulators.grants import Grants
 from simulators.wire import dump
 
-_USAGE = 'a line is one JSON object, and the first is {"attach":{"account":"practice"}}'
-
 
 class StreamWire:
     """Writes WebSocket frames straight to the transport: unmasked, uncompressed, in one call for all that is due."""

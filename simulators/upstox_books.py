@@ -84,7 +84,7 @@ class Books:
         lines = call.fields().get("instruments")
         if not isinstance(lines, list) or not 1 <= len(lines) <= MOST_MARGINS:
             raise bad("UDAPI100036", "Invalid Input")
-        margins = [margin_row(self._world.exchange.order_margin(call.user, self._hypothetical(line))) for line in lines]
+        margins = [margin_row(self._world.exchange.order_margin(self._hypothetical(line))) for line in lines]
         total = round(sum(row["total_margin"] for row in margins), 2)
         return {"margins": margins, "required_margin": total, "final_margin": total}
 

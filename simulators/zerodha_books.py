@@ -122,7 +122,7 @@ class Books:
         listing = self._world.market.listings[params.key]
         price = params.price or self._world.market.quote(params.key).last_price
         charges = self._world.exchange.order_charges(params.key, params.side, params.product, params.quantity, price)
-        return margin_row(listing, self._world.exchange.order_margin(user, params), charges)
+        return margin_row(listing, self._world.exchange.order_margin(params), charges)
 
     def contract_note(self, call: Call) -> list[dict[str, Any]]:
         rows = []

@@ -21,7 +21,7 @@ from core.events import (
     Trade,
 )
 from core.types import IST, Bar, Instrument, Kind, OrderState, SessionState, Side, Tick
-from data_ingestion.recorder import Batch, Note, Recorder, read, read_facts, read_starts
+from data_ingestion.recorder import Batch, Note, Recorder, read, read_starts
 
 FUTURE = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", 65, 0.1, date(2026, 11, 23), freeze=1755)
 STOCK = Instrument("NSE:RELIANCE", "NSE", "RELIANCE", Kind.EQUITY, "RELIANCE", is_fno=True)
@@ -81,7 +81,7 @@ def test_every_kind_of_event_comes_back_equal_and_in_order(tmp_path: Path) -> No
     found = list(read(recorder.path))
     assert found == events
     assert all(event.at.tzinfo is IST for event in found)
-    assert read_facts(recorder.path) == [{"config": "abc", "instruments": "zerodha/2026-11-20/ff"}]
+    assert [start.facts for start in read_starts(recorder.path)] == [{"config": "abc", "instruments": "zerodha/2026-11-20/ff"}]
 
 
 def test_all_but_the_last_second_is_on_disk_without_any_close(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_restart_cuts_the_torn_tail_and_goes_on(tmp_path: Path) -> None:
         file.write(b"\x40\x00\x00\x00torn")
     write(tmp_path, events, {"run": "2"}).close()
     assert list(read(recorder.path)) == events + events
-    assert [facts["run"] for facts in read_facts(recorder.path)] == ["1", "2"]
+    assert [start.facts["run"] for start in read_starts(recorder.path)] == ["1", "2"]
 
 
 def test_damage_in_the_middle_is_an_error_not_an_end(tmp_path: Path) -> None:
