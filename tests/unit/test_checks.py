@@ -214,7 +214,9 @@ def test_a_ledger_that_does_not_open_is_wrong(config: Path) -> None:
 
 def test_the_day_ahead_is_checked_not_a_holiday(config: Path) -> None:
     saturday = T0 + timedelta(days=1)
-    assert all("2026-11-23" in one["text"] for one in look(config, "live", saturday)["cut-off"])
+    found = look(config, "live", saturday)["cut-off"]
+    assert found
+    assert all("2026-11-23" in one["text"] for one in found)
 
 
 def test_what_the_broker_cannot_express_is_told_with_the_alternative(config: Path) -> None:

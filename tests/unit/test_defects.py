@@ -101,5 +101,6 @@ def test_a_bonus_in_unadjusted_prices_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["index_5m/nifty50_5m_2025-01-20_2025-10-31.parquet", "futures_5m", "equities_5m", "options_1m"])
 def test_what_is_whole_is_found_whole(tmp_path: Path, file: str) -> None:
     found, _ = brought(tmp_path, file)
+    assert found
     assert all(one.report.whole for one in found)
     assert all(one.report.outside == one.report.outliers == one.report.foreign_days == () for one in found)

@@ -90,6 +90,10 @@ def test_every_command_in_the_text_parses(document: Path) -> None:
         assert parsed(arguments) in arguments
 
 
+def test_the_commands_in_the_texts_are_found() -> None:
+    assert sum(len(COMMAND.findall(document.read_text(encoding="utf-8"))) for document in DOCUMENTS) > 50
+
+
 def test_every_make_run_in_the_readme_parses() -> None:
     lines = re.findall(r'make run ARGS="([^"]*)"', (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(lines) >= 4

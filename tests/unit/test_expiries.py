@@ -181,6 +181,7 @@ def test_rounding_is_idempotent_and_never_further_than_a_tick() -> None:
 
 def test_freeze_quantities_of_the_circulars_are_ours(contracts: Contracts) -> None:
     rows = observed("index_quantity_freeze_effective_dated.csv")
+    assert len(rows) > 2
     for row in rows[1:]:
         for root in ("NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50"):
             assert contracts.freeze(root, date.fromisoformat(row["effective_from"])) == int(row[root]), (root, row)
