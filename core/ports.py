@@ -139,6 +139,16 @@ class ChargeSource(Protocol):
 
 
 @runtime_checkable
+class OrderwiseTrades(Protocol):
+    """A Broker whose executions have to be asked for order by order."""
+
+    def executed(self, filled: Mapping[str, int]) -> None:
+        """Up to these units (by the broker's order id) the executions are in the ledger: `trades` asks for those orders again only once
+        more of them has filled. Before the first read."""
+        ...
+
+
+@runtime_checkable
 class GuardBroker(Protocol):
     """A Broker that keeps triggers over days. Errors are those of order calls; `guards` is a read."""
 
@@ -181,7 +191,7 @@ class Executor(Protocol):
 
     def restore(self, orders: Sequence[Order], *, positions: Sequence[Position] = (), fills: Sequence[Fill] = ()) -> None:
         """The ledger's orders of today and those still alive, positions and fills at start (paper takes them up: its book lists the day;
-        live has them at the broker)."""
+        live has them at the broker, and need not read again what is booked)."""
         ...
 
     def end_of_day(self, now: datetime) -> None:

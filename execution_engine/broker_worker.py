@@ -2,13 +2,14 @@
 
 import heapq
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
 from core.events import Action, Books, Event, Funds, Guard, Outcome, Reply
-from core.ports import Broker, Clock, GuardBroker
+from core.ports import Broker, Clock, GuardBroker, OrderwiseTrades
 from core.types import Fill, Order, Position, Purpose
 from utils.departure import Departure, NeverSent, awaited
 
@@ -194,7 +195,11 @@ class BrokerWorker:
         return []
 
     def restore(self, orders: Sequence[Order], *, positions: Sequence[Position] = (), fills: Sequence[Fill] = ()) -> None:
-        return None
+        if isinstance(self._broker, OrderwiseTrades):
+            booked = Counter[str]()
+            for fill in fills:
+                booked[fill.order_id] += fill.quantity
+            self._broker.executed({one.broker_order_id: booked[one.id] for one in orders if one.broker_order_id and booked[one.id]})
 
     def end_of_day(self, now: datetime) -> None:
         self.read_books(positions=True, urgent=True)

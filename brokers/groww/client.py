@@ -238,6 +238,10 @@ class GrowwBroker(GrowwData):
         at, lookup = self._clock.now(), self._lookup()
         return tuple(complete(lambda row: mapping.order_update(row, at, "book", lookup), rows))
 
+    def executed(self, filled: Mapping[str, int]) -> None:
+        self._traded_on = self._clock.now().astimezone(IST).date()
+        self._traded = {number: (units, ()) for number, units in filled.items()}
+
     def trades(self) -> tuple[Trade, ...]:
         """There is no trade book: the executions of each order that has some. What is known of an order is kept until it fills on."""
         today = self._clock.now().astimezone(IST).date()

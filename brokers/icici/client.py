@@ -237,6 +237,9 @@ class IciciBroker(IciciData):
         self._trades = {number: known for number, known in self._trades.items() if number in {one.broker_order_id for one in found}}
         return self._listed
 
+    def executed(self, filled: Mapping[str, int]) -> None:
+        self._trades = {number: (units, ()) for number, units in filled.items()}
+
     def trades(self) -> tuple[Trade, ...]:
         """The executions of the orders read last: asked for where an order has filled more than when it was asked for last."""
         for one in self._listed:

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import BrokerError, NiyamError, Rejected, SessionExpired, Transient
 from core.events import ChargesTold
-from core.ports import ChargeSource, HoldingSource
+from core.ports import ChargeSource, HoldingSource, OrderwiseTrades
 from core.types import IST, Horizon, Kind, Order, OrderState, SessionState, Side
 from tests.contract.card import CARDS, Card, card
 from tests.contract.kit import Kit
@@ -93,6 +93,23 @@ def _foreign(stage: Stage) -> None:
     assert row.broker_order_id != mine.broker_order_id
     assert stage.position(stage.future) == before + theirs.quantity
     assert sum(trade.quantity for trade in stage.broker.trades() if trade.broker_order_id == stage.kit.order_id(theirs)) == theirs.quantity
+
+
+@card(BOOKS, "after a restart, executions that the ledger has cost no request of their own, and later ones are told")
+def _booked_before(stage: Stage) -> None:
+    before = [stage.filled(), stage.filled(side=Side.SELL)]
+    stage.restarted(*before)
+    stage.broker.orders()
+    asked = len(stage.asked())
+    known = stage.broker.trades()
+    if isinstance(stage.broker, OrderwiseTrades):
+        assert known == ()
+        assert not [route for route in stage.asked()[asked:] if "trade" in route]
+    later = stage.filled()
+    stage.pass_(2.0)  # a book may lag behind the exchange
+    number = stage.row(later).broker_order_id
+    stage.broker.orders()
+    assert sum(trade.quantity for trade in stage.broker.trades() if trade.broker_order_id == number) == later.quantity
 
 
 @card(BOOKS, "another tool cancels our order: cancelled, by the book")

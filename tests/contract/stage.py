@@ -12,7 +12,7 @@ import msgspec
 from brokers.spec import Endpoints
 from core.errors import BrokerError, ConfigError, DataError, Rejected
 from core.events import Event, OrderUpdate
-from core.ports import Broker, DataSession, Feed, Token
+from core.ports import Broker, DataSession, Feed, OrderwiseTrades, Token
 from core.types import IST, Horizon, Instrument, Kind, Order, OrderState, OrderType, Side
 from simulators.orders import OrderParams, SimOrder
 from tests.builders import make_order
@@ -186,11 +186,20 @@ class Stage:
         self.broker.orders()
         return self.broker.trades()
 
+    def restarted(self, *booked: Order) -> None:
+        """A client of a new process, whose ledger holds what these have filled; asked for nothing yet."""
+        ids = {self.row(order).broker_order_id: order.quantity for order in booked}
+        self._close()
+        if isinstance(self.broker, OrderwiseTrades):
+            self.broker.executed(ids)
+
+    def asked(self) -> list[str]:
+        """The routes that were asked since this card began."""
+        return [f"{one['method']} {one['path']}" for one in self.served.simulator.requests if one["number"] > self._began]
+
     def sent(self) -> list[str]:
-        """The order routes that were asked since this card began."""
-        asked = [entry for entry in self.served.simulator.requests if entry["number"] > self._began]
-        words = [f"{entry['method']} {entry['path']}" for entry in asked]
-        return [word for word in words if any(_like(word, route) for route in self.kit.routes.orders_sent())]
+        """The order routes among them."""
+        return [word for word in self.asked() if any(_like(word, route) for route in self.kit.routes.orders_sent())]
 
     def at_broker(self, tag: str) -> list[SimOrder]:
         return [order for order in self.account.orders.values() if order.tag == tag]

@@ -241,6 +241,7 @@ class Day:
         self.simulator = wire.simulator(self.broker, seed, self.venue, self.clock.true) if wired else None
         if self.simulator is not None:
             self.venue.simulator = self.simulator.advance
+            self.venue.order_id = self.broker.order_id
             self.venue.token_died = self._token_died
         self.notifier = Silent()
         self.person = random.Random(f"person {seed}")

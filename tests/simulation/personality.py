@@ -5,13 +5,16 @@ rate budget. What is here besides is how it behaves; where its documents say not
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from brokers import registry
 from brokers.spec import Spec
 from simulators.desk import PRODUCTS
+from simulators.icici_rows import reference
 from simulators.listing import Listing
+from simulators.orders import SimOrder
 
 REGULAR_READS_S = 15.0
 
@@ -24,7 +27,7 @@ class Personality:
     `book_lag_s`: how far its books stand behind its acknowledgements (from, to). `per_second`: order calls that it takes in one second.
     `reads`: a read -> the kind of its rate limit and how many requests it takes (0: one for each order that has filled).
     `polls_s`: order states are seen by asking this often (0: they are told). `renews`: a dead token is replaced without a person.
-    `shows_times`: its order rows say when the exchange acted.
+    `shows_times`: its order rows say when the exchange acted. `order_id`: what it calls an order of the exchange, on its wire.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Personality:
     polls_s: float = 0.0
     renews: bool = False
     shows_times: bool = True
+    order_id: Callable[[SimOrder], str] = attrgetter("id")
 
     @property
     def spec(self) -> Spec:
@@ -84,7 +88,7 @@ PERSONALITIES: Mapping[str, Personality] = {
         Personality("upstox", "UP1234", {"CNC": "D", "NRML": "D", "MIS": "I"}, (0.01, 0.1), (0.0, 0.8), 10, {}),
         Personality(
             "icici", "XY604721", {"CNC": "cash", "NRML": "futures", "MIS": "margin"}, (0.05, 0.5), (0.0, 3.0), 10,
-            {**_OWN_KINDS, "orders": ("orders", 2), "trades": ("trades", 0)}, shows_times=False,
+            {**_OWN_KINDS, "orders": ("orders", 2), "trades": ("trades", 0)}, shows_times=False, order_id=reference,
         ),
         Personality(
             "groww", "GR1234", {"CNC": "CNC", "NRML": "NRML", "MIS": "MIS"}, (0.02, 0.2), (0.0, 1.0), 10,

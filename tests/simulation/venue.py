@@ -6,6 +6,7 @@ It lives in true time whether the daemon does or not. What it tells the daemon g
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 import msgspec
 
@@ -66,6 +67,7 @@ class Venue:
         self.exchange.open_day(self.market.day)
         self.account = self.exchange.account(broker.user)
         self.instruments: dict[str, Instrument] = {}
+        self.order_id: Callable[[SimOrder], str] = attrgetter("id")  # what its pushed updates call an order
         self.hear: Callable[[Event], None] | None = None  # the daemon's feed, while it is connected
         self.struck: Callable[[], None] | None = None  # the feed looks what a fault does to it
         self.busy: Callable[[], bool] = lambda: False  # whether the daemon has orders under way
@@ -209,7 +211,7 @@ class Venue:
         return OrderUpdate(
             at=self.clock.now(),
             source=source,
-            broker_order_id=order.id,
+            broker_order_id=self.order_id(order),
             instrument=self.instruments[order.listing.key],
             side=Side(order.side),
             quantity=row.quantity,
