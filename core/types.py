@@ -15,18 +15,6 @@ import msgspec
 IST = timezone(timedelta(hours=5, minutes=30), "IST")  # India has had one fixed offset since 1945
 
 
-def iso(at: datetime) -> str:
-    """`at.isoformat()`; quicker for a time in IST, which nearly all are."""
-    return f"{at.replace(tzinfo=None).isoformat()}+05:30" if at.tzinfo is IST else at.isoformat()
-
-
-def iso_seconds(at: datetime) -> str:
-    """`at.isoformat(timespec="seconds")`; quicker for a time in IST, which nearly all are."""
-    if at.tzinfo is IST:
-        return f"{at.replace(tzinfo=None, microsecond=0).isoformat()}+05:30"
-    return at.isoformat(timespec="seconds")
-
-
 class Side(StrEnum):
     BUY = "BUY"
     SELL = "SELL"
@@ -45,6 +33,9 @@ class Kind(StrEnum):
     FUTURE = "FUT"
     CALL = "CE"
     PUT = "PE"
+
+
+_OPTIONS = frozenset({Kind.CALL, Kind.PUT})
 
 
 class OrderType(StrEnum):
@@ -166,7 +157,7 @@ class Instrument(msgspec.Struct, frozen=True):
 
     @property
     def is_option(self) -> bool:
-        return self.kind in (Kind.CALL, Kind.PUT)
+        return self.kind in _OPTIONS
 
 
 SEGMENTS = {"NSE": "EQ", "BSE": "EQ", "NFO": "FO", "BFO": "FO", "CDS": "CDS", "BCD": "CDS", "MCX": "MCX", "NCO": "MCX"}

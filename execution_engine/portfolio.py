@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from core.events import Trade
-from core.types import Fill, Horizon, Instrument, Order, Position, Side, iso_seconds
+from core.types import Fill, Horizon, Instrument, Order, Position, Side
 from execution_engine.costs import Cost
 from execution_engine.trades import Trades
 
@@ -611,5 +611,5 @@ class Portfolio:
 def _digest_line(fill: Fill) -> bytes:
     """One fill as the digest reads it."""
     price = round(fill.price * 100)
-    at = iso_seconds(fill.at)
+    at = fill.at.isoformat(timespec="seconds")
     return f"{at}|{fill.strategy}|{fill.instrument.key}|{fill.side}|{fill.quantity}|{price}|{fill.charges}\n".encode()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from core.ports import Store
-from core.types import Horizon, Instrument, Order, Purpose, iso
+from core.types import Horizon, Instrument, Order, Purpose
 from execution_engine.buy_sell_logic import Target
 
 SPACE = "targets"
@@ -110,7 +110,7 @@ def _to_json(target: Target) -> dict[str, Any]:
         "raw": target.raw,
         "wanted": target.wanted,
         "horizon": str(target.horizon),
-        "at": iso(target.at),
+        "at": target.at.isoformat(),
         "reference": target.reference,
         "stop": target.stop,
         "take_profit": target.take_profit,
