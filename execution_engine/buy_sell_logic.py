@@ -165,18 +165,18 @@ def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int,
 
     `shortfall` is signed: our believed net in the instrument less the broker's, as last compared (0: they agree).
     """
-    if settled(target, held, working):
-        return Plan()
     wanted, coming = 0 if target.closing else target.wanted, 0
     for order in working:
         if order.state is OrderState.UNKNOWN:
             return Plan(waiting="evidence for an order of unknown fate")
         coming += order.side.sign * order.remaining
     lacking = wanted - held - coming
+    if lacking == 0:
+        return Plan()
     if working and (_opposes(coming, wanted - held) or abs(coming) > abs(wanted - held)):
         return _cancel_first(working)
-    crossing = held != 0 and wanted * held < 0
-    reducing = held != 0 and (wanted - held) * held < 0
+    crossing = wanted * held < 0
+    reducing = (wanted - held) * held < 0
     if crossing:
         lacking = -held - coming
         if lacking == 0:
@@ -192,7 +192,8 @@ def plan(target: Target, *, held: int, working: Sequence[Order], shortfall: int,
         return Plan(waiting="a first price")
     price = capped_price(side, target.instrument, quote, cap_pct)
     purpose = target.purpose if reducing or target.purpose is Purpose.ROLL else Purpose.ENTRY
-    parts = islice(slices(target.instrument, quantity), MOST_SLICES)
+    freeze = target.instrument.freeze
+    parts = (quantity,) if freeze is None or quantity <= freeze else islice(slices(target.instrument, quantity), MOST_SLICES)
     return Plan(send=tuple([_request(target, side, part, price, purpose, now) for part in parts]))
 
 

@@ -205,11 +205,13 @@ class Outcomes:
         self._replan.discard(order.id)
         if order.state is OrderState.REJECTED:
             self._alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
-        lacking = target.wanted - self._portfolio.position(target.strategy, target.instrument)
-        unwanted = order.purpose is Purpose.ENTRY and (target.latched or lacking * order.side.sign <= 0)
-        why = f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}"
-        if order.state is OrderState.FILLED or replanned or unwanted or order.purpose is Purpose.PROTECT:
+        if order.state is OrderState.FILLED or replanned or order.purpose is Purpose.PROTECT:
             self._engine.act(target)
+            return
+        lacking = target.wanted - self._portfolio.position(target.strategy, target.instrument)
+        why = f"{order.tag} ended {order.state} with {order.filled} of {order.quantity}: {order.reason}"
+        if order.purpose is Purpose.ENTRY and (target.latched or lacking * order.side.sign <= 0):
+            self._engine.act(target)  # it is not wanted any more
         elif order.purpose is Purpose.ENTRY:
             self._engine.latch(target, why)
         elif target.purpose is Purpose.ROLL:
