@@ -112,7 +112,7 @@ def merge(order: Order, update: OrderUpdate, *, fresh: bool = False) -> Merged:
     if order.broker_order_id is not None and order.broker_order_id != update.broker_order_id:
         oddities.append(f"two broker orders carry one intent: {order.broker_order_id} and {update.broker_order_id}")
         return Merged(order, _anomaly(order, oddities))
-    known = _with_filled(order, update.filled, update.average_price, update.at, max(order.quantity, update.quantity), oddities)
+    known = _with_filled(order, update.filled, update.average_price, update.at, update.quantity, oddities)
     state = _said(update)
     if state is None:
         known = _named(known, update)
@@ -120,11 +120,12 @@ def merge(order: Order, update: OrderUpdate, *, fresh: bool = False) -> Merged:
         return Merged(known, _anomaly(known, oddities))
     row = Evidence(state, update.filled, update.at, update.exchange_at)
     old = known.evidence
-    if old is None or (_weight(row) > _weight(old) and not _repeats(row, old, update, known)):
+    if old is None or (_outweighs(row, old) and not _repeats(row, old, update, known)):
         known = _take(known, row, update, oddities, settles=fresh)
     elif fresh and known.state in COMMANDED and _weight(row)[:-1] >= _weight(old)[:-1]:
         known = _settle(known, row)
-    known = _named(known, update)
+    if known.broker_order_id is None:
+        known = _named(known, update)
     return Merged(known, _anomaly(known, oddities)) if oddities else Merged(known)
 
 
@@ -146,7 +147,7 @@ def replied(order: Order, reply: Reply) -> Merged:
 def filled_to(order: Order, filled: int, average_price: float, at: datetime) -> Merged:
     """Raise `filled` on the evidence of trades, ahead of the order row. The state waits for the row (a modification may be under way)."""
     oddities: list[str] = []
-    known = _with_filled(order, filled, average_price, at, order.quantity, oddities)
+    known = _with_filled(order, filled, average_price, at, 0, oddities)
     return Merged(known, _anomaly(known, oddities))
 
 
@@ -210,6 +211,11 @@ def _said(update: OrderUpdate) -> OrderState | None:
     return state
 
 
+def _outweighs(row: Evidence, old: Evidence) -> bool:
+    over = row.state in TERMINAL
+    return _weight(row) > _weight(old) if over is (old.state in TERMINAL) else over
+
+
 def _weight(row: Evidence) -> tuple[bool, bool, int, bool, datetime, int, datetime]:
     """Rule 3 as a total order: the heaviest row seen decides, so the sequence of arrival does not matter."""
     return (
@@ -242,14 +248,18 @@ def _terms_differ(order: Order, update: OrderUpdate) -> bool:
 
 
 def _with_filled(order: Order, filled: int, average: float, at: datetime, quantity: int, oddities: list[str]) -> Order:
+    """`quantity`: the row's own, which may be newer than the order's (0: it does not say)."""
     if filled < order.filled or (filled == order.filled and (order.average_price > 0 or average <= 0)):
         return order
     if filled > order.filled and order.state in TERMINAL:
         oddities.append(f"filled grew from {order.filled} to {filled} after the order had ended {order.state}")
-    if filled > quantity:
-        oddities.append(f"overfilled: {filled} of {quantity}; the fills count")
+    if filled > order.quantity and filled > quantity:
+        oddities.append(f"overfilled: {filled} of {max(order.quantity, quantity)}; the fills count")
     return msgspec.structs.replace(
-        order, filled=filled, average_price=average if average > 0 else order.average_price, updated_at=max(at, order.updated_at)
+        order,
+        filled=filled,
+        average_price=average if average > 0 else order.average_price,
+        updated_at=at if at > order.updated_at else order.updated_at,
     )
 
 
