@@ -24,7 +24,9 @@ _decimals: dict[float, int] = {}
 def round_to_tick(price: float, tick: float, side: Side | None = None) -> float:
     """The price on the instrument's tick, free of float drift: towards the passive side of `side` (BUY down, SELL up), else nearest."""
     steps = price / tick
-    whole = round(steps) if side is None or abs(steps - round(steps)) < 1e-6 else floor(steps) if side is Side.BUY else ceil(steps)
+    whole = round(steps)
+    if side is not None and abs(steps - whole) >= 1e-6:
+        whole = floor(steps) if side is Side.BUY else ceil(steps)
     decimals = _decimals.get(tick)
     if decimals is None:
         decimals = _decimals[tick] = len(f"{tick:.6f}".rstrip("0").partition(".")[2])

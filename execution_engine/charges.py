@@ -94,7 +94,7 @@ class Charges:
         self.broker = broker
         self._plans = [version for version in versions if version.get("plan") == plan]
         self._told = facts.get("told", {}).get(broker)
-        self._rates: dict[tuple[str, str, str, Side, date], Rates] = {}
+        self._rates: dict[tuple[Kind, Horizon, str, str, Side, date], Rates] = {}
 
     def order_charges(
         self, instrument: Instrument, horizon: Horizon, side: Side, trades: Sequence[tuple[int, float]], day: date
@@ -140,8 +140,8 @@ class Charges:
 
     def rates(self, instrument: Instrument, horizon: Horizon, side: Side, day: date) -> Rates:
         """The rates that apply to such an order on `day`."""
-        category = category_of(instrument, horizon)
-        key = (category, instrument.exchange, instrument.underlying if instrument.exchange in _BY_UNDERLYING else "", side, day)
+        exchange = instrument.exchange
+        key = (instrument.kind, horizon, exchange, instrument.underlying if exchange in _BY_UNDERLYING else "", side, day)
         found = self._rates.get(key)
         if found is None:
             found = self._rates[key] = self._resolve(instrument, horizon, side, day)

@@ -26,6 +26,8 @@ from execution_engine.timers import Timers
 
 A_MINUTE = 10
 STANDSTILL_S = 30.0
+STANDSTILL = timedelta(seconds=STANDSTILL_S)
+NO_TIME = timedelta()
 CONFIRMED_WITHIN = timedelta(seconds=10)
 LOOK_AGAIN = timedelta(seconds=2)
 
@@ -89,7 +91,7 @@ class Exits:
         """Count one exit, or hold it back because this key's exits do not settle."""
         now, key = self._clock.now(), (target.strategy, target.name)
         left = self._not_before.get(key, now) - now
-        if timedelta() < left <= timedelta(seconds=STANDSTILL_S):  # longer: our clock was set back, and nothing is waited for
+        if NO_TIME < left <= STANDSTILL:  # longer: our clock was set back, and nothing is waited for
             self._timers.wait(_timer(target), now, left)
             return False
         sent = self._sent.setdefault(key, deque(maxlen=A_MINUTE))

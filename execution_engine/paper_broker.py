@@ -101,8 +101,11 @@ class _Held:
         """Book a signed quantity worth `value` paise."""
         cost = self.cost
         cost.add(quantity, value)
+        if cost.quantity == 0:
+            self.blocked = 0.0
+            return
         side, average = Side.BUY if cost.quantity > 0 else Side.SELL, cost.average(self.instrument.multiplier)
-        self.blocked = rates.blocked(self.instrument, self.horizon, side, abs(cost.quantity), average) if cost.quantity else 0.0
+        self.blocked = rates.blocked(self.instrument, self.horizon, side, abs(cost.quantity), average)
 
 
 class PaperBroker:
@@ -369,7 +372,8 @@ class PaperBroker:
             else:
                 price = limit_in_bar(order.side, order.limit_price, seen)
             if price is not None:
-                most = self._capped(order.instrument, min(resting.remaining, bar.volume or resting.remaining), bar.volume)
+                wanted = resting.remaining
+                most = self._capped(order.instrument, min(wanted, bar.volume) if bar.volume else wanted, bar.volume)
                 price = price if price == order.limit_price else self._fills.worsened(order, price, booked=False)
                 self._fill(resting, most, price, bar.at, bar.start if opened else bar.at)
             if order.validity is Validity.IOC and resting.resting:
@@ -392,7 +396,7 @@ class PaperBroker:
         held = self._hold(order.instrument, order.product, order.horizon)
         sign = order.side.sign
         held.take(sign * quantity, sign * round(quantity * price * order.instrument.multiplier * 100), self._rates)
-        if not resting.remaining:
+        if resting.state is OrderState.FILLED:
             self._remove(resting)
         self._events.append(resting.row(at, at, (trade,)))
 

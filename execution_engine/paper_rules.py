@@ -81,10 +81,12 @@ def refusal(order: Order, now: datetime, sessions: Sessions | None, last_price: 
         return "The instrument you are placing an order for has either expired or does not exist. Please check and try again."
     if sessions is not None and not sessions.is_open(instrument, now):
         return f"Markets are closed right now for {instrument.key}. The order was not placed; place it while continuous trading is on."
-    if order.order_type in (OrderType.MARKET, OrderType.SL_M):
-        return "Market orders without market protection are not allowed via API. Please set market protection or use a Limit order."
-    wrong = _wrong_quantity(order) or _wrong_price(order)
-    return wrong if wrong or order.order_type is not OrderType.SL else _wrong_trigger(order, last_price)
+    if order.order_type is OrderType.LIMIT:
+        return _wrong_quantity(order) or _wrong_price(order, order.limit_price)
+    if order.order_type is OrderType.SL:
+        wrong = _wrong_quantity(order) or _wrong_price(order, order.limit_price) or _wrong_price(order, order.trigger_price)
+        return wrong or _wrong_trigger(order, last_price)
+    return "Market orders without market protection are not allowed via API. Please set market protection or use a Limit order."
 
 
 def _wrong_quantity(order: Order) -> str:
@@ -96,13 +98,13 @@ def _wrong_quantity(order: Order) -> str:
     return ""
 
 
-def _wrong_price(order: Order) -> str:
+def _wrong_price(order: Order, price: float | None) -> str:
+    if price is None or not 0 < price < math.inf:
+        return f"Invalid `price` {price}. A {order.order_type} order needs a price above 0."
     tick = order.instrument.tick_size
-    for price in (order.limit_price, order.trigger_price) if order.order_type is OrderType.SL else (order.limit_price,):
-        if price is None or not price > 0 or math.isinf(price):
-            return f"Invalid `price` {price}. A {order.order_type} order needs a price above 0."
-        if abs(price / tick - round(price / tick)) > 1e-6:
-            return f"Tick size for this script is {tick:g}. Kindly enter price in the multiple of tick size for this script (was {price})."
+    ticks = price / tick
+    if abs(ticks - round(ticks)) > 1e-6:
+        return f"Tick size for this script is {tick:g}. Kindly enter price in the multiple of tick size for this script (was {price})."
     return ""
 
 

@@ -274,8 +274,10 @@ class World:
         return self._desk.live()
 
     def orders_in(self, seconds: float) -> int:
-        sent, since = self._desk.sent, self._now() - timedelta(seconds=seconds)
-        return self._desk.calls_since(since) if sent and sent[-1] >= since else 0
+        sent, now = self._desk.sent, self._now()
+        if not sent or (now - sent[-1]).total_seconds() > seconds:
+            return 0
+        return self._desk.calls_since(now - timedelta(seconds=seconds))
 
     def orders_today(self) -> int:
         return self._desk.orders_today

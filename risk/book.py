@@ -139,7 +139,7 @@ class Case:
     `held` is what the strategy holds of the instrument, `last` its last price, `live` are all our live orders.
     """
 
-    __slots__ = ("at_stake", "book", "held", "last", "live", "now", "opening", "opens_roll", "reduces")
+    __slots__ = ("at_stake", "book", "held", "last", "live", "now", "opening", "opens_roll", "price", "reduces")
 
     def __init__(self, request: OrderRequest, book: RiskBook) -> None:
         self.book = book
@@ -153,13 +153,14 @@ class Case:
         """Whether the request is an exit in the gate's sense."""
         self.opening = [order for order in self.live if order.purpose in OPENING]
         """Live orders that may still add to a position; what they may still fill counts as held."""
-        price = max(request.limit_price, self.last or 0.0)
-        self.at_stake = exposure(request.instrument, request.side, request.quantity, price)
-        """Rupees this order puts at stake, at its limit or the last price, whichever is higher."""
+        self.price = max(request.limit_price, self.last or 0.0)
+        """Its limit or the last price, whichever is higher."""
+        self.at_stake = exposure(request.instrument, request.side, request.quantity, self.price)
+        """Rupees this order puts at stake at that price."""
 
 
 def exposure(instrument: Instrument, side: Side, quantity: int, price: float) -> float:
     """Rupees at stake: price x quantity x multiplier; a written option counts at its strike, since its premium says little of its risk."""
-    if side is Side.SELL and instrument.strike is not None and instrument.is_option:
+    if instrument.strike is not None and side is Side.SELL and instrument.is_option:
         price = max(price, instrument.strike)
     return price * quantity * instrument.multiplier

@@ -260,8 +260,7 @@ class InstrumentValue(Rule):
             if order.instrument.key == instrument.key and order.side == side:
                 working += order.remaining
         units = max(0, case.book.net(instrument) * side.sign + working + request.quantity)
-        price = max(request.limit_price, case.last or 0.0)
-        value = exposure(instrument, side, units, price)
+        value = exposure(instrument, side, units, case.price)
         return _above(value, self.settings.max_instrument_value, f"value in {instrument.key}", "max_instrument_value")
 
 

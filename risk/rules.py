@@ -91,13 +91,13 @@ class WellFormed:
             return Reason(f"quantity {_shown(request.quantity)} is not a whole number of units in 1..{LARGEST_QUANTITY}")
         if not request.instrument.tradable:
             return Reason(f"{request.instrument.key} is an index, which nobody can trade; configure its future")
+        if request.order_type == OrderType.LIMIT:
+            if request.trigger_price is not None:
+                return Reason(f"a LIMIT order has no trigger, got {_shown(request.trigger_price)}")
+            return self._price("limit price", request.limit_price, request.instrument)
         if request.order_type == OrderType.SL:
             return self._stop(request)
-        if request.order_type != OrderType.LIMIT:
-            return Reason(f"order type {_shown(request.order_type)}: only LIMIT and SL are ever sent")
-        if request.trigger_price is not None:
-            return Reason(f"a LIMIT order has no trigger, got {_shown(request.trigger_price)}")
-        return self._price("limit price", request.limit_price, request.instrument)
+        return Reason(f"order type {_shown(request.order_type)}: only LIMIT and SL are ever sent")
 
     def _stop(self, request: OrderRequest) -> Reason | None:
         limit, trigger = request.limit_price, request.trigger_price
@@ -111,7 +111,7 @@ class WellFormed:
 
     @staticmethod
     def _price(what: str, price: object, instrument: Instrument) -> Reason | None:
-        if isinstance(price, bool) or not isinstance(price, float | int) or not 0 < price <= LARGEST_PRICE:
+        if isinstance(price, bool) or not isinstance(price, (float, int)) or not 0 < price <= LARGEST_PRICE:
             return Reason(f"{what} {_shown(price)} is not a price above zero")
         ticks = price / instrument.tick_size
         if abs(ticks - round(ticks)) > 1e-4:
