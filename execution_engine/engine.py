@@ -566,7 +566,6 @@ class Engine:
     def _each_second(self, now: datetime) -> bool:
         """Watch the result and the feed; whether a limit was reached, and so orders may have gone out."""
         breached = False
-        self.timers.beat(now)
         if self.portfolio.moved:
             if self.gate.defends_profits or not self.portfolio.room > 0.0:
                 breached = self._watch_losses()

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 FAR = timedelta(days=3650)
 SECOND = timedelta(seconds=1)
 BEAT = "second"
-"""The engine's own beat. It fires more often than all others together, so that it stands beside the heap."""
+"""The engine's own beat, which goes on by itself once it is set. It fires more often than all others: it stands beside the heap."""
 
 
 class Timers:
@@ -39,7 +39,7 @@ class Timers:
         self._waits[name] = for_
         heapq.heappush(self._heap, (due, name))
 
-    def beat(self, now: datetime) -> None:
+    def _beat_on(self, now: datetime) -> None:
         """Beat at the next whole second: a granted market steps on them too."""
         self._beat = (now.replace(microsecond=0) if now.microsecond else now) + SECOND
 
@@ -75,13 +75,13 @@ class Timers:
                 self._waits.pop(name, None)
                 return name, due
         if beat is not None and beat <= now:
-            self._beat = None
+            self._beat_on(now)
             return BEAT, beat
         return None
 
     def _went_back(self, now: datetime) -> None:
         if self._beat is not None and self._beat > now + SECOND:
-            self.beat(now)
+            self._beat_on(now)
         for name, for_ in sorted(self._waits.items()):
             if self._due[name] > now + for_:
                 self.wait(name, now, for_)
