@@ -3,7 +3,7 @@
 One object implements both core.types.View (for strategies) and risk.book.RiskBook (for the gate), so that both see the same world.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 
 from core.market import Calendar, SquareOffPlan, SquareOffSettings
@@ -13,7 +13,6 @@ from core.types import (
     Horizon,
     Instrument,
     Kind,
-    Order,
     OrderRequest,
     Purpose,
     SessionState,
@@ -49,6 +48,10 @@ class World:
         self._desk = desk
         self._now = now
         self._margin = margin
+        self.position = portfolio.position
+        self.net = portfolio.total
+        self.strategy_exposure = self.account_exposure = portfolio.exposure
+        self.live_orders = desk.live
         self.ticks: dict[str, Tick] = {}  # the last tick of each instrument, by key; `see` takes the next
         self.limits: dict[str, tuple[float, float]] = {}  # instrument key -> the day's circuit limits
         self.names: dict[str, Instrument] = {}
@@ -65,7 +68,7 @@ class World:
         self.broker_funds: float | None = None  # rupees the broker last said may be used; None: a paper account, or not read yet
         self.blinded: dict[str, str] = {}  # cause (recovery, ledger, books) -> why entries are off
         self.frozen_by_books: dict[str, str] = {}
-        self.restrictions: Callable[[Instrument], str | None] = lambda instrument: None  # the day's lists; the day's start reads them
+        self.restricted: Callable[[Instrument], str | None] = lambda instrument: None  # the day's lists; the day's start reads them
         self.objection: Callable[[Horizon, Instrument], str] = lambda horizon, instrument: ""  # what the broker has no product for
         self.tags_echoed = True
         self.flat_from: Callable[[Instrument], datetime | None] = lambda instrument: None  # expiry.py knows what is settled in shares
@@ -87,9 +90,6 @@ class World:
     def last_price(self, instrument: Instrument) -> float | None:
         tick = self.ticks.get(instrument.key)
         return tick.price if tick is not None else None
-
-    def position(self, strategy: str, instrument: Instrument) -> int:
-        return self._portfolio.position(strategy, instrument)
 
     def resolve(self, name: str) -> Instrument | None:
         return self.names.get(name)
@@ -146,25 +146,11 @@ class World:
         return self.account.kind
 
     @property
-    def trading_state(self) -> TradingState:
-        return self.state
-
-    @property
-    def session_state(self) -> SessionState:
-        return self.session
-
-    @property
     def blind(self) -> str | None:
         return next(iter(self.blinded.values())) if self.blinded else None
 
     def frozen(self, instrument: Instrument) -> str | None:
         return self._desk.frozen.get(instrument.key) or self.frozen_by_books.get(instrument.key)
-
-    def inexpressible(self, request: OrderRequest) -> str | None:
-        return self.objection(request.horizon, request.instrument) or None
-
-    def restricted(self, instrument: Instrument) -> str | None:
-        return self.restrictions(instrument)
 
     @property
     def feed_stale(self) -> str | None:
@@ -233,9 +219,6 @@ class World:
         closes = min(closes, own_until) if own_until is not None else closes
         return EntryWindow(opens, closes, known=plan.known)
 
-    def net(self, instrument: Instrument) -> int:
-        return self._portfolio.total(instrument)
-
     def closing(self, strategy: str, instrument: Instrument) -> int:
         live = self._desk.live()
         if not live:
@@ -248,12 +231,6 @@ class World:
             and order.instrument.key == instrument.key
             and (order.purpose in _CLOSING or (order.purpose is Purpose.ROLL and order.side.sign * held < 0))
         )
-
-    def strategy_exposure(self, strategy: str) -> float:
-        return self._portfolio.exposure(strategy)
-
-    def account_exposure(self) -> float:
-        return self._portfolio.exposure()
 
     def day_pnl(self) -> float:
         return self._portfolio.net_result() / 100
@@ -269,9 +246,6 @@ class World:
 
     def trade_ended(self, strategy: str, *, losing: bool) -> datetime | None:
         return self._portfolio.trades.ended(strategy, self._now().date(), losing=losing)
-
-    def live_orders(self) -> Sequence[Order]:
-        return self._desk.live()
 
     def orders_in(self, seconds: float) -> int:
         sent, now = self._desk.sent, self._now()

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from core.types import AccountKind, Instrument, Order, OrderRequest, Purpose, SessionState, Side, TradingState
+from core.types import AccountKind, Horizon, Instrument, Order, OrderRequest, Purpose, SessionState, Side, TradingState
 
 OPENING = frozenset({Purpose.ENTRY, Purpose.ROLL})
 """Purposes of orders that may add to a position (a roll's closing leg is counted as if it did, which errs to the safe side)."""
@@ -31,9 +31,9 @@ class RiskBook(Protocol):
     @property
     def account_kind(self) -> AccountKind: ...
     @property
-    def trading_state(self) -> TradingState: ...
+    def state(self) -> TradingState: ...
     @property
-    def session_state(self) -> SessionState: ...
+    def session(self) -> SessionState: ...
     @property
     def blind(self) -> str | None:
         """Why the broker's books can't be trusted right now (an ack missing from the order book, a failed read); None: they can."""
@@ -47,8 +47,8 @@ class RiskBook(Protocol):
         """Why no new position may be opened in it (a derivatives ban, a surveillance list); None: it may."""
         ...
 
-    def inexpressible(self, request: OrderRequest) -> str | None:
-        """Why the account's broker has no product for such an entry; None: it has one."""
+    def objection(self, horizon: Horizon, instrument: Instrument) -> str:
+        """Why the account's broker has no product for such an entry; empty: it has one."""
         ...
 
     @property

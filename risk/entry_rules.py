@@ -19,7 +19,7 @@ class StateAllows(Rule):
     name = "trading_state"
 
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
-        state = case.book.trading_state
+        state = case.book.state
         if state == TradingState.ACTIVE:
             return None
         halted = state == TradingState.HALTED
@@ -32,7 +32,7 @@ class SessionValid(Rule):
     name = "session"
 
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
-        if case.book.session_state == SessionState.LOGIN_REQUIRED:
+        if case.book.session == SessionState.LOGIN_REQUIRED:
             return Reason("the broker session needs a login (`main.py login BROKER`)", permanent=False)
         return None
 
@@ -82,8 +82,8 @@ class Expressible(Rule):
     name = "product"
 
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
-        why = case.book.inexpressible(request)
-        return Reason(f"no order of this kind at this broker: {why}") if why is not None else None
+        why = case.book.objection(request.horizon, request.instrument)
+        return Reason(f"no order of this kind at this broker: {why}") if why else None
 
 
 class NoDelivery(Rule):

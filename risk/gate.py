@@ -62,7 +62,7 @@ class Gate:
             return self._judge(request, case, self._exit)
         runaway = self._runaway.attempt(case.now)
         if runaway is not None:
-            if book.trading_state != TradingState.HALTED:
+            if book.state != TradingState.HALTED:
                 self._breaches.append(Breach(case.now, "runaway", runaway, TradingState.HALTED))
             return Refused(request, "runaway", runaway, permanent=True)
         return self._review_entry(request, case, self._entry)

@@ -171,7 +171,7 @@ def restrict(house: House, day: date) -> None:
     def why(instrument: Instrument) -> str | None:
         return next((one.why for one in lists.get(instrument.underlying, ()) if one.covers(instrument)), None)
 
-    world.restrictions = why
+    world.restricted = why
     if lists:
         house.store.journal(house.clock.now(), "restricted", {symbol: [one.why for one in found] for symbol, found in lists.items()})
 

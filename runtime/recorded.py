@@ -173,7 +173,7 @@ class RecordedBacktest(Backtest):
             spec.objection if config.settings.orders.stand_in else lambda *asked: spec.objection(*asked) or spec.stands_in(*asked)
         )
         lists = restricted.read(config.folder / "market" / "restricted", self._recording.day)
-        world.restrictions = lambda one: next((row.why for row in lists.get(one.underlying, ()) if row.covers(one)), None)
+        world.restricted = lambda one: next((row.why for row in lists.get(one.underlying, ()) if row.covers(one)), None)
 
     def _builder(self) -> tuple[GapFiller, Callable[[History], None]]:
         builder = BarBuilder(self._calendar)

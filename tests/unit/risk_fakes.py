@@ -18,8 +18,8 @@ SETTINGS = RiskSettings()
 class FakeBook:
     now: datetime = T0
     account_kind: AccountKind = AccountKind.LIVE
-    trading_state: TradingState = TradingState.ACTIVE
-    session_state: SessionState = SessionState.VALID
+    state: TradingState = TradingState.ACTIVE
+    session: SessionState = SessionState.VALID
     blind: str | None = None
     frozen_keys: dict[str, str] = field(default_factory=dict)
     banned: dict[str, str] = field(default_factory=dict)
@@ -53,8 +53,8 @@ class FakeBook:
     def restricted(self, instrument: Instrument) -> str | None:
         return self.banned.get(instrument.underlying)
 
-    def inexpressible(self, request: OrderRequest) -> str | None:
-        return self.objections.get(request.instrument.underlying)
+    def objection(self, horizon: Horizon, instrument: Instrument) -> str:
+        return self.objections.get(instrument.underlying, "")
 
     def flat_from(self, instrument: Instrument) -> datetime | None:
         return self.delivered.get(instrument.underlying)

@@ -81,7 +81,7 @@ def test_the_engine_closes_what_it_holds_in_a_security_that_was_banned_and_opens
     it = Harness()
     it.want(1)
     it.complete()
-    it.engine.world.restrictions = lambda instrument: "in the derivatives ban" if instrument.underlying == "NIFTY" else None
+    it.engine.world.restricted = lambda instrument: "in the derivatives ban" if instrument.underlying == "NIFTY" else None
     it.want(0)
     it.complete()
     assert it.held == 0

@@ -110,7 +110,7 @@ def test_a_runaway_halts_within_one_order() -> None:
     assert (answer.rule, answer.permanent) == ("runaway", True)
     (breach,) = gate.take_breaches()
     assert (breach.rule, breach.wants) == ("runaway", TradingState.HALTED)
-    book.trading_state = TradingState.HALTED
+    book.state = TradingState.HALTED
     assert rule_of(gate.review(entry(), book)) == "runaway"
     assert gate.take_breaches() == []  # it is halted already
 
@@ -170,12 +170,12 @@ def test_a_change_of_an_entry_is_no_duplicate_but_a_halted_account_takes_none() 
     order = make_order(quantity=65)
     twin = make_order(id="20261120-2", quantity=65)
     assert isinstance(change(order, FakeBook(orders=[order, twin])), Approved)
-    assert rule_of(change(order, FakeBook(orders=[order], trading_state=TradingState.HALTED))) == "trading_state"
+    assert rule_of(change(order, FakeBook(orders=[order], state=TradingState.HALTED))) == "trading_state"
 
 
 def test_an_exit_may_chase_the_price_while_the_account_is_halted() -> None:
     order = make_order(side=Side.SELL, purpose=Purpose.EXIT, quantity=65)
-    book = held(65, orders=[order], closings={("trend", NIFTY.key): 65}, trading_state=TradingState.HALTED)
+    book = held(65, orders=[order], closings={("trend", NIFTY.key): 65}, state=TradingState.HALTED)
     assert isinstance(change(order, book, limit_price=24_900.0), Approved)
     answer = change(order, book, quantity=130)
     assert isinstance(answer, Refused)

@@ -204,10 +204,10 @@ CASES: list[tuple[str, OrderRequest, FakeBook, dict[str, Any], tuple[str, bool] 
         {},
         ("exit_band", False),
     ),
-    ("paused", entry(), FakeBook(trading_state=TradingState.REDUCE_ONLY), {}, ("trading_state", False)),
-    ("halted", entry(), FakeBook(trading_state=TradingState.HALTED), {}, ("trading_state", True)),
-    ("login required", entry(), FakeBook(session_state=SessionState.LOGIN_REQUIRED), {}, ("session", False)),
-    ("session expiring", entry(), FakeBook(session_state=SessionState.EXPIRING), {}, None),
+    ("paused", entry(), FakeBook(state=TradingState.REDUCE_ONLY), {}, ("trading_state", False)),
+    ("halted", entry(), FakeBook(state=TradingState.HALTED), {}, ("trading_state", True)),
+    ("login required", entry(), FakeBook(session=SessionState.LOGIN_REQUIRED), {}, ("session", False)),
+    ("session expiring", entry(), FakeBook(session=SessionState.EXPIRING), {}, None),
     ("blind", entry(), FakeBook(blind="an ack is missing"), {}, ("blind", False)),
     ("frozen", entry(), FakeBook(frozen_keys={NIFTY.key: "books differ"}), {}, ("blind", False)),
     ("another instrument frozen", entry(), FakeBook(frozen_keys={RELIANCE.key: "books differ"}), {}, None),
@@ -420,9 +420,9 @@ def test_the_largest_numbers_are_still_well_formed() -> None:
 
 
 ADVERSE = [
-    {"trading_state": TradingState.HALTED},
-    {"trading_state": TradingState.REDUCE_ONLY},
-    {"session_state": SessionState.LOGIN_REQUIRED},
+    {"state": TradingState.HALTED},
+    {"state": TradingState.REDUCE_ONLY},
+    {"session": SessionState.LOGIN_REQUIRED},
     {"blind": "books fail"},
     {"frozen_keys": {NIFTY.key: "books differ"}},
     {"feed_stale": "mute"},
@@ -454,7 +454,7 @@ def test_the_opening_leg_of_a_roll_passes_the_entry_stop_and_nothing_else() -> N
     assert verdict(roll, FakeBook(window=closed)) is None
     assert verdict(roll, held(65, window=closed)) is None  # a second slice of it
     assert verdict(roll, FakeBook(window=closed, gross=1e12)) == ("gross_exposure", True)
-    assert verdict(roll, FakeBook(window=closed, trading_state=TradingState.REDUCE_ONLY)) == ("trading_state", False)
+    assert verdict(roll, FakeBook(window=closed, state=TradingState.REDUCE_ONLY)) == ("trading_state", False)
 
 
 def test_the_closing_leg_of_a_roll_never_turns_the_position_round() -> None:

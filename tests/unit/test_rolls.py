@@ -230,7 +230,7 @@ def test_a_leg_that_does_not_fill_pays_no_more_than_the_cap_and_is_tried_again(a
 def test_the_second_leg_refused_for_good_is_half_a_roll_and_somebody_is_paged() -> None:
     harness = Rolling().hold().at_roll()
     harness.complete()
-    harness.engine.world.restrictions = lambda instrument: "in the ban period" if instrument.key == NEXT.key else None
+    harness.engine.world.restricted = lambda instrument: "in the ban period" if instrument.key == NEXT.key else None
     harness.both()
     assert harness.told("Half a roll") == ["page"]
     harness.until(60)
@@ -349,7 +349,7 @@ def test_it_does_not_begin_what_it_could_not_end(blocked: str, why: str) -> None
     if blocked == "paused":
         harness.engine.set_state(TradingState.REDUCE_ONLY, "pause")
     elif blocked == "banned":
-        world.restrictions = lambda instrument: why if instrument.key == NEXT.key else None
+        world.restricted = lambda instrument: why if instrument.key == NEXT.key else None
     elif blocked == "blind":
         world.blinded["books"] = why
     harness.go_on(ROLL_AT - timedelta(seconds=10))
@@ -359,7 +359,7 @@ def test_it_does_not_begin_what_it_could_not_end(blocked: str, why: str) -> None
     assert harness.journal("roll_waits")[0]["why"] == why
     assert harness.told("Roll waits") == ["page"]
     harness.engine.set_state(TradingState.ACTIVE, "resume")
-    world.restrictions = lambda instrument: None
+    world.restricted = lambda instrument: None
     world.blinded.clear()
     harness.both()
     harness.both()
