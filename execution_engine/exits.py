@@ -14,7 +14,7 @@ Rules:
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from core.ports import Clock
@@ -124,8 +124,11 @@ class Exits:
                 self._cancel(order, "an exit of ours would trade with it")
         return not met
 
-    def unconfirmed(self, orders: Iterable[Order], now: datetime) -> None:
+    def unconfirmed(self, orders: Sequence[Order], now: datetime) -> None:
         """Page for each order in the way of being flat that waits for a confirmation too long (rule 5)."""
+        if not orders:
+            self._late.clear()
+            return
         late = {
             order.id: order
             for order in orders

@@ -305,7 +305,9 @@ class PaperBroker:
     def _closable(self, order: Order, before: _Resting | None) -> int:
         """Units of the position that `order` may still close, after those resting orders of its side that arrived before it."""
         held = self._held.get((order.instrument.key, order.product))
-        closable = -order.side.sign * held.cost.quantity if held is not None else 0
+        if held is None:
+            return 0
+        closable = -order.side.sign * held.cost.quantity
         for each in self._waiting.get(order.instrument.key, ()):
             if each is before or closable <= 0:
                 break

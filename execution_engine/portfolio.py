@@ -56,12 +56,12 @@ class Adjustment(msgspec.Struct, frozen=True):
 
 
 class _Sums:
-    """Paise of the day over some holdings, and what they are worth, gross."""
+    """Paise over some holdings: the day's realised + unrealised - charges, and what is at stake, gross."""
 
-    __slots__ = ("charges", "gross", "realised", "unrealised")
+    __slots__ = ("gross", "net")
 
     def __init__(self) -> None:
-        self.realised = self.unrealised = self.charges = self.gross = 0
+        self.net = self.gross = 0
 
 
 class _Holding:
@@ -79,7 +79,7 @@ class _Holding:
         self.charges = 0
         self.day_charges = 0
         self.known: Position | None = None  # as last told; None since something changed
-        self.counted = (0, 0, 0, 0)  # what of it is in the sums: realised, unrealised, charges, gross
+        self.counted = (0, 0)  # what of it is in the sums: net, gross
 
 
 class _Line:
@@ -279,7 +279,6 @@ class Portfolio:
         self.unsaved[holding.strategy, instrument.key, holding.product] = holding
         self._marks.setdefault(instrument.key, price)
         self._altered(holding)
-        self._note_open(instrument.key)
 
     def _holding(self, strategy: str, instrument: Instrument, product: str, horizon: Horizon) -> _Holding:
         """The sub-account, about to be altered."""
@@ -423,14 +422,15 @@ class Portfolio:
 
     def pnl(self, strategy: str | None = None) -> dict[str, float]:
         """The day's {realised, unrealised, charges, net} in rupees, of ours or of one strategy. Charges are positive."""
-        day = self._of_day(strategy)
-        net = day.realised + day.unrealised - day.charges
-        return {"realised": day.realised / 100, "unrealised": day.unrealised / 100, "charges": day.charges / 100, "net": net / 100}
+        held = [one for one in self._holdings.values() if (one.strategy == strategy if strategy is not None else one.strategy != EXTERNAL)]
+        realised, charges = sum(one.day_cost.realised for one in held), sum(one.day_charges for one in held)
+        net = self.net_result(strategy)
+        unrealised = net - realised + charges
+        return {"realised": realised / 100, "unrealised": unrealised / 100, "charges": charges / 100, "net": net / 100}
 
     def net_result(self, strategy: str | None = None) -> int:
         """The day's realised + unrealised - charges in paise, of ours or of one strategy."""
-        day = self._of_day(strategy)
-        return day.realised + day.unrealised - day.charges
+        return self._of_day(strategy).net
 
     def _of_day(self, strategy: str | None) -> _Sums:
         """The sums of one strategy or of all ours."""
@@ -457,15 +457,14 @@ class Portfolio:
                 unrealised, gross = value - day.cost, abs(value)
             if quantity < 0 and instrument.strike is not None:  # a written option
                 gross = max(gross, round(-quantity * instrument.strike * instrument.multiplier * 100))
-        realised_before, unrealised_before, charges_before, gross_before = holding.counted
-        holding.counted = (day.realised, unrealised, holding.day_charges, gross)
+        net = day.realised + unrealised - holding.day_charges
+        net_before, gross_before = holding.counted
+        holding.counted = (net, gross)
         sums = self._sums.get(holding.strategy)
         if sums is None:
             sums = self._sums[holding.strategy] = _Sums()
         for each in (sums, self._total) if holding.strategy != EXTERNAL else (sums,):
-            each.realised += day.realised - realised_before
-            each.unrealised += unrealised - unrealised_before
-            each.charges += holding.day_charges - charges_before
+            each.net += net - net_before
             each.gross += gross - gross_before
 
     def _touch(self) -> None:
@@ -474,12 +473,11 @@ class Portfolio:
         self._positions = None
 
     def _altered(self, holding: _Holding) -> None:
-        """Something of a sub-account is no longer what `positions` last told."""
+        """Something of a sub-account is no longer what `positions` last told, nor what prices make of it."""
+        key = holding.instrument.key
         holding.known = self._positions = None
-        self._stale.add(holding.instrument.key)
+        self._stale.add(key)
         self.moved, self.room = True, 0.0
-
-    def _note_open(self, key: str) -> None:
         held, weight = False, 0.0
         for one in self._by_instrument.get(key, ()):
             if one.life.quantity:
@@ -514,7 +512,7 @@ class Portfolio:
         self.moved = False
         if self._stale:
             self._reckon()
-        net = self._total.realised + self._total.unrealised - self._total.charges
+        net = self._total.net
         if net > self._peak:
             self._peak = net
         elif self._peak - net > self._drawdown:
@@ -586,7 +584,6 @@ class Portfolio:
             key = (stored.strategy, stored.instrument.key)
             self._quantities[key] = self._quantities.get(key, 0) + stored.quantity
             self._altered(holding)
-            self._note_open(stored.instrument.key)
         for fill in fills:
             self._digest.update(_digest_line(fill))
             self.trades.book(fill)

@@ -131,7 +131,7 @@ class Roster:
                     "state": state,
                     "why": why,
                     "position": held.get(name, {}),
-                    "pnl": engine.portfolio.pnl(name)["net"],
+                    "pnl": engine.portfolio.net_result(name) / 100,
                     "trades": engine.portfolio.trades.begun(name, now.date()),
                 }
             )
