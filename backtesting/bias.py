@@ -1,11 +1,14 @@
 """Is a result too good because of how it was made? Two checks of a strategy on its own data.
 
 1. Look-ahead: the run is made again on data that ends earlier. What was said up to that end must be what the whole run had said by then:
-   time, instrument, target, stops and reasons. A strategy that looks at what comes (a file, a frame made beforehand) says something else.
+   time, instrument, target, stops and reasons. A strategy that looks at what comes says something else. What it reads by itself (a file, a
+   table of day candles) ends no earlier for that, so that its class is looked at too: `reads` names what it could read by.
 2. Warm-up: the run is made again on data that begins later, without any history before. `bars` is after how many bars of the strategy
    its signals are those of the whole run for good. What holds for ever (a state that never forgets) never settles.
 """
 
+import ast
+import inspect
 from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -17,6 +20,8 @@ from backtesting.run import Backtest
 from core.errors import DataError
 from core.types import Bar, Instrument, Tick
 from data_ingestion.logical_names import PriceOf
+from strategies import registry
+from strategies.base import Strategy
 
 Make = Callable[[BacktestMarket], Backtest]
 """Makes the run on a market: whole, or a part of it."""
@@ -24,6 +29,13 @@ Tell = Callable[[int, int], None]
 """Is told how many of how many runs are done."""
 SETTLED = 0.9
 """A start whose last different signal lies in the last tenth of the data has not settled: too little follows to tell."""
+
+COMPUTES = frozenset({
+    *("core", "strategies", "__future__", "abc", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
+    *("fractions", "functools", "heapq", "itertools", "math", "msgspec", "numbers", "numpy", "operator", "random", "statistics", "typing"),
+})  # fmt: skip
+"""Modules by which nothing can be read but what a strategy is given."""
+READS = frozenset({"open", "__import__", "exec", "eval", "compile"})
 
 
 class Part:
@@ -105,7 +117,23 @@ def lookahead(make: Make, market: BacktestMarket, days: Sequence[date], samples:
         if said != known and first is None:
             first = _first(known, said) | {"until": until.isoformat()}
         tell(number + 2, samples + 1)
-    return {"check": "lookahead", "ok": first is None, "signals": len(whole), "samples": rows, "first": first}
+    reads = {one.class_: could_read for one in make(market).settings.values() if (could_read := reads_by(registry.get(one.class_)))}
+    return {"check": "lookahead", "ok": first is None, "signals": len(whole), "samples": rows, "first": first, "reads": reads}
+
+
+def reads_by(strategy: type[Strategy]) -> list[str]:
+    """What the modules of a strategy's class import or call that could read files or the network, by name; none where they only compute."""
+    found: set[str] = set()
+    for module in {inspect.getmodule(cls) for cls in strategy.__mro__ if issubclass(cls, Strategy) and cls is not Strategy} - {None}:
+        assert module is not None
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Import):
+                found |= {one.name for one in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module or "")
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in READS:
+                found.add(f"{node.func.id}()")
+    return sorted(one for one in found if one.partition(".")[0] not in COMPUTES)
 
 
 def warmup(make: Make, market: BacktestMarket, days: Sequence[date], samples: int, tell: Tell = lambda done, of: None) -> dict[str, Any]:

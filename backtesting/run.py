@@ -2,7 +2,8 @@
 
 The order of things is the daemon's: the day opens, events and timers are taken one by one, the day closes. What differs:
 1. Data is heard when it was known: a bar at its end. Orders that it causes meet the next bar (or tick), so nothing looks ahead.
-2. With bars there is no time between two ends, but for the square-off, which starts when the market's rules say so.
+2. With bars there is no time between two ends, but for the square-off, which starts when the market's rules say so. The prices that a
+   bar-path plays are made of the whole bar, whose end they betray: orders, stops and targets meet them, strategies do not hear them.
 3. A strategy object lives on from day to day; it is made anew, and warmed up on the past of the new contract, when its contract changes.
 4. A carried future rolls on the calendar's day as in live trading, by the same tracked pair; prices are fresh when they are of the running
    bar. What is held in a contract whose last session is over is settled at its underlying's last price in the data; a future without data
@@ -162,6 +163,7 @@ class Backtest:
             delivery=DeliverySettings(rolling.physical_days, rolling.time),
             protect=Protect(protect.limit_pct) if protect.by == "broker" else None,
         )
+        self.engine.hearing.ticks = market.interval == 0
 
     def _builder(self) -> tuple[PlayedBars | BarBuilder | GapFiller, Callable[[History], None]]:
         """Who makes the bars, and who hears of history that was asked for while it ran (nobody: data has no gaps that are filled)."""
@@ -438,6 +440,10 @@ class Backtest:
             self._runs[name] = made
             for run in made:
                 self._warm_up(run, day)
+                if run.strategy.wants_ticks and self._market.interval:
+                    self._note(
+                        f"{name} listens to ticks too, and the data is bars: it hears none of them (prices inside a bar are invented)"
+                    )
         runs = [run for made in self._runs.values() for run in made]
         for run in runs:
             if not run.stopped:

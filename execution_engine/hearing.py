@@ -46,6 +46,7 @@ class Hearing:
     ) -> None:
         self.runs: list[Run] = []
         self.calls: CallWatch | None = None  # None: nobody minds how long a strategy takes
+        self.ticks = True  # whether ticks are prices that were: strategies do not hear those that were made of a bar that is over
         self.heard: Callable[[Bar, list[Run]], None] | None = None  # told of each bar once its strategies have heard it (charts)
         self._clock = clock
         self._store = store
@@ -71,7 +72,7 @@ class Hearing:
             for name, instrument in run.instruments.items():
                 self._by_name.setdefault((run.strategy.name, name), []).append(run)
                 self._by_bar.setdefault((instrument.key, run.strategy.interval), []).append(run)
-                if run.strategy.wants_ticks:
+                if run.strategy.wants_ticks and self.ticks:
                     self._by_tick.setdefault(instrument.key, []).append(run)
                 bars.watch(instrument, run.strategy.interval, now)
         self._world.loaded = tuple(dict.fromkeys(run.strategy.name for run in self.runs))

@@ -154,6 +154,10 @@ def _checked(found: dict[str, Any]) -> str:
         ]
         first = found["first"]
         said = "it does not look ahead" if found["ok"] else f"IT LOOKS AHEAD: the whole says {first['whole']}, the part {first['prefix']}"
+        lines += [
+            f"  not seen: what {name} reads by {', '.join(by)}; a file holds what comes in each of these runs"
+            for name, by in found["reads"].items()
+        ]
         return "\n".join([*lines, said])
     lines = [f"{found['strategy']}: {found['signals']} signals, compared with runs that begin later without history"]
     for row in found["samples"]:

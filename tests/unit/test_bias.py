@@ -1,7 +1,8 @@
 """The two checks of a strategy on its own data: one that peeks is caught, one that forgets slowly is measured."""
 
+import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 from backtesting import bias
 from backtesting.market import BacktestMarket
 from backtesting.run import Backtest
-from core.types import Account, AccountKind, Bar, Instrument, Signal, View
+from core.types import Account, AccountKind, Bar, Signal, Tick, View
 from data_ingestion.replay import prepare
 from execution_engine.paper_rules import FillRules
 from execution_engine.runs import Run
 from main import main
+from strategies import registry
 from strategies.base import Params, Strategy
 from tests.unit.test_backtest import YAML, bars_file, configured, wave
 from utils.config_loader import Config
@@ -74,22 +76,17 @@ class Remembers(Planted):
         return float(self.count % 2)
 
 
-def with_strategy(config: Config, kind: type[Planted]) -> bias.Make:
+def with_strategy(config: Config, kind: type[Planted], fills: FillRules | None = None) -> bias.Make:
     class Planting(Backtest):
         def __init__(self, market: BacktestMarket) -> None:
-            super().__init__(config, ACCOUNT, market, config.strategies, FillRules(), journal=None)
+            super().__init__(config, ACCOUNT, market, config.strategies, fills or FillRules(), journal=None)
             self.market = market
 
-        def _begin(self, day: date, names: Mapping[str, Instrument]) -> list[Run]:
-            runs = super()._begin(day, names)
-            for run in runs:
-                if not isinstance(run.strategy, Planted):
-                    spec = run.strategy.spec
-                    planted = kind(type(spec)(spec.name, Params(), spec.instruments, spec.interval, spec.horizon), run.strategy.logical)
-                    planted.market = self.market
-                    planted.begin(day)
-                    run.strategy = planted
-            return runs
+        def _warm_up(self, run: Run, day: date) -> None:
+            spec = run.strategy.spec
+            planted = kind(type(spec)(spec.name, Params(), spec.instruments, spec.interval, spec.horizon), run.strategy.logical)
+            planted.market = self.market
+            run.strategy = planted
 
     return Planting
 
@@ -108,6 +105,37 @@ def test_a_strategy_that_peeks_at_the_next_bar_is_caught(config: Config, market:
     assert found["ok"] is False
     first = found["first"]
     assert (first["whole"] or first["prefix"])["at"][:19] == first["until"][:19], "what was said at the very end, knowing what comes"
+
+
+def test_what_a_class_could_read_by_is_named_since_a_file_ends_no_earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "peeking.py").write_text(
+        "import math\nimport pyarrow.parquet as pq\nfrom pathlib import Path\nfrom strategies.sma_cross import SmaCross\n"
+        "class Peeking(SmaCross):\n    def start(self):\n        self.days = open('days.csv').read()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    peeking = importlib.import_module("peeking").Peeking
+    assert bias.reads_by(peeking) == ["open()", "pathlib", "pyarrow.parquet"]
+    assert [name for name in registry.names() if bias.reads_by(registry.get(name))] == []
+
+
+class ReadsThePath(Planted):
+    """Knows from a bar's second price how it ends: high before low, and it will have fallen; bought then, it is filled at the low."""
+
+    def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
+        self.prices: list[float] = []
+        yield self.signal(bar.instrument, 0, why="over")
+
+    def on_tick(self, tick: Tick, view: View) -> Iterator[Signal]:
+        self.prices = [*getattr(self, "prices", []), tick.price]
+        if len(self.prices) == 2 and self.prices[1] > self.prices[0]:
+            yield self.signal(tick.instrument, 1, why="the low comes next")
+
+
+def test_a_strategy_cannot_read_in_the_prices_inside_a_bar_how_it_ends(config: Config, market: BacktestMarket) -> None:
+    backtest = with_strategy(config, ReadsThePath, FillRules(inside_bars=True))(market)
+    outcome = backtest.run(DAYS)
+    assert outcome.trips == []
+    assert any("cross listens to ticks too, and the data is bars: it hears none" in note for note in outcome.notes)
 
 
 def test_averages_need_no_more_than_they_ask_for(config: Config, market: BacktestMarket) -> None:
