@@ -52,7 +52,7 @@ class Scheduler:
             self._scheduler.shutdown(wait=False)
 
     def planned(self) -> list[str]:
-        """The jobs by name and time of day, as the log shows them at start."""
+        """The jobs by name and time of day."""
         return sorted(job.id for job in self._scheduler.get_jobs()) if self._scheduler is not None else []
 
     def run(self, job: Job) -> None:

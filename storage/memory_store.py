@@ -22,7 +22,6 @@ class MemoryStore:
         self.kept_positions: dict[tuple[str, str, str], Position] = {}
         self.spaces: dict[str, dict[str, Any]] = {}
         self.shot: Snapshot | None = None
-        self.commits = 0
 
     def journal(self, at: datetime, kind: str, data: Facts) -> int:
         self.entries.append((at, kind, data))
@@ -53,7 +52,6 @@ class MemoryStore:
     def commit(self, meanwhile: Callable[[], None] | None = None) -> None:
         if meanwhile is not None:
             meanwhile()
-        self.commits += 1
 
     def orders(self, day: date | None = None) -> list[Order]:
         return [order for order in self.kept_orders.values() if day is None or order.created_at.date() == day]
