@@ -21,6 +21,7 @@ from core.events import Books, BrokerPosition, OrderUpdate, Trade
 from core.ports import Store
 from core.types import Horizon, Instrument, Order, OrderState, Side
 from execution_engine.absence import Absence
+from execution_engine.delivered import Delivered
 from execution_engine.offsets import Offsets
 from execution_engine.order_manager import Alert, Change, OrderDesk
 from execution_engine.order_state import IN_FLIGHT, TERMINAL
@@ -66,6 +67,7 @@ class Reconciliation:
         self._foreign_trades: set[tuple[str, date, Side, str]] = set()
         self._ambiguous: set[str] = set()
         self.offsets = Offsets(portfolio, store, world, alert)
+        self.delivered = Delivered(portfolio, store, horizon_of)
         self._began = world.now
         self._told_of_another = False
         self._failed = 0
@@ -127,6 +129,7 @@ class Reconciliation:
         self._baseline = False
         self._began = self._world.now
         self.offsets.open_day(self._began.date())
+        self.delivered.open_day(self._began.date())
         self._told_of_another = False
         self._foreign_orders.clear()
         self._foreign_trades.clear()
@@ -175,6 +178,7 @@ class Reconciliation:
                 self._world.blinded["reads"] = reason
                 self._alert("warn", "Entries are off", f"{reason}; they resume with the next complete read")
             return []
+        books = self.delivered.beside(books)
         self._failed = 0
         self._world.blinded.pop("reads", None)
         if books.funds is not None:

@@ -192,9 +192,11 @@ def open_day(house: House, day: date, *, resumed: bool, enabled: Mapping[str, St
         house.alerts("warn", "Instrument not available", note)
     if not names and enabled:  # none enabled: a person has disabled them all, and may enable one while the day runs
         raise NothingToTrade("no enabled strategy has an instrument today: " + "; ".join(notes))
-    if not resumed:
+    if resumed:
+        evening.find_shares(house, day)
+    else:
         evening.missed(house)
-        engine.portfolio.start_day(day, evening.closes(house))
+        engine.portfolio.start_day(day, evening.closes(house, day))
     engine.desk.open_day(house.store.orders(day), day)
     engine.world.canary = _canary(house, names)
     engine.world.windows = entry_windows(day, enabled)

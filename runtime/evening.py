@@ -1,9 +1,10 @@
-"""Asks the broker for its own figures: in the evening what the day's orders cost, in the morning at which prices it carries positions."""
+"""Asks the broker for its own figures: in the evening what the day's orders cost, in the morning where and at what prices it holds ours."""
 
 from datetime import date
 from typing import TYPE_CHECKING
 
 from core.errors import BrokerError
+from core.events import BrokerPosition, Holding
 from core.ports import Broker, ChargeSource, HoldingSource
 from execution_engine.charges import Charges
 from execution_engine.evening import Evening
@@ -42,20 +43,41 @@ def missed(house: "House") -> None:
         _books(house).missed(date.fromisoformat(closed))
 
 
-def closes(house: "House") -> dict[str, float]:
-    """The broker's previous closes of what is carried, by instrument key; {} where nothing is, or nobody tells."""
-    broker = house.broker
-    if broker is None or not any(position.quantity for position in house.engine.portfolio.positions()):
+def closes(house: "House", day: date) -> dict[str, float]:
+    """The broker's previous closes of what is carried, by instrument key; {} where nothing is, or nobody tells. Shares of ours are looked
+    for among its holdings."""
+    if house.broker is None or not any(position.quantity for position in house.engine.portfolio.positions()):
         return {}
-    asked: Broker = broker
+    told = _carried(house, day, resumed=False)
+    if told is None:
+        return {}
+    return _books(house).closes(*told)
+
+
+def find_shares(house: "House", day: date) -> None:
+    """After a restart: look for our shares among the broker's holdings, where the morning could not."""
+    if house.broker is not None and house.engine.reconciliation.delivered.to_be_asked(day, resumed=True):
+        _carried(house, day, resumed=True)
+
+
+def _carried(house: "House", day: date, *, resumed: bool) -> tuple[tuple[BrokerPosition, ...], tuple[Holding, ...]] | None:
+    """The broker's positions and holdings; None where it does not tell."""
+    assert house.broker is not None
+    asked: Broker = house.broker
+    delivered = house.engine.reconciliation.delivered
     try:
         positions = waiting(house, asked.positions)
         holdings = waiting(house, asked.holdings) if isinstance(asked, HoldingSource) else ()
     except BrokerError as error:
-        text = f"{house.spec.title} did not tell the closes of what is carried ({error}); the day's result starts at our last prices"
+        text = f"{house.spec.title} did not tell what it carries, and at what closes ({error}); the day's result starts at our last prices"
+        if delivered.to_be_asked(day, resumed=resumed):
+            text += (
+                ". Shares that were delivered may be missing in its positions: what differs is frozen and not sold; start the daemon again"
+            )
         house.alerts("warn", "No closes from the broker", text)
-        return {}
-    return _books(house).closes(positions, holdings)
+        return None
+    delivered.look(day, house.clock.now(), positions, holdings, resumed=resumed)
+    return positions, holdings
 
 
 def _books(house: "House") -> Evening:

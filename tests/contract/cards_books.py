@@ -2,17 +2,21 @@
 
 from datetime import date, datetime, timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from core.errors import BrokerError, NiyamError, Rejected, SessionExpired, Transient
-from core.events import ChargesTold
+from core.events import Books, ChargesTold
 from core.ports import ChargeSource, HoldingSource, OrderwiseTrades
-from core.types import IST, Horizon, Kind, Order, OrderState, SessionState, Side
+from core.types import IST, Horizon, Kind, Order, OrderState, Position, Purpose, SessionState, Side
+from execution_engine.delivered import Delivered
+from execution_engine.portfolio import Portfolio
 from tests.contract.card import CARDS, Card, card
 from tests.contract.kit import Kit
 from tests.contract.stage import Stage
+from tests.fakes import MemoryStore
 from utils.config_loader import load_charges
 
 BOOKS, DATA, DAYS = "books", "market data", "over the night"
@@ -426,12 +430,13 @@ def _afternoon(stage: Stage) -> None:
     stage.pass_((TODAY.replace(hour=15) - stage.clock.now()).total_seconds())
 
 
-def _next_morning(stage: Stage) -> None:
+def _next_morning(stage: Stage) -> date:
     """09:20 of the next trading day, logged in, with its instruments."""
     stage.pass_((datetime(2026, 11, 23, 9, 20, tzinfo=IST) - stage.clock.now()).total_seconds())
     if stage.session.state() is not SessionState.VALID:
         stage.session.auto_login(stage.login_page)
     stage.pass_(2.0)
+    return date(2026, 11, 23)
 
 
 def _token_of_day(kit: Kit) -> str:
@@ -492,6 +497,32 @@ def _holdings(stage: Stage) -> None:
     stage.kill_token()
     with pytest.raises(SessionExpired):
         stage.broker.holdings()
+
+
+@card(DAYS, "shares carried: positions and what was delivered add up to ours, and to nothing after their sale", alone=True)
+def _delivered(stage: Stage) -> None:
+    _afternoon(stage)
+    order = stage.filled(stage.share, horizon=Horizon.CARRY)
+    product = stage.kit.products[Horizon.CARRY, Kind.EQUITY]
+    ours = Position("live", "s", stage.share, product, order.quantity, 1400.0, 0, 0, Horizon.CARRY)
+    day = _next_morning(stage)
+    stage.load_instruments()
+    portfolio = Portfolio("live", SimpleNamespace(order_charges=lambda *_: SimpleNamespace(total=0.0)))
+    portfolio.restore([ours], [], day)
+    delivered = Delivered(portfolio, MemoryStore(), stage.spec.horizon_of)
+    positions = stage.broker.positions()
+    assert isinstance(stage.broker, HoldingSource)
+    delivered.look(day, stage.clock.now(), positions, stage.broker.holdings(), resumed=False)
+    delivered.open_day(day)
+
+    def net() -> int:
+        now = stage.clock.now()
+        rows = delivered.beside(Books(now, now, positions=stage.broker.positions())).positions
+        return sum(row.quantity for row in rows or () if (row.instrument, row.product) == (stage.share, product))
+
+    assert net() == order.quantity
+    stage.filled(stage.share, horizon=Horizon.CARRY, side=Side.SELL, purpose=Purpose.EXIT)
+    assert net() == 0
 
 
 @card(DAYS, "yesterday's orders are gone from the book, what was carried is there", alone=True)

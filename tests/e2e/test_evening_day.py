@@ -5,6 +5,7 @@ import pytest
 from tests.e2e.stage import BUSY, HELD, Stage
 
 CARRYING = BUSY.replace("[NIFTY_FUT, BANKNIFTY_FUT]", "[NIFTY_FUT]").replace("horizon: intraday", "horizon: carry")
+SHARES = CARRYING.replace("NIFTY_FUT", "RELIANCE").replace("{lots: 1}", "{quantity: 10}")
 TAX = "- {from: 2026-04-01, to: null, sell: 0.0005, src: [FATAX73524]}"
 
 
@@ -43,6 +44,21 @@ def test_charges_that_differ_are_booked_and_told_and_what_is_carried_starts_at_t
     [rebased] = stage.journal("rebased")
     [held] = [row for row in stage.account()["positions"] if row["overnight_quantity"]]
     assert (rebased["instrument"], rebased["price"]) == (f"{held['exchange']}:{held['tradingsymbol']}", held["close_price"])
+
+
+def test_shares_that_were_delivered_overnight_are_known_as_ours_and_sold_from_the_demat_account(stage: Stage) -> None:
+    stage.strategy.write_text(SHARES, encoding="utf-8")
+    stage.simulate(date="2026-11-09", start="15:00", seed=2, speed=HELD)
+    daemon = stage.run("--days", "2")
+    stage.go_to("09:10:00", day="2026-11-11")
+    sold = lambda _: any(entry["side"] == "SELL" and entry["at"] > "2026-11-11" for entry in stage.journal("fill"))  # noqa: E731
+    stage.go_on_until(sold, "the sale")
+    daemon.kill()
+    [found] = stage.journal("delivered")
+    assert (found["instrument"], found["quantity"]) == ("NSE:RELIANCE", 10)
+    assert stage.journal("difference") == []
+    [holding] = stage.account()["holdings"]
+    assert holding["used_quantity"] == 10
 
 
 def test_our_charges_are_the_brokers(stage: Stage) -> None:
