@@ -21,7 +21,7 @@ from data_ingestion.arrow import texts
 from data_ingestion.bars import aggregate
 from data_ingestion.contracts import INDEX_KEYS, continuous
 from data_ingestion.logical_names import FutureName, OptionName, PriceOf
-from data_ingestion.replay import Manifest
+from data_ingestion.prepare import Manifest
 
 DAYS_KEPT = 6  # in memory: the running one, and those that warm-ups read again
 _MINUTE = timedelta(minutes=1)

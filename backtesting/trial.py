@@ -19,7 +19,7 @@ from backtesting.run import Backtest, Outcome
 from core.clock import SystemClock
 from core.errors import ConfigError
 from core.types import Account, AccountKind
-from data_ingestion.replay import Manifest
+from data_ingestion.prepare import Manifest
 from execution_engine.charges import Charges
 from execution_engine.paper_rules import FillRules
 from strategies import registry

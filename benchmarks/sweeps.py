@@ -33,7 +33,7 @@ from benchmarks.rounds import Line, interleaved, paired
 from benchmarks.starts import ROOT
 from core.errors import ConfigError
 from core.types import Account, AccountKind
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from execution_engine.paper_rules import FillRules
 from utils.config_loader import load, load_calendar
 

@@ -23,7 +23,7 @@ from backtesting.run import LATEST, Backtest
 from core.clock import SystemClock
 from core.errors import ConfigError, DataError
 from core.types import Account, AccountKind
-from data_ingestion.replay import Manifest, prepare
+from data_ingestion.prepare import Manifest, prepare
 from execution_engine.paper_rules import FillRules
 from runtime.recorded import SUFFIX, RecordedBacktest, RecordedMarket, Recording
 from runtime.tables import WIDTH

@@ -313,7 +313,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 def prepared_data(options: argparse.Namespace) -> str:
     """Check and normalise `--data` for a stand-alone simulator, into the state folder; notes go to standard error."""
-    from data_ingestion.replay import prepare
+    from data_ingestion.prepare import prepare
     from utils.config_loader import load_calendar
 
     source = Path(options.data).resolve()

@@ -24,8 +24,8 @@ from core.types import Account, Bar, Instrument, Tick
 from data_ingestion.backfill import GapFiller
 from data_ingestion.bars import BarBuilder
 from data_ingestion.logical_names import PriceOf
+from data_ingestion.prepare import Manifest
 from data_ingestion.recorder import Batch, Note, Start, read_starts
-from data_ingestion.replay import Manifest
 from execution_engine.expiry import Final
 from execution_engine.paper_rules import FillRules
 from execution_engine.rollover import Switch

@@ -15,7 +15,7 @@ from execution_engine.engine import Engine
 from utils.config_schema import INTERVALS, StrategySettings
 
 if TYPE_CHECKING:
-    from data_ingestion.replay import Manifest
+    from data_ingestion.prepare import Manifest
     from runtime.options import RunOptions
     from runtime.wiring import House
 

@@ -11,7 +11,7 @@ from brokers.spec import Endpoints
 from core.clock import GrantedClock, SystemClock
 from core.errors import ConfigError
 from core.types import PRACTICE_KINDS, Account
-from data_ingestion.replay import Manifest, prepare
+from data_ingestion.prepare import Manifest, prepare
 from runtime import simulator
 from runtime.data_desk import Door
 from runtime.grants import GrantChannel, granted_pumps

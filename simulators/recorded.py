@@ -1,4 +1,4 @@
-"""A recorded market: plays the normalised folder of `data_ingestion/replay.py`, bars as four ticks each, ticks as they were.
+"""A recorded market: plays the normalised folder of `data_ingestion/prepare.py`, bars as four ticks each, ticks as they were.
 
 A bar plays O-L-H-C (close >= open) or O-H-L-C at 0, 1/4, 1/2 of its interval and one second before its end, which rebuilds exactly
 that bar and its volume; its last quote repeats each second. Ticks keep every print; the quote is what stood at the end of a second.

@@ -48,7 +48,7 @@ STEP_S = 0.1  # real seconds between two looks at a free-running clock
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `simulate` was asked for. `data` is a folder normalised by data_ingestion/replay.py.
+    """What `simulate` was asked for. `data` is a folder normalised by data_ingestion/prepare.py.
 
     `speed` is market seconds per real second; None = as fast as it goes, 0 = time moves by hand. `port` is the first broker's.
     """
@@ -491,7 +491,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--beside", action="append", default=[])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--speed", default="1", help="market seconds per real second, max, or 0: by hand")
-    parser.add_argument("--data", type=Path, help="a folder normalised by data_ingestion/replay.py")
+    parser.add_argument("--data", type=Path, help="a folder normalised by data_ingestion/prepare.py")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=Path)
     parser.add_argument("--date", type=date.fromisoformat)

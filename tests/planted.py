@@ -10,7 +10,7 @@ import msgspec
 from backtesting.market import BacktestMarket
 from backtesting.run import Backtest, Outcome
 from core.types import Account, AccountKind, Instrument
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from execution_engine.paper_rules import FillRules
 from execution_engine.runs import Run
 from strategies.base import Params, Strategy

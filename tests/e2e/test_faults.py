@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.types import OrderState
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from tests.e2e.stage import BUSY, DAY, HELD, Daemon, Stage, closed, compare
 from utils.config_loader import load_calendar
 

@@ -17,7 +17,7 @@ from backtesting.report import candles, drawn
 from backtesting.run import Backtest, Outcome
 from core.errors import ConfigError, DataError
 from core.types import IST, Account, AccountKind, Bar, Instrument, Kind
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from execution_engine.paper_rules import FillRules
 from main import main
 from utils.config_loader import Config, load

@@ -13,7 +13,7 @@ from backtesting.document import document_of
 from backtesting.market import BacktestMarket
 from backtesting.run import Backtest, Outcome
 from core.types import IST, Account, AccountKind
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from execution_engine.paper_rules import FillRules
 from main import main
 from tests.e2e import recorded_days

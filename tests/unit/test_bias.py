@@ -13,7 +13,7 @@ from backtesting import bias
 from backtesting.market import BacktestMarket
 from backtesting.run import Backtest
 from core.types import Account, AccountKind, Bar, Signal, Tick, View
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from execution_engine.paper_rules import FillRules
 from execution_engine.runs import Run
 from main import main

@@ -22,7 +22,7 @@ from backtesting.sweep import Listed, Sweep
 from backtesting.trial import Desk, Result, Trial, Work, figures_of
 from core.errors import ConfigError, NiyamError
 from core.types import IST, Account, AccountKind, Bar
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from execution_engine.paper_rules import FillRules
 from strategies import compiled, indicators, registry
 from strategies.frame import Frame

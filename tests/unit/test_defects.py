@@ -9,7 +9,7 @@ from core.errors import DataError
 from core.types import IST
 from data_ingestion.candle_import import Brought, bring_in
 from data_ingestion.candle_store import CandleStore
-from data_ingestion.replay import Manifest, prepare
+from data_ingestion.prepare import Manifest, prepare
 from tests.market_data import DATA
 from tests.unit.candle_source import CALENDAR
 

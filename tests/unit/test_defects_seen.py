@@ -14,7 +14,7 @@ import pytest
 from core.errors import DataError
 from core.types import IST, Bar, Instrument, Kind, Tick
 from data_ingestion.bars import BarBuilder
-from data_ingestion.replay import Manifest, prepare
+from data_ingestion.prepare import Manifest, prepare
 from data_ingestion.tick_filter import NO_EXCHANGE_TIME, PREVIOUS_SESSION, TickFilter
 from tests.market_data import DATA
 from tests.unit.candle_source import CALENDAR

@@ -14,6 +14,7 @@ SOURCES = sorted([*ROOT.glob("*.py"), *(file for folder in FOLDERS for file in (
 COMMENTED = [*SOURCES, ROOT / "Makefile", *sorted((ROOT / "config").rglob("*.yaml")), *sorted(ROOT.glob("requirements*.txt"))]
 DOTTED = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:\([^`]*\))?`")
 PAGES = re.compile(r"(?<![\w/.<\"-])((?:[\w-]+/)*[\w-]+\.md)\b")
+FILES = re.compile(r"`([a-z]\w*\.py)`")
 WORDS = re.compile(r"`([A-Z][a-z]+[A-Z]\w*)(?:\([^`]*\))?`")
 ENDINGS = {"csv", "json", "md", "parquet", "py", "sqlite", "txt", "yaml"}
 SETTINGS = {"api", "risk", "square_off"}  # sections of the configuration that are called like folders or modules
@@ -68,6 +69,11 @@ def stored_in(node: ast.ClassDef) -> set[str]:
     }
 
 
+@functools.cache
+def files() -> set[str]:
+    return {file.name for file in SOURCES}
+
+
 def missing(text: str) -> list[str]:
     """The names of ours in a page's running text that the tree does not have. A dotted name is ours where it begins with a class, a folder
     or a module's whole or unmistakable name; `orders.cap_pct` is a setting, though there are modules of that name."""
@@ -80,6 +86,7 @@ def missing(text: str) -> list[str]:
         ours = owner not in SETTINGS and (owner in FOLDERS or "_" in owner or "." in owner or owner[:1].isupper())
         if ours and rest[-1] not in ENDINGS and not (rest[0] in known[owner] and all(one in known[""] for one in rest[1:])):
             lost.append(name)
+    lost += [file for file in FILES.findall(text) if file not in files() | OTHERS]
     return lost + [word for word in WORDS.findall(text) if word not in known[""] | OTHERS]
 
 
@@ -88,7 +95,9 @@ def test_every_name_of_ours_in_the_text_is_in_the_tree(document: Path) -> None:
     assert missing(document.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("name", ["Engine.on_tick", "order_state.blend", "brokers.stream.Flow", "execution_engine.motor", "OrderDusk"])
+@pytest.mark.parametrize(
+    "name", ["Engine.on_tick", "order_state.blend", "brokers.stream.Flow", "execution_engine.motor", "OrderDusk", "test_wishes.py"]
+)
 def test_a_planted_name_is_found(name: str) -> None:
     assert missing(f"It goes through `{name}`.") == [name]
 

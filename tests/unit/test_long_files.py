@@ -17,7 +17,7 @@ from core.errors import DataError
 from core.types import IST, Instrument, Kind
 from data_ingestion.market_files import BATCH
 from data_ingestion.normalise import BLOCK
-from data_ingestion.replay import Manifest, prepare
+from data_ingestion.prepare import Manifest, prepare
 from data_ingestion.shelf import moment_of
 from tests.unit.candle_source import CALENDAR
 
@@ -114,7 +114,7 @@ def test_a_file_of_a_folder_that_breaks_off_in_its_middle_is_left_out_whole(tmp_
 def test_data_is_prepared_and_read_without_pandas(tmp_path: Path, table: Any) -> None:
     pq.write_table(table.slice(0, 2 * SESSION), tmp_path / "bars.parquet")
     program = (
-        "import sys; from pathlib import Path; from backtesting.market import BacktestMarket; from data_ingestion.replay import prepare\n"
+        "import sys; from pathlib import Path; from backtesting.market import BacktestMarket; from data_ingestion.prepare import prepare\n"
         "from utils.config_loader import load_calendar\n"
         "calendar = load_calendar(assumed_cut_offs=True)\n"
         "market = BacktestMarket(prepare(Path(sys.argv[1]), Path(sys.argv[2]), calendar), calendar)\n"

@@ -21,7 +21,7 @@ from backtesting.sweep import Guided, Listed, Sweep
 from backtesting.trial import Desk, Result, Trial, Work
 from core.errors import ConfigError
 from core.types import AccountKind
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from main import main
 from strategies import registry
 from tests.unit.test_backtest import DAYS, YAML, backtest, bars_file, wave

@@ -16,7 +16,7 @@ import pytest
 
 from brokers.zerodha.wire import decode, decode_batch, tape_columns
 from core.types import IST, Instrument
-from data_ingestion.replay import prepare
+from data_ingestion.prepare import prepare
 from data_ingestion.tape import Tape
 from data_ingestion.tape_writer import Writer, recover
 from tests.wire.kite_samples import KNOWN, LTP_AND_INDEX, QUOTE

@@ -14,7 +14,7 @@ from core.errors import DataError
 from core.market import Calendar
 from core.types import IST, Kind, Tick
 from data_ingestion.bars import BarBuilder
-from data_ingestion.replay import Manifest, prepare
+from data_ingestion.prepare import Manifest, prepare
 from tests.market_data import DATA
 from utils.config_loader import load_calendar
 
