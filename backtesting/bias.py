@@ -4,7 +4,10 @@
    time, instrument, target, stops and reasons. A strategy that looks at what comes says something else. What it reads by itself (a file, a
    table of day candles) ends no earlier for that, so that its class is looked at too: `reads` names what it could read by.
 2. Warm-up: the run is made again on data that begins later, without any history before. `bars` is after how many bars of the strategy
-   its signals are those of the whole run for good. What holds for ever (a state that never forgets) never settles.
+   its signals are those of the whole run for good. What holds for ever (a state that never forgets) never settles. Then once more from the
+   same day with the history that the strategy asks for: `enough` says whether its signals are those of the whole run from the first on. (A
+   trade that only one of two runs entered sets them apart until it ends, often to the day's end: `bars` may be more than what is needed.)
+3. Where nothing is said, nothing is checked.
 """
 
 import ast
@@ -118,7 +121,14 @@ def lookahead(make: Make, market: BacktestMarket, days: Sequence[date], samples:
             first = _first(known, said) | {"until": until.isoformat()}
         tell(number + 2, samples + 1)
     reads = {one.class_: could_read for one in make(market).settings.values() if (could_read := reads_by(registry.get(one.class_)))}
-    return {"check": "lookahead", "ok": first is None, "signals": len(whole), "samples": rows, "first": first, "reads": reads}
+    return {
+        "check": "lookahead",
+        "ok": first is None and bool(whole),
+        "signals": len(whole),
+        "samples": rows,
+        "first": first,
+        "reads": reads,
+    }
 
 
 def reads_by(strategy: type[Strategy]) -> list[str]:
@@ -137,7 +147,7 @@ def reads_by(strategy: type[Strategy]) -> list[str]:
 
 
 def warmup(make: Make, market: BacktestMarket, days: Sequence[date], samples: int, tell: Tell = lambda done, of: None) -> dict[str, Any]:
-    """Check 2 for so many later starts; `needed` is the largest of them, None where one never settles."""
+    """Check 2 for so many later starts; `needed` is the most bars of them without history, None where one never settles."""
     if len(days) < 2:
         raise DataError("a warm-up can only be looked at on data of two days or more")
     whole = signals_of(make, market, days)
@@ -155,17 +165,16 @@ def warmup(make: Make, market: BacktestMarket, days: Sequence[date], samples: in
         begins = min(event.at for event in market.events(first))
         settled = apart is None or (apart - begins) < SETTLED * (last - begins)
         bars = 0 if apart is None else _bars(market, after, apart, max(intervals))
-        rows.append({"from": first.isoformat(), "bars": bars if settled else None})
+        enough = known == {one.core for one in signals_of(make, market, after)}
+        rows.append({"from": first.isoformat(), "bars": bars if settled else None, "enough": enough})
         tell(number + 2, samples + 1)
     counts = [row["bars"] for row in rows]
-    needed = None if None in counts else max(counts)
-    declared = _declared(make(market), days[0])
     return {
         "check": "warmup",
-        "ok": needed is not None and needed <= max(declared.values(), default=0),
+        "ok": bool(whole) and all(row["enough"] for row in rows),
         "signals": len(whole),
-        "needed": needed,
-        "declared": declared,
+        "needed": None if None in counts else max(counts),
+        "declared": next((asked for day in days if (asked := _declared(make(market), day))), {}),
         "samples": rows,
     }
 

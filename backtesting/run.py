@@ -114,6 +114,7 @@ class Backtest:
         self._fills = fills
         self._calendar = market.calendar
         self._notes: dict[str, None] = {}
+        self._without: dict[str, list[tuple[date, str]]] = {}  # name -> the days on which the data has none of it, and what is said of that
         self._alarms: list[Alarm] = []
         self._runs: dict[str, list[Run]] = {}  # strategy -> its objects
         self._contracts: dict[str, dict[str, str]] = {}  # strategy -> what its names meant when they were made
@@ -194,8 +195,8 @@ class Backtest:
             if on_day is not None:
                 on_day(day, events)
         if not traded:
-            first, more = next(iter(self._notes), "its markets were closed"), len(self._notes) - 1
-            raise DataError(f"no strategy had an instrument on any day: {first}" + (f" (and {more} more like it)" if more > 0 else ""))
+            why = "; ".join(self._all_notes()) or "its markets were closed"
+            raise DataError(f"no strategy had an instrument on any day: {why}")
         return self._outcome(equity, results, count)
 
     # --- one day -------------------------------------------------------------------------------------------------------------------
@@ -416,7 +417,7 @@ class Backtest:
             try:
                 instrument = self._market.resolve(name, day, lambda key: self._market.last_price(key, day))
             except DataError as error:
-                self._note(str(error))
+                self._without.setdefault(name, []).append((day, str(error)))
                 continue
             if not instrument.tradable:
                 self._note(f"{name} is an index and cannot be traded; use its future, e.g. {instrument.underlying}_FUT")
@@ -521,7 +522,7 @@ class Backtest:
             days=results,
             digest=self.portfolio.digest(),
             events=events,
-            notes=[*self._market.manifest.notes, *self._notes],
+            notes=[*self._market.manifest.notes, *self._all_notes()],
             alarms=self._alarms,
             refusals=refusals,
             assumed=list(assumed),
@@ -537,6 +538,14 @@ class Backtest:
     def _alert(self, level: str, title: str, text: str) -> None:
         if level != "info" and len(self._alarms) < 10_000:
             self._alarms.append(Alarm(self.clock.now(), level, title, text))
+
+    def _all_notes(self) -> list[str]:
+        """Every note once; a name without data on many days once, too."""
+        without = []
+        for (_, text), *more in self._without.values():
+            days = f"{len(more)} more day{'s' * (len(more) > 1)}"
+            without.append(f"{text} (nor on {days}, the last {more[-1][0]})" if more else text)
+        return [*self._notes, *without]
 
     def _note(self, text: str) -> None:
         self._notes.setdefault(text)

@@ -140,13 +140,19 @@ def check(options: argparse.Namespace) -> int:
             options.samples,
             lambda done, of: progress.update(task, completed=done, total=of),
         )
-    found["strategy"] = ", ".join(stage.settings)
+        found["strategy"] = ", ".join(stage.settings)
+        if not found["signals"]:
+            found["notes"] = stage.make(stage.market, None).run(stage.days).notes
     sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n" if options.json else _checked(found) + "\n")
     return 0 if found["ok"] else 1
 
 
 def _checked(found: dict[str, Any]) -> str:
     """What a check came to, for a person."""
+    if not found["signals"]:
+        return "\n".join(
+            [f"{found['strategy']}: NOTHING CHECKED, it gave no signal on this data", *(f"note: {one}" for one in found["notes"])]
+        )
     if found["check"] == "lookahead":
         lines = [f"{found['strategy']}: {found['signals']} signals, compared on data that ends at {len(found['samples'])} earlier moments"]
         lines += [
@@ -162,10 +168,11 @@ def _checked(found: dict[str, Any]) -> str:
     lines = [f"{found['strategy']}: {found['signals']} signals, compared with runs that begin later without history"]
     for row in found["samples"]:
         settles = f"the same after {row['bars']} bars" if row["bars"] is not None else "not the same within the data"
-        lines.append(f"  from {row['from']}: {settles}")
+        with_own = "the same from the first bar on" if row["enough"] else "NOT THE SAME"
+        lines.append(f"  from {row['from']}: {settles}; with the history that it asks for {with_own}")
     needed = "more bars than the data has" if found["needed"] is None else f"{found['needed']} bars"
     asks = ", ".join(f"{name} asks for {count}" for name, count in found["declared"].items())
-    return "\n".join([*lines, f"needed: {needed}; {asks}: {'enough' if found['ok'] else 'NOT ENOUGH'}"])
+    return "\n".join([*lines, f"without history: {needed}; {asks}: {'enough' if found['ok'] else 'NOT ENOUGH'}"])
 
 
 def days_of(options: argparse.Namespace, manifest: Manifest) -> list[date]:

@@ -129,7 +129,7 @@ def test_a_name_without_data_is_told_with_what_there_is(config: Config, tmp_path
     with pytest.raises(DataError, match=r"ABC has no data on 2026-06-01; there is NSE:XYZ"):
         backtest(config, other, tmp_path / "data")
     both = bars_file(tmp_path, {day: wave(75) for day in DAYS}, symbol="NSE:XYZ")
-    with pytest.raises(DataError, match=r"ABC has no data on 2026-06-01; there is NSE:XYZ \(and 1 more like it\)$"):
+    with pytest.raises(DataError, match=r"ABC has no data on 2026-06-01; there is NSE:XYZ \(nor on 1 more day, the last 2026-06-02\)$"):
         backtest(config, both, tmp_path / "two")
 
 

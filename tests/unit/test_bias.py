@@ -87,6 +87,7 @@ def with_strategy(config: Config, kind: type[Planted], fills: FillRules | None =
             planted = kind(type(spec)(spec.name, Params(), spec.instruments, spec.interval, spec.horizon), run.strategy.logical)
             planted.market = self.market
             run.strategy = planted
+            super()._warm_up(run, day)
 
     return Planting
 
@@ -148,7 +149,39 @@ def test_a_strategy_that_never_forgets_never_settles(config: Config, market: Bac
     odd = DAYS[1:]  # 75 bars a day: a start a day later counts the other way round
     found = bias.warmup(with_strategy(config, Remembers), market, DAYS, 1)
     assert (found["ok"], found["needed"]) == (False, None)
-    assert found["samples"] == [{"from": odd[0].isoformat(), "bars": None}]
+    assert found["samples"] == [{"from": odd[0].isoformat(), "bars": None, "enough": False}]
+
+
+class HoldsOn(Planted):
+    """Enters once a day where the average of three bars is passed, and stays: what it holds lasts longer than what it needs to know."""
+
+    @property
+    def warmup_bars(self) -> int:
+        return 3
+
+    def on_session_start(self, day: date) -> None:
+        self.entered = False
+
+    def on_bar(self, bar: Bar, view: View) -> Iterator[Signal]:
+        self.closes = [*getattr(self, "closes", []), bar.close][-3:]
+        if bar.warmup or len(self.closes) < 3 or self.entered:
+            return
+        self.entered = True
+        yield self.signal(bar.instrument, 1 if bar.close > sum(self.closes) / 3 else -1, why="planted")
+
+
+def test_a_trade_that_lasts_is_no_lack_of_history(config: Config, market: BacktestMarket) -> None:
+    found = bias.warmup(with_strategy(config, HoldsOn), market, DAYS, 2)
+    assert (found["ok"], [row["enough"] for row in found["samples"]]) == (True, [True, True])
+
+
+def test_where_nothing_is_said_nothing_is_checked(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strategy = tmp_path / "cross.yaml"
+    strategy.write_text(YAML.format(interval=5).replace("fast: 2, slow: 4", "fast: 199, slow: 200"))
+    command = ["backtest", str(strategy), "--data", str(file), "--state", str(tmp_path), "--samples", "1", "--check"]
+    for check in ("lookahead", "warmup"):
+        assert main([*command, check]) == 1
+        assert "NOTHING CHECKED, it gave no signal on this data\nnote: cross: 0 of " in capsys.readouterr().out
 
 
 def test_the_command_tells_both_checks(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
