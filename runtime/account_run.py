@@ -81,7 +81,7 @@ class AccountRun:
         self.failed = False
         self.notify: Callable[[str], None] = lambda text: None  # systemd's, where the process has one
         self.others: Callable[[], list[dict[str, Any]]] = list
-        self.before_report: Callable[[], None] = lambda: None
+        self.before_last_words: Callable[[], None] = lambda: None
         self._stopping = ""
         self._opened = entered.continues  # whether anything has begun that a next run must go on with
         self._snapshot: Snapshot | None = None
@@ -431,7 +431,7 @@ class AccountRun:
     def _show_report(self, day: date) -> None:
         from runtime import tables  # rich: nothing that trading waits for
 
-        self.before_report()
+        self.before_last_words()
         document = report.build(self._house.store, account=self._account.name, day=day)
         tables.show("report", document)
 
@@ -462,6 +462,7 @@ class AccountRun:
             house.store.journal(house.clock.now(), "stopped", {"why": self._stopping or "the run is over", "flat": house.engine.flat})
             self._publish(force=True)
             if self._stopping:
+                self.before_last_words()
                 held = "flat" if house.engine.flat else "NOT flat"
                 logger.info("stopped by {} at {:%Y-%m-%d %H:%M:%S}, {}", self._stopping, house.clock.now(), held)
             if not house.engine.flat and self._account.kind not in PRACTICE_KINDS:

@@ -45,14 +45,13 @@ def run(options: RunOptions) -> int:
             state_folder.show(options.state, folders)
             if practice and not any(one.continues for one in entered):
                 simulator.end_others(options.state, folders)
-            _log(config, folders[0], None)
+            _log(config, folders[0], None, screen=sys.stdout.isatty())
             for one in entered:
                 logger.info(
                     "Niyam: account {} ({}), state {}, config {}", one.account.name, one.account.kind, one.folder.path, config.hash[:12]
                 )
             daemon = Daemon(options, config, entered)
-            if practice:
-                _log(config, folders[0], daemon.now)
+            daemon.log(screen=sys.stdout.isatty())
             return daemon.main()
         except NiyamError:
             _give_back(options.state, [one.folder for one in entered if not one.continues], shown)
@@ -126,11 +125,10 @@ def _enter(options: RunOptions, account: Account) -> Entered:
     return Entered(account, folder, continues)
 
 
-def _log(config: Config, folder: RunFolder, market_time: Callable[[], datetime] | None) -> None:
+def _log(config: Config, folder: RunFolder, market_time: Callable[[], datetime] | None, *, screen: bool) -> None:
     """Log to the run's folder, and to standard error where no live screen speaks; `market_time` is a simulated day's own clock."""
     log = config.settings.log
-    human = not sys.stdout.isatty()
-    setup_logging(level=log.level, file=folder.log / "niyam.jsonl", keep_days=log.keep_days, human=human, market_time=market_time)
+    setup_logging(level=log.level, file=folder.log / "niyam.jsonl", keep_days=log.keep_days, human=not screen, market_time=market_time)
 
 
 class Daemon:
@@ -145,16 +143,22 @@ class Daemon:
             AccountRun(options, config, one, its, leads=place == 0, lines=lines)
             for place, (one, its) in enumerate(zip(entered, found, strict=True))
         ]
+        self._config, self._folder = config, entered[0].folder
+        self._practice = entered[0].account.kind in PRACTICE_KINDS
         self._web = WebChild(options.config, options.state, entered[0].folder.log) if options.api else None
         self._screen = self._make_screen() if sys.stdout.isatty() else None
         for each in self._runs:
-            each.before_report = self._stop_screen
+            each.before_last_words = self._stop_screen
             each.notify = self._systemd.notify
             each.others = self._others_of(each)
 
     def now(self) -> datetime:
         """The market's time of this run."""
         return self._runs[0].now()
+
+    def log(self, *, screen: bool) -> None:
+        """Where the log goes from here on; `screen`: the terminal is the live screen's."""
+        _log(self._config, self._folder, self.now if self._practice else None, screen=screen)
 
     def main(self) -> int:
         """Trade every account until its end; 1 when one of several went down."""
@@ -220,8 +224,11 @@ class Daemon:
     def _make_screen(self) -> "Screen":
         from runtime.screen import Screen  # rich, where there is a terminal alone
 
-        return Screen(lambda: self._runs[0].snapshot)
+        web = self._web
+        return Screen(lambda: self._runs[0].snapshot, page=lambda: web.address if web is not None else "")
 
     def _stop_screen(self) -> None:
-        if self._screen is not None:
-            self._screen.stop()
+        screen, self._screen = self._screen, None
+        if screen is not None:
+            screen.stop()
+            self.log(screen=False)  # the last words are for the terminal

@@ -128,7 +128,7 @@ def resolve(config: Path, state: Path, broker: str, name: str, on: date, price: 
         if snapshot is not None:
             with contextlib.closing(snapshot):
                 if (on - snapshot.day).days <= FRESH:
-                    return _document(snapshot.resolve(name, on, given), on, f"snapshot of {snapshot.day}")
+                    return {"name": name, **_document(snapshot.resolve(name, on, given), on, f"snapshot of {snapshot.day}")}
     return _by_rule(calendar, name, on, given)
 
 

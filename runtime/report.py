@@ -49,8 +49,17 @@ def build(store: Ledger, *, account: str, day: date) -> dict[str, Any]:
         "digest": digest_of(fills),
         "round_trips": [trip.document() for trip in trips],
         "assumed": list(seen.get("assumed") or ()),
-        "data": seen.get("data"),
+        "data": seen.get("data") or _prices(store, day),
     }
+
+
+def _prices(store: Ledger, day: date) -> str | None:
+    """Where the prices of a day come from that is not closed: invented ones are labelled from the first minute on."""
+    snapshot = store.snapshot()
+    market = snapshot.status.get("market") if snapshot is not None else None
+    if not isinstance(market, Mapping) or str(market.get("now"))[:10] != day.isoformat():
+        return None
+    return market.get("data")
 
 
 def build_period(store: Ledger, *, account: str, start: date, end: date) -> dict[str, Any]:

@@ -25,8 +25,12 @@ class Screen:
     Does nothing unless `console` is a terminal, so that a service or a pipe gets plain log lines alone.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot | None], console: Console | None = None) -> None:
+    def __init__(
+        self, snapshot: Callable[[], Snapshot | None], console: Console | None = None, page: Callable[[], str] = lambda: ""
+    ) -> None:
+        """`page`: the dashboard's address, empty while there is none."""
         self._snapshot = snapshot
+        self._page = page
         self._console = console or Console()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -52,13 +56,13 @@ class Screen:
         try:
             with Live(console=self._console, auto_refresh=False) as live:
                 while not self._stop.wait(REDRAW):
-                    live.update(render(self._snapshot()), refresh=True)
-                live.update(render(self._snapshot()), refresh=True)
+                    live.update(render(self._snapshot(), self._page()), refresh=True)
+                live.update(render(self._snapshot(), self._page()), refresh=True)
         except Exception:  # a screen must never end a trading day: it is logged, and trading goes on without it
             logger.exception("the live screen stopped; `main.py status` still answers")
 
 
-def render(snapshot: Snapshot | None) -> RenderableType:
+def render(snapshot: Snapshot | None, page: str = "") -> RenderableType:
     """One screenful of the snapshot; fits a terminal of 100 columns by 30 lines on an ordinary day."""
     if snapshot is None:
         return Text("starting …", style="dim")
@@ -77,7 +81,7 @@ def render(snapshot: Snapshot | None) -> RenderableType:
     market: Any = status.get("market") or {}
     data = market.get("data")
     title = f"Niyam · {status.get('account')} ({status.get('kind')})" + (f" · {data}" if data else "")
-    return Panel(Group(*parts), title=title, title_align="left")
+    return Panel(Group(*parts), title=title, title_align="left", subtitle=page or None, subtitle_align="left")
 
 
 def _headline(status: Mapping[str, Any]) -> Text:

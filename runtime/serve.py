@@ -17,6 +17,7 @@ from core.clock import SystemClock
 from core.errors import ConfigError
 from runtime import checks, vault
 from runtime.web_brokers import WebBrokers
+from runtime.web_child import ANNOUNCED
 from runtime.web_desk import WebDesk
 from storage.account_file import AccountFile
 from storage.remembered import Remembered
@@ -73,9 +74,8 @@ def command(options: argparse.Namespace, state: Path) -> int:
         threading.Thread(target=_end_with_parent, args=(server,), name="parent", daemon=True).start()
         os.nice(5)  # the engine beside us goes first
     logger.info("dashboard and API on {} (state {})", address, state)
-    if not options.child:
-        sys.stdout.write(f"Dashboard on {address}, the API documented at {address}/docs (Ctrl-C to stop)\n")
-        sys.stdout.flush()
+    sys.stdout.write(f"{ANNOUNCED}{address}, the API documented at {address}/docs{'' if options.child else ' (Ctrl-C to stop)'}\n")
+    sys.stdout.flush()
     with listening:
         server.run([listening])
     return 0 if server.started else 1

@@ -300,7 +300,11 @@ def instruments_table(data: Row | Sequence[Row]) -> RenderableType:
         return dump_table(data)
     if isinstance(data, Mapping) and "not_joined" in data:
         return joins_table(data)
-    return rolls_table(data) if isinstance(data, Mapping) and "rolls" in data else plain_table(data)
+    if isinstance(data, Mapping) and "rolls" in data:
+        return rolls_table(data)
+    if isinstance(data, Mapping) and data.get("kind") not in (None, "EQ"):  # whether a share has futures is told of shares alone
+        data = {name: value for name, value in data.items() if name != "is_fno"}
+    return plain_table(data)
 
 
 def joins_table(data: Row) -> RenderableType:
@@ -348,12 +352,17 @@ def plain_table(data: Row | Sequence[Row]) -> Table:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim", no_wrap=True)
         for name, value in data.items():
-            grid.add_row(str(name), str(value))
+            grid.add_row(str(name), _plain(value))
         return grid
     table = _table(*data[0])
     for row in data:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*map(_plain, row.values()))
     return table
+
+
+def _plain(value: object) -> str:
+    """What there is none of is a dash, as in the other tables."""
+    return {None: "-", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _table(*columns: str) -> Table:

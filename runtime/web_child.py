@@ -14,6 +14,9 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 HEALTHY_S = 60.0  # a process that lived so long begins with the first pause again
 END_S = 5.0
+HEAR_S = 0.25  # how often its first words are looked for
+ANNOUNCED = "Dashboard on "
+"""How the line begins by which the web process says that it listens, and where."""
 
 
 class WebChild:
@@ -23,6 +26,7 @@ class WebChild:
         self._command = [sys.executable, str(ROOT / "main.py"), "serve", "--child", "--config", str(config.resolve())]
         self._command += ["--state", str(state.resolve())]
         self._log = log / "web.out"
+        self.address = ""  # of the page, once it is served
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._watch, name="web", daemon=True)
@@ -58,7 +62,14 @@ class WebChild:
 
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n") if self._log.exists() else []
-        return next((f": {line}" for line in reversed(lines) if line.strip()), "")
+        return next((f": {line}" for line in reversed(lines) if line.strip() and not line.startswith(ANNOUNCED)), "")
+
+    def _hear(self) -> None:
+        """Take up where it listens, and say it once."""
+        first = self._log.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        if first.startswith(ANNOUNCED) and not self.address:
+            self.address = first.removeprefix(ANNOUNCED).partition(",")[0]
+            logger.info(first)
 
     def _run(self) -> int:
         inherited = {name: environment(name) for name in _INHERITED if environment(name)}
@@ -69,7 +80,12 @@ class WebChild:
         self._process = process
         if self._stopping.is_set():
             _end(process)
-        code = process.wait()
+        code = None
+        while code is None:
+            try:
+                code = process.wait(None if self.address else HEAR_S)
+            except subprocess.TimeoutExpired:
+                self._hear()
         if process.stdin is not None:
             process.stdin.close()
         return code

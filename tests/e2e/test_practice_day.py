@@ -2,14 +2,18 @@
 
 import json
 import os
+import pty
+import re
 import signal
+import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.stage import HELD, Stage, until
+from tests.e2e.stage import HELD, MAIN, ROOT, Stage, until
 
 # the fields that are promised; more may be there
 STATUS = {
@@ -123,6 +127,26 @@ def test_commands_change_a_running_day_and_a_halt_survives_a_restart(stage: Stag
     assert "no daemon answers" in said(stage, "pause", code=1)
     assert stage.replayed()["starts"] == 2, "commands are events of the day"
     assert not list(stage.state.glob("runs/*/simulator.json"))
+
+
+def test_on_a_terminal_the_run_ends_with_a_word_below_its_screen(stage: Stage) -> None:
+    ours, its = pty.openpty()
+    command = [*MAIN, "run", "--no-api", "--speed", HELD, "--state", str(stage.state), "--strategy", str(stage.strategy)]
+    process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, cwd=ROOT, env={**stage.environment, "TERM": "xterm"})
+    os.close(its)
+    shown = b""
+    while b"pre_open" not in shown:
+        shown += os.read(ours, 65536)
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # the terminal's other end is closed: it has ended
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait(30) == 0
+    screen, _, last = shown.decode().rpartition("╯")
+    assert "Niyam · practice" in screen
+    assert "INFO" not in screen, "the log stays out of the screen"
+    assert re.search(r"stopped by SIGINT at 2026-11-20 09:0\d:\d\d, flat", last), last
 
 
 def test_a_second_instance_is_refused_and_the_first_goes_on(stage: Stage) -> None:

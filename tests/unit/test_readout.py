@@ -89,6 +89,15 @@ def ledger() -> Ledger:
 # --- round trips ----------------------------------------------------------------------------------------------------------------
 
 
+def test_invented_prices_are_labelled_before_the_day_is_closed(ledger: Ledger) -> None:
+    told = "synthetic market: the prices are invented"
+    ledger.last = Snapshot(status={"market": {"now": at(0).isoformat(), "data": told}})
+    assert report.build(ledger, account="practice", day=DAY)["data"] == told
+    assert report.build(ledger, account="practice", day=DAY - timedelta(days=1))["data"] is None, "of that day nothing is known"
+    ledger.kept["day"] = {DAY.isoformat(): {"data": "recorded data, bars.csv"}}
+    assert report.build(ledger, account="practice", day=DAY)["data"] == "recorded data, bars.csv"
+
+
 def test_a_round_trip_of_several_fills_is_one_trade_at_average_prices(ledger: Ledger) -> None:
     ledger.trade(0, Side.BUY, 65, 25_000.0)
     ledger.trade(60, Side.BUY, 65, 25_010.0)
@@ -492,11 +501,13 @@ def test_without_a_terminal_the_screen_stays_out_of_the_log(ledger: Ledger) -> N
 def test_on_a_terminal_the_last_state_stays_on_the_screen(ledger: Ledger) -> None:
     full(ledger)
     out = io.StringIO()
-    shown_on = screen.Screen(lambda: ledger.last, Console(file=out, force_terminal=True, width=100, height=30))
+    console = Console(file=out, force_terminal=True, width=100, height=30)
+    shown_on = screen.Screen(lambda: ledger.last, console, page=lambda: "http://127.0.0.1:8000")
     shown_on.start()
     shown_on.stop()
     assert shown_on.live
     assert "NIFTY26NOVFUT" in out.getvalue()
+    assert "─ http://127.0.0.1:8000 ─" in out.getvalue()
 
 
 def test_the_use_of_the_limits_is_told_of_the_latest_day_or_of_one_and_a_day_without_it_says_so(ledger: Ledger) -> None:
