@@ -51,6 +51,7 @@ from execution_engine.targets import Targets
 from execution_engine.timers import Timers
 from execution_engine.world import World
 from risk.gate import Gate
+from risk.rules import RequestRate
 
 SECOND = timedelta(seconds=1)
 Names = Mapping[str, Instrument]
@@ -449,13 +450,15 @@ class Engine:
 
     def _send(self, target: Target, requests: Iterable[OrderRequest]) -> None:
         """Ask the gate about each, and submit until one is refused."""
+        went = False
         for request in requests:
             verdict = self.gate.review(request, self.world)
             if isinstance(verdict, Refused):
-                self._on_refused(target, verdict)
+                self._on_refused(target, verdict, went=went)
                 break
             if not self._submit(verdict):
                 break
+            went = True
             self.refusals.went(target.strategy, target.name)
             if target.pending:
                 target.pending = False
@@ -488,10 +491,12 @@ class Engine:
         self.price_ladder.watch()
         return True
 
-    def _on_refused(self, target: Target, refused: Refused) -> None:
+    def _on_refused(self, target: Target, refused: Refused, *, went: bool) -> None:
         self.refusals.note(target.strategy, target.name, refused.rule, refused.reason)
         if refused.request.purpose is Purpose.ROLL:
             self.rolls.on_refused(target, refused)
+        elif refused.request.purpose is not Purpose.ENTRY and refused.rule == RequestRate.name:
+            self.exits.take_turn(target, refused.reason, went=went)
         elif refused.request.purpose is not Purpose.ENTRY:
             self.exits.retry(target, f"refused by {refused.rule}: {refused.reason}")
         elif refused.permanent:

@@ -3,7 +3,8 @@
 Rules:
 1. A failed exit is tried again after 1, 2, 4 ... 30 seconds until it is through; a warning at the third try, a page at the sixth. Nothing
    tries it before that. An exchange that stands still is asked once in 30 seconds: it refused an exit, and either no price comes or it
-   had refused the one before.
+   had refused the one before. One that our own rate cap holds back has not failed: it takes its turn, a second later, and a person is
+   paged when that has lasted for half a minute.
 2. What waits for something (a cancel, evidence, a first price, the market to open) is looked at again every two seconds; overnight it
    rests until the next day opens.
 3. More than ten exits of one key within a minute do not settle: a page, and then one every 30 seconds.
@@ -30,6 +31,8 @@ STANDSTILL = timedelta(seconds=STANDSTILL_S)
 NO_TIME = timedelta()
 CONFIRMED_WITHIN = timedelta(seconds=10)
 LOOK_AGAIN = timedelta(seconds=2)
+TURN = timedelta(seconds=1.25)
+TURNS = timedelta(seconds=30)  # without an end until a person is paged
 
 
 class Exits:
@@ -58,6 +61,8 @@ class Exits:
         self._tries: dict[tuple[str, str], int] = {}
         self._sent: dict[tuple[str, str], deque[datetime]] = {}
         self._slowed: set[tuple[str, str]] = set()
+        self._turns: tuple[datetime, datetime] | None = None  # the first and the latest exit of a row that our rate cap held back
+        self._told_of_turns = False
 
     def lacking(self, target: Target) -> bool:
         """Whether part of what is held is to go and has not gone yet."""
@@ -76,6 +81,20 @@ class Exits:
         wait = STANDSTILL_S if standstill else min(30.0, 2.0 ** min(tries - 1, 5))
         self._not_before[key] = self._clock.now() + timedelta(seconds=wait)
         self._timers.wait(_timer(target), self._clock.now(), timedelta(seconds=wait))
+
+    def take_turn(self, target: Target, why: str, *, went: bool) -> None:
+        """Our own rate cap holds it back, or (`went`) the rest of it: in a second there is room again."""
+        now, sent = self._clock.now(), self._sent.get((target.strategy, target.name))
+        if sent and not went:
+            sent.pop()  # nothing left
+        if self._turns is None or now - self._turns[1] > 4 * TURN:
+            self._turns, self._told_of_turns = (now, now), False
+        began, _ = self._turns = self._turns[0], now
+        if now - began >= TURNS and not self._told_of_turns:
+            self._told_of_turns = True
+            text = f"since {began:%H:%M:%S}: {why} (risk.yaml); {target.strategy} {target.instrument.key} waits, and perhaps others"
+            self._alert("page", "Exits wait for the rate cap", text)
+        self._timers.wait(_timer(target), now, TURN)
 
     def forget_tries(self, strategy: str, name: str) -> None:
         """The strategy wants something else: the back-off begins anew."""

@@ -85,6 +85,7 @@ class PriceLadder:
         if unconfirmed:
             self._executor.read_books(positions=True)  # its update may be lost
         self._exits.unconfirmed(unconfirmed, now)
+        resting.sort(key=lambda order: order.updated_at)  # a rate cap may not let all of them move at once: who waits longest goes first
         for order in resting if self._world.session is not SessionState.LOGIN_REQUIRED else ():
             if order.state is not OrderState.WORKING or (now - order.updated_at).total_seconds() < settings.step_s:
                 continue
