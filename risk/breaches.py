@@ -67,11 +67,11 @@ class LossLocks(_Locks):
         """How many rupees the nearest of these limits is away, of scopes that are open; less one for what rounding takes."""
         left, locked = math.inf, self.today(book.now.date()) if self._locks else {}
         if ACCOUNT not in locked:
-            left = book.day_pnl() + self.settings.max_daily_loss
+            left = _room(book.day_pnl(), self.settings.max_daily_loss)
         for strategy in strategies:
             limit = self.settings.loss_limit(strategy)
             if limit is not None and strategy not in locked:
-                left = min(left, book.strategy_pnl(strategy) + limit)
+                left = min(left, _room(book.strategy_pnl(strategy), limit))
         return left - 1.0
 
     def _reached(self, scope: str, pnl: float, limit: float, book: RiskBook) -> list[Breach]:
@@ -98,6 +98,11 @@ class LossLocks(_Locks):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._locks = {scope: (date.fromisoformat(day), why) for scope, (day, why) in state.items()}
+
+
+def _room(pnl: float, limit: float) -> float:
+    """Rupees until the limit; 0 also where the result is no number, which `min` would pass over."""
+    return room if (room := pnl + limit) > 0.0 else 0.0
 
 
 class ProfitLocks(_Locks):

@@ -20,6 +20,7 @@ from core.types import Approved, Instrument, Order, OrderRequest, Purpose, Refus
 from risk.book import Case, RiskBook
 from risk.breaches import ACCOUNT, Breach, LossLocks, ProfitLocks, Runaway
 from risk.entry_rules import ENTRY_RULES
+from risk.margin import required
 from risk.rules import EXIT_RULES, Rule, WellFormed
 from risk.settings import RiskSettings, StrategyLimits
 
@@ -86,7 +87,7 @@ class Gate:
             order.validity,
             f"change of {order.id}",
         )
-        without = cast(RiskBook, _Without(book, order))
+        without = cast(RiskBook, _Without(book, order, self.settings))
         malformed = self._well_formed.look(request)
         if malformed is not None:
             return Refused(request, self._well_formed.name, malformed.text, permanent=True)
@@ -162,9 +163,10 @@ class Gate:
 class _Without:
     """The book as it would be without one working order: a modification must not be counted beside the order that it changes."""
 
-    def __init__(self, book: RiskBook, order: Order) -> None:
+    def __init__(self, book: RiskBook, order: Order, settings: RiskSettings) -> None:
         self._book = book
         self._order = order
+        self._settings = settings
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._book, name)
@@ -176,3 +178,10 @@ class _Without:
         closing = self._book.closing(strategy, instrument)
         mine = (self._order.strategy, self._order.instrument.key) == (strategy, instrument.key) and self._order.purpose is not Purpose.ENTRY
         return max(0, closing - self._order.remaining) if mine else closing
+
+    def available_margin(self) -> float | None:
+        free, order = self._book.available_margin(), self._order
+        if free is None or order.purpose is not Purpose.ENTRY:
+            return free
+        day, margin = self._book.now.date(), self._settings.margin
+        return free + required(order.instrument, order.side, order.remaining, order.limit_price, order.horizon, margin, day)

@@ -281,8 +281,7 @@ def model_allows(request: OrderRequest, book: FakeBook) -> None:
     price = max(request.limit_price, 25_000.0)
     assert request.quantity <= 200
     assert price * request.quantity <= 4_000_000.0
-    net = book.net(request.instrument)
-    assert abs(net + signed) < abs(net) + request.quantity or abs(net + signed) * price <= 5_000_000.0
+    assert (book.on_side(request.instrument, request.side) + request.quantity) * price <= 5_000_000.0
     assert book.exposures.get(request.strategy, 0.0) + price * request.quantity <= 6_000_000.0
     assert book.gross + price * request.quantity <= 8_000_000.0
 
@@ -330,3 +329,27 @@ def test_the_hostile_stream_is_no_empty_proof() -> None:
             fill(book, entry())
             passed += 1
     assert passed == 3  # the fourth lot would exceed max_instrument_value
+
+
+@pytest.mark.parametrize(
+    ("account", "strategy"), [(math.nan, 0.0), (0.0, math.nan), (math.nan, math.nan), (-math.inf, 0.0), (0.0, -math.inf), (0.0, -999.5)]
+)
+def test_a_result_that_is_no_number_leaves_no_room(account: float, strategy: float) -> None:
+    gate = Gate(settings(max_daily_loss=5_000.0, max_strategy_loss=1_000.0))
+    assert not gate.room(FakeBook(pnl=account, pnls={"trend": strategy})) > 0.0
+
+
+def test_a_result_that_is_no_number_leaves_no_room_beside_scopes_that_are_locked() -> None:
+    gate = Gate(settings(max_daily_loss=5_000.0, max_strategy_loss=1_000.0))
+    assert gate.watch(FakeBook(pnl=-5_000.0))
+    assert gate.room(FakeBook(pnl=-5_000.0, pnls={"trend": 0.0})) == 999.0
+    assert not gate.room(FakeBook(pnl=-5_000.0, pnls={"trend": math.nan})) > 0.0
+
+
+def test_a_working_orders_own_margin_is_free_for_its_change() -> None:
+    order = make_order(quantity=65)
+    terms: dict[str, Any] = {"quantity": order.quantity, "limit_price": order.limit_price + 10.0, "trigger_price": None}
+    gate, more = Gate(settings()), order.quantity * 10.0 * SETTINGS.margin.index_future  # what the change alone blocks
+    assert rule_of(gate.review_change(order, **terms, book=FakeBook(orders=[order], margin=more + 1.0))) is None
+    assert rule_of(gate.review_change(order, **terms, book=FakeBook(orders=[order], margin=more - 1.0))) == "margin"
+    assert rule_of(gate.review_change(order, **terms, book=FakeBook(orders=[order], margin=None))) is None
