@@ -373,7 +373,8 @@ class Backtest:
             found = [one for target in self.engine.targets.watched(key) for one in (target.stop, target.take_profit)]
             return [one for one in found if one is not None]
 
-        return path(bar, lambda: self.world.net(instrument), levels, before)
+        on_side = self.portfolio.on_side
+        return path(bar, lambda: on_side(instrument, Side.BUY) - on_side(instrument, Side.SELL), levels, before)
 
     def _play_ticks(self, ticks: Sequence[Tick]) -> None:
         for tick in ticks:

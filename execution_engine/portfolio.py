@@ -342,11 +342,11 @@ class Portfolio:
         held = self._by_instrument.get(instrument.key, ())
         return sum(holding.life.quantity for holding in held if holding.product == product)
 
-    def total(self, instrument: Instrument) -> int:
-        """Signed units with EXTERNAL, over all products."""
-        units = 0
+    def on_side(self, instrument: Instrument, side: Side) -> int:
+        """Units (0 or more) that sub-accounts, EXTERNAL too, hold on this side, over all products; nothing is netted."""
+        units, sign = 0, side.sign
         for holding in self._by_instrument.get(instrument.key, ()):
-            units += holding.life.quantity
+            units += max(0, holding.life.quantity * sign)
         return units
 
     def positions(self) -> Sequence[Position]:

@@ -49,7 +49,7 @@ class World:
         self._now = now
         self._margin = margin
         self.position = portfolio.position
-        self.net = portfolio.total
+        self.on_side = portfolio.on_side
         self.strategy_exposure = self.account_exposure = portfolio.exposure
         self.live_orders = desk.live
         self.ticks: dict[str, Tick] = {}  # the last tick of each instrument, by key; `see` takes the next

@@ -83,8 +83,8 @@ class RiskBook(Protocol):
         """The strategy's own signed quantity."""
         ...
 
-    def net(self, instrument: Instrument) -> int:
-        """Signed quantity over all strategies and EXTERNAL."""
+    def on_side(self, instrument: Instrument, side: Side) -> int:
+        """Units (0 or more) held on this side over all strategies and EXTERNAL; what others hold on the other side takes nothing off."""
         ...
 
     def closing(self, strategy: str, instrument: Instrument) -> int:

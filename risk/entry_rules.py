@@ -249,7 +249,10 @@ class NotAgainstOwn(Rule):
 
 
 class InstrumentValue(Rule):
-    """Rupees net in one instrument, over all strategies, if every working entry on this side filled."""
+    """Rupees on one side of an instrument, over all strategies, if every working entry on it filled.
+
+    What another strategy holds on the other side makes no room: no rule may stop it from going first.
+    """
 
     name = "instrument_value"
 
@@ -259,7 +262,7 @@ class InstrumentValue(Rule):
         for order in case.opening:
             if order.instrument.key == instrument.key and order.side == side:
                 working += order.remaining
-        units = max(0, case.book.net(instrument) * side.sign + working + request.quantity)
+        units = case.book.on_side(instrument, side) + working + request.quantity
         value = exposure(instrument, side, units, case.price)
         return _above(value, self.settings.max_instrument_value, f"value in {instrument.key}", "max_instrument_value")
 

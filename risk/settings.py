@@ -73,7 +73,7 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_order_quantity: int = 10_000
     """Units in one entry order."""
     max_instrument_value: float = 6_000_000.0
-    """Rupees net in one instrument over all strategies, working entries included."""
+    """Rupees on either side of one instrument over all strategies and EXTERNAL, working entries included."""
     max_strategy_exposure: float = 6_000_000.0
     """Rupees gross that one strategy may hold, working entries included."""
     max_gross_exposure: float = 10_000_000.0

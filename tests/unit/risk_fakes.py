@@ -77,8 +77,10 @@ class FakeBook:
     def position(self, strategy: str, instrument: Instrument) -> int:
         return self.positions.get((strategy, instrument.key), 0)
 
-    def net(self, instrument: Instrument) -> int:
-        return self.nets.get(instrument.key, 0)
+    def on_side(self, instrument: Instrument, side: Side) -> int:
+        held = [units for (_, key), units in self.positions.items() if key == instrument.key]
+        held.append(self.nets.get(instrument.key, 0) - sum(held))  # of others
+        return sum(max(0, units * side.sign) for units in held)
 
     def closing(self, strategy: str, instrument: Instrument) -> int:
         return self.closings.get((strategy, instrument.key), 0)

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from core.events import Action, Books, Command, FeedStatus, OrderUpdate, Outcome, Trade
-from core.types import Horizon, Instrument, OrderState, Purpose, Side, Signal, TradingState, View
+from core.types import Horizon, Instrument, OrderState, Position, Purpose, Side, Signal, TradingState, View
 from execution_engine.buy_sell_logic import Size
 from execution_engine.runs import Run
+from risk.settings import RiskSettings
 from strategies.base import StrategySpec
 from tests.harness import FUTURE, Harness, Told
 
@@ -579,3 +580,18 @@ def test_opposite_positions_are_squared_off_one_after_the_other_and_each_for_its
     assert {(o.strategy, o.side, o.quantity) for o in (first, second)} == {("told", Side.SELL, 65), ("other", Side.BUY, 65)}
     assert it.engine.flat
     assert it.journal("square_off_flat")
+
+
+def test_no_exit_of_another_strategy_takes_an_instrument_beyond_its_cap() -> None:
+    """Long and short strategies of one instrument: what one holds makes no room for the other, for it may leave first."""
+    it = Harness(
+        risk=RiskSettings(max_order_value=1e9, max_strategy_exposure=1e9, max_gross_exposure=1e9, max_instrument_value=6_000_000.0)
+    )
+    for strategy, lots in (("long", 1), ("short", -3)):
+        held = Position("test", strategy, FUTURE, "MIS", lots * 65, 25_000.0, horizon=Horizon.INTRADAY, cost=lots * 65 * 2_500_000)
+        it.portfolio.restore([held], [], it.clock.now().date())
+    it.want(-1)
+    assert it.executor.placed == []
+    assert it.journal("refused")[-1]["rule"] == "instrument_value"
+    it.want(1)
+    assert [order.side for order in it.executor.placed] == [Side.BUY], "the other side is counted for itself"

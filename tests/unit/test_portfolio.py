@@ -372,7 +372,13 @@ def told_after(steps: list[tuple[str, float]], *, each_time: bool) -> object:
 
 
 def tell(portfolio: Portfolio) -> object:
-    return list(portfolio.positions()), portfolio.net_result(), portfolio.net_result("trend"), portfolio.total(RELIANCE), portfolio.flat
+    return (
+        list(portfolio.positions()),
+        portfolio.net_result(),
+        portfolio.net_result("trend"),
+        portfolio.on_side(RELIANCE, Side.BUY),
+        portfolio.flat,
+    )
 
 
 @given(

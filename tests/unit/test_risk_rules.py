@@ -347,13 +347,14 @@ CASES: list[tuple[str, OrderRequest, FakeBook, dict[str, Any], tuple[str, bool] 
     ),
     ("not exits", entry(), FakeBook(orders=[make_order(purpose=Purpose.EXIT)]), {"max_instrument_value": 1_625_000.0}, None),
     (
-        "the net of all strategies",
+        "all strategies on one side",
         entry(),
         FakeBook(nets={NIFTY.key: 65}),
         {"max_instrument_value": 3_249_999.0},
         ("instrument_value", True),
     ),
-    ("netting against another strategy", entry(), FakeBook(nets={NIFTY.key: -130}), {"max_instrument_value": 1.0}, None),
+    ("no room by the other side", entry(), FakeBook(nets={NIFTY.key: -130}), {"max_instrument_value": 1.0}, ("instrument_value", True)),
+    ("the other side counts for itself", entry(), FakeBook(nets={NIFTY.key: -130}), {"max_instrument_value": 1_625_000.0}, None),
     (
         "the strategy's exposure at its cap",
         entry(),
