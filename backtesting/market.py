@@ -19,7 +19,7 @@ from core.types import IST, Bar, Instrument, Kind, Tick
 from data_ingestion import logical_names
 from data_ingestion.arrow import texts
 from data_ingestion.bars import aggregate
-from data_ingestion.contracts import INDEX_KEYS, continuous
+from data_ingestion.contracts import INDEX_KEYS, numbered_future
 from data_ingestion.logical_names import FutureName, OptionName, PriceOf
 from data_ingestion.prepare import Manifest
 
@@ -82,7 +82,7 @@ class BacktestMarket:
             return self._future(logical, on, list(listed.values()))
         if isinstance(logical, OptionName):
             return self._option(logical, on, list(listed.values()), price)
-        rolling = continuous(name, self.calendar, on)
+        rolling = numbered_future(name, self.calendar, on)
         if rolling is not None:
             same = [
                 one for one in listed.values() if (one.underlying, one.kind, one.expiry) == (rolling.root, rolling.kind, rolling.expiry)

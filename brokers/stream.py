@@ -386,7 +386,7 @@ class Stream:
     # --- both ---------------------------------------------------------------------------------------------------------------------------
 
     def _say(self, words: Callable[[Link], None]) -> None:
-        """Send on the present link; a send that fails is the reader's news too, so it is only dropped here."""
+        """Send on the present link. Where that fails the link is dropped, and its reader tells why."""
         link = self._link
         if link is None:
             return

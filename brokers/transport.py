@@ -1,4 +1,4 @@
-"""The pooled HTTP session behind the SDKs: a small object with the `request` of requests.Session over kept connections.
+"""The pooled HTTP session of every broker's client: a small object with the `request` of requests.Session over kept connections.
 
 Each request passes the clock (granted time counts it), the allow-list of a paper account, and the audit, in that order; at the wire it
 waits for its departure (utils/departure.py). Nothing is ever sent twice, no redirect is followed, TLS is always verified, and IPv4 is
@@ -37,7 +37,7 @@ class ServerFault(Exception):
 
 
 class Response:
-    """What the SDKs read of a reply: status_code, headers (case-insensitive), content, json()."""
+    """What our clients and Zerodha's SDK read of a reply: status_code, headers (case-insensitive), content, json()."""
 
     __slots__ = ("content", "headers", "status_code")
 
@@ -55,7 +55,7 @@ class Response:
 
 
 class PooledSession:
-    """A requests.Session as far as the SDKs use one. Safe to share between threads.
+    """A requests.Session as far as our clients and Zerodha's SDK use one. Safe to share between threads.
 
     `allow` (method, path) -> bool is the read allow-list of a session that may not trade; whatever it does not name is refused before
     anything leaves. `downloads` tells by its path which reply is too long to audit in full. `last` is this thread's latest reply.

@@ -65,7 +65,7 @@ def parse_contract(symbol: str, calendar: Calendar, on: date) -> Contract | None
     return max(listed, key=lambda one: one.expiry, default=None)
 
 
-def continuous(symbol: str, calendar: Calendar, on: date) -> Contract | None:
+def numbered_future(symbol: str, calendar: Calendar, on: date) -> Contract | None:
     """NIFTY-I, -II, -III: the contract with the nearest, next and third monthly expiry not before `on`; None for another form."""
     match = _CONTINUOUS.match(symbol)
     if match is None:

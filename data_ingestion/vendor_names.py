@@ -11,7 +11,7 @@ import yaml
 from core.errors import DataError
 from core.market import Calendar
 from core.types import SEGMENTS, Kind
-from data_ingestion.contracts import INDEX_KEYS, Contract, continuous, instrument_of, parse_contract, symbol_of
+from data_ingestion.contracts import INDEX_KEYS, Contract, instrument_of, numbered_future, parse_contract, symbol_of
 from data_ingestion.shelf import PAIR, Ints
 
 _EQUITY = re.compile(r"^[A-Z0-9][A-Z0-9&-]*$")
@@ -63,7 +63,7 @@ def named(
     unknown: dict[str, str] = {}
     for pair in pairs.tolist():
         symbol, day = symbols[pair // PAIR], date_of(pair % PAIR)
-        rolling = None if symbol in given or ":" in symbol else continuous(symbol, calendar, day)
+        rolling = None if symbol in given or ":" in symbol else numbered_future(symbol, calendar, day)
         if rolling is not None:
             instrument = instrument_of(rolling, calendar, day)
             found.append(Name(instrument.exchange, instrument.symbol, Kind.FUTURE, rolling))

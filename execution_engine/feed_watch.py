@@ -1,5 +1,5 @@
-"""Watches the feed: one that broke is told when it did, one that is connected and brings no prices once that has lasted; and by its
-stamps our own clock."""
+"""Watches the feed: a broken one is told at once, a connected one that brings no prices after a while; and, by the exchange's stamps, our
+own clock."""
 
 from datetime import datetime
 

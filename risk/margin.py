@@ -1,9 +1,9 @@
 """What margin an order would block, approximately: single legs by fixed fractions; no spread benefit, so it errs to the high side.
 
-The fractions are the defaults of the market notes (paper approximation): equity intraday 20 % (25 % where the price is below Rs 50 or
-the share has no derivatives), delivery in full, bought options their premium, index futures 13 %, stock futures 20 %, written index
-options the larger of 11 % of notional less the distance out of the money, and 7 %, plus the premium; 2 % more on the expiry day;
-written stock options one and a half times as much in the week of expiry. A broker's own margin answer is better wherever there is one.
+The fractions are those of MarginSettings, a choice of ours and no exchange's SPAN file: equity intraday 20 % (25 % where the price is
+below Rs 50 or the share has no derivatives), delivery in full, bought options their premium, index futures 13 %, stock futures 20 %,
+written index options the larger of 11 % of notional less the distance out of the money, and 7 %, plus the premium; 2 % more on the expiry
+day; written stock options one and a half times as much in the week of expiry. A broker's own margin answer is better wherever there is one.
 """
 
 from datetime import date

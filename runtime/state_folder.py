@@ -5,7 +5,11 @@ STATE/current                 text: the run that read-outs show, relative to STA
 STATE/runs/ID/                one practice run each
 STATE/accounts/NAME/          a paper or live account, for ever
 STATE/simulated/ACCOUNT-PORT/ scripts that trade at one free-running simulator (NIYAM_SIMULATOR)
-inside each: run.json ledger.sqlite control.sock simulator.json audit/ instruments/ recordings/ session/ data/ log/
+inside each: run.json ledger.sqlite emergency.journal emergency.reserve control.sock simulator.json
+             audit/ instruments/ recordings/ session/ data/ log/
+
+What belongs to no run: candles/ (data_ingestion/candle_store.py), backtests/ and sweeps/ (prepared data, results), session/ (of bare
+scripts), and of the web process accounts.sqlite, vault.key, apps/, reports/, backtest-data/, log/web.jsonl.
 """
 
 import fcntl

@@ -11,8 +11,8 @@ from core.types import ENDED, Fill, Order, Position, Snapshot
 
 
 class MemoryStore:
-    """Everything by reference; `commit` counts. `journal` bounds the journal to its latest entries (None: all): a long run writes more
-    of it than of all else, and needs it only to explain its end."""
+    """Everything by reference; `commit` has nothing to make durable. `journal` bounds the journal to its latest entries (None: all): a long
+    run writes more of it than of all else, and needs it only to explain its end."""
 
     def __init__(self, journal: int | None = None) -> None:
         self.entries: deque[tuple[datetime, str, Facts]] = deque(maxlen=journal)

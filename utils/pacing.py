@@ -1,4 +1,4 @@
-"""One outgoing rate budget for each broker account, shared by all its threads: exits before cancels before entries before reads.
+"""One outgoing rate budget for each login at a broker, shared by all its threads: exits before cancels before entries before reads.
 
 Every limit is a sliding window: at no moment do more than `count` requests of its kinds lie within the last `seconds`. Entries and
 reads may use only the part of an order limit that is not reserved, so that an exit is never refused for what entries spent.
@@ -46,7 +46,7 @@ class Limit:
 
 @runtime_checkable
 class Paced(Protocol):
-    """What keeps to limits of its own, beside the account's budget (a feed that polls)."""
+    """What keeps to limits of its own, beside the login's budget (a feed that polls)."""
 
     def usage(self) -> Mapping[str, Any]:
         """As Budget.today."""
@@ -79,7 +79,7 @@ class _Window:
 
 
 class Budget:
-    """Paces the requests of one broker account. `acquire` is called by the thread that is about to send, and blocks it alone."""
+    """Paces the requests of one login. `acquire` is called by the thread that is about to send, and blocks it alone."""
 
     def __init__(self, clock: Clock, limits: Iterable[Limit]) -> None:
         self._clock = clock

@@ -16,7 +16,7 @@ from brokers.zerodha.mapping import DumpReader, parse_instruments
 from core.errors import DataError, SessionExpired, Transient
 from core.market import Calendar
 from core.types import IST, Account, AccountKind, Instrument, Kind
-from data_ingestion.contracts import Contract, continuous, instrument_of, parse_contract, symbol_of
+from data_ingestion.contracts import Contract, instrument_of, numbered_future, parse_contract, symbol_of
 from data_ingestion.instruments import InstrumentSnapshot, InstrumentStore, InstrumentUpdate
 from runtime import instruments as reporting
 from runtime import venue
@@ -422,7 +422,7 @@ def test_symbols_are_read_by_the_expiry_calendar(calendar: Calendar, symbol: str
     ],
 )
 def test_continuous_names_follow_the_expiries(calendar: Calendar, symbol: str, on: date, expiry: date) -> None:
-    contract = continuous(symbol, calendar, on)
+    contract = numbered_future(symbol, calendar, on)
     assert contract is not None
     assert contract.expiry == expiry
 
