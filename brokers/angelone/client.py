@@ -6,7 +6,7 @@ Transient and those three.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import brokers.angelone.mapping as mapping
@@ -163,7 +163,7 @@ class AngelBroker(AngelData):
         self, session: AngelSession, clock: Clock, budget: Budget, audit: Audit | None, endpoints: Endpoints, lookup: Lookup
     ) -> None:
         super().__init__(session, clock, budget, audit, endpoints, lookup)
-        self._ordered: dict[str, Instrument] = {}  # order id -> instrument, of today's book: the trade book has no tokens
+        self._ordered: dict[str, OrderUpdate] = {}  # order id -> row of today's book: the trade book has neither tokens nor dates
 
     def place(self, order: Order) -> str:
         body = mapping.place_body(order, token_to_order(self._lookup(), order))
@@ -179,19 +179,24 @@ class AngelBroker(AngelData):
     def orders(self) -> tuple[OrderUpdate, ...]:
         rows, at, lookup = self._book("orders", "order/v1/getOrderBook"), self._clock.now(), self._lookup()
         updates = complete(lambda row: mapping.order_update(row, at, "book", lookup), rows)
-        self._ordered = {one.broker_order_id: one.instrument for one in updates}
+        self._ordered = {one.broker_order_id: one for one in updates}
         return tuple(updates)
 
     def trades(self) -> tuple[Trade, ...]:
-        """Rows carry a time of day alone: they are of the day they are read on."""
+        """Rows carry a time of day alone: they are of the day of their order's last change, else of the day they are read on."""
         rows, day, lookup = self._book("trades", "order/v1/getTradeBook"), self._clock.now().astimezone(IST).date(), self._lookup()
         if any(str(row.get("orderid")) not in self._ordered for row in rows if isinstance(row, dict)):
             self.orders()
 
         def instrument(row: Mapping[str, Any]) -> Instrument:
-            return self._ordered.get(str(row["orderid"])) or mapping.instrument_of(row, lookup)
+            order = self._ordered.get(str(row["orderid"]))
+            return order.instrument if order is not None else mapping.instrument_of(row, lookup)
 
-        return tuple(complete(lambda row: mapping.trade(row, day, instrument), rows))
+        def day_of(row: Mapping[str, Any]) -> date:
+            order = self._ordered.get(str(row.get("orderid")))
+            return order.exchange_at.date() if order is not None and order.exchange_at is not None else day
+
+        return tuple(complete(lambda row: mapping.trade(row, day_of(row), instrument), rows))
 
     def positions(self) -> tuple[BrokerPosition, ...]:
         rows, lookup = self._book("positions", "order/v1/getPosition"), self._lookup()

@@ -140,6 +140,15 @@ def test_the_books_are_read_in_our_words_and_null_is_an_empty_book(server: Scrip
     assert (broker.orders(), broker.trades(), broker.positions()) == ((), (), ())
 
 
+def test_a_trade_that_is_still_listed_the_next_morning_is_of_its_orders_day(server: ScriptedServer, house: House) -> None:
+    old = {**ROW, "updatetime": "19-Nov-2026 15:10:11", "exchtime": "19-Nov-2026 15:10:11", "exchorderupdatetime": "19-Nov-2026 15:10:11"}
+    server.script = [good([old]), good([{**TRADE, "filltime": "15:10:11"}])]
+    broker = house.broker()
+    broker.orders()
+    (trade,) = broker.trades()
+    assert trade.at == datetime(2026, 11, 19, 15, 10, 11, tzinfo=IST)
+
+
 def test_a_trade_of_an_order_not_yet_seen_asks_for_the_book_first(server: ScriptedServer, house: House) -> None:
     futures = {**ROW, "exchange": "NFO", "symboltoken": "63657", "tradingsymbol": "NIFTY24NOV26FUT"}
     server.script = [good([{**TRADE, "exchange": "NFO", "tradingsymbol": "NIFTY24NOV26FUT"}]), good([futures])]
