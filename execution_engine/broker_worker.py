@@ -142,10 +142,12 @@ class BrokerWorker:
 
     def place(self, order: Order) -> None:
         departure = self._prepared.pop(order.id, None)
-        if departure is not None:
+        if departure is not None and not self._too_late(order):
             departure.allow()
-        else:
-            self.orders.submit(_priority(order), lambda: self._call(Action.PLACE, order, lambda: self._send(order)))
+            return
+        if departure is not None:
+            departure.forbid()  # the disk took its time: what was prepared never leaves, and the answer says why
+        self.orders.submit(_priority(order), lambda: self._call(Action.PLACE, order, lambda: self._send(order)))
 
     def forget(self, order: Order) -> None:
         departure = self._prepared.pop(order.id, None)
@@ -213,10 +215,13 @@ class BrokerWorker:
         if departure.allowed():
             self._put([reply], threading.current_thread().name)
 
+    def _too_late(self, order: Order) -> bool:
+        return order.purpose is Purpose.ENTRY and (self._clock.now() - order.created_at).total_seconds() > self._entry_age_s
+
     def _send(self, order: Order) -> str:
         """Place it, if it is not too late for that: being late is a reason for no exit, and for every entry."""
-        age = (self._clock.now() - order.created_at).total_seconds()
-        if order.purpose is Purpose.ENTRY and age > self._entry_age_s:
+        if self._too_late(order):
+            age = (self._clock.now() - order.created_at).total_seconds()
             raise NeverSent(f"it was decided {age:.1f} s before its turn came, orders.entry_age_s is {self._entry_age_s:g}; never sent")
         return self._broker.place(order)
 

@@ -13,6 +13,7 @@ from core.events import Books, BrokerPosition, Event, Funds, OrderUpdate, Outcom
 from core.types import Bar, Instrument, Order, OrderState, Purpose
 from execution_engine.broker_worker import BrokerWorker, Worker
 from tests.builders import NIFTY, at, make_order, make_update
+from utils.departure import NeverSent, mine
 
 
 class FakeBroker:
@@ -192,6 +193,32 @@ def test_an_entry_that_waited_too_long_behind_a_hung_call_is_never_sent_and_an_e
     assert "it was decided 5.1 s before its turn came" in late.reason
     assert {reply.outcome for reply in replies.values()} == {Outcome.ACK}
     assert desk.broker.calls == ["place exit", "place exit", "place square_off", "place entry"]
+
+
+class Held(FakeBroker):
+    """A broker whose calls wait at the wire for their word."""
+
+    def place(self, order: Order) -> str:
+        departure = mine()
+        if departure is not None and not departure.allowed():
+            raise NeverSent("called off")
+        return super().place(order)
+
+
+@pytest.mark.parametrize(("purpose", "sent"), [(Purpose.ENTRY, False), (Purpose.EXIT, True)])
+def test_a_prepared_entry_whose_intent_took_too_long_to_the_disk_never_leaves(desk: Desk, purpose: Purpose, sent: bool) -> None:
+    broker = Held()
+    worker = BrokerWorker("acc", broker, desk.clock, desk._put, lambda: None, holds_at_wire=True)
+    worker.start()
+    order = make_order(purpose=purpose, created_at=desk.clock.at)
+    worker.prepare(order)
+    desk.clock.at = at(5.1)
+    worker.place(order)
+    ((_, reply),) = desk.wait(1)
+    worker.stop()
+    assert isinstance(reply, Reply)
+    assert (reply.outcome, reply.error) == ((Outcome.ACK, "") if sent else (Outcome.REJECT, "NeverSent"))
+    assert broker.calls == ([f"place {purpose}"] if sent else [])
 
 
 def test_books_are_one_read_positions_last(desk: Desk) -> None:
