@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from core.events import POSTBACK, Books, OrderUpdate, Reply
+from core.errors import Rejected
+from core.events import POSTBACK, Action, Books, OrderUpdate, Reply
 from core.ports import Clock, Executor
 from core.types import Instrument, Order, OrderRequest, OrderState, Purpose, SessionState
 from execution_engine.buy_sell_logic import Target
@@ -27,6 +28,8 @@ from execution_engine.timers import Timers
 from execution_engine.world import World
 
 SECOND = timedelta(seconds=1)
+BROKERS_NO = Rejected.__name__
+"""The error of a reply in which the broker itself refused."""
 HELD_EVERY = timedelta(seconds=15)
 """How often the books are asked for an exit that they did not bear out, until one read does."""
 
@@ -76,6 +79,7 @@ class Outcomes:
         self._reconciliation = reconciliation
         self._engine = engine
         self._replan: set[str] = set()  # orders cancelled to be planned again, not latched
+        self._looked: dict[str, datetime] = {}  # order -> when its row was asked for because a command on it was refused
         self._after_books: set[tuple[str, str]] = set()  # keys that wait for a complete read
         self._asked_at: datetime | None = None  # when the books were last asked for such an exit
         self._held_up: set[tuple[str, str]] = set()  # of them those whose exit the books do not bear out, of which a person was told
@@ -91,6 +95,14 @@ class Outcomes:
             self._night.on_reply(reply)
             return
         self._on_change(self._desk.on_reply(reply))
+        if reply.action is not Action.PLACE and reply.error == BROKERS_NO and self._may_look(reply.order_id):
+            self._executor.read_books(positions=True, urgent=True)  # an order that cannot be changed or cancelled may be over
+
+    def _may_look(self, order_id: str) -> bool:
+        """Whether a command on this order was not refused lately: its row is asked for once, and then by the clock."""
+        now = self._clock.now()
+        self._looked = {name: at for name, at in self._looked.items() if timedelta() <= now - at < HELD_EVERY}
+        return self._looked.setdefault(order_id, now) == now
 
     def on_update(self, update: OrderUpdate) -> None:
         order = self._desk.owner(update.broker_order_id, update.tag)

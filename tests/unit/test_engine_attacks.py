@@ -72,6 +72,32 @@ def test_a_refused_cancel_is_asked_again_while_the_order_is_not_wanted() -> None
     assert not it.executor.modified  # an order on its way out is never made more attractive
 
 
+def test_a_command_that_the_broker_refuses_asks_for_the_order_at_once_and_then_by_the_clock() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.working()
+    it.want(0)
+    asked = it.executor.reads
+    it.reply(Action.CANCEL, Outcome.REJECT, "it is being processed", error="Rejected")
+    assert it.executor.reads == asked + 1, "it may have filled, and its update be lost"
+    for _ in range(5):
+        it.tick(25_000.0, 2)
+        it.reply(Action.CANCEL, Outcome.REJECT, "it is being processed", error="Rejected")
+    assert it.executor.reads <= asked + 2, "no storm"
+
+
+def test_a_command_refused_for_rate_asks_for_nothing_more() -> None:
+    it = Harness()
+    it.want(1)
+    it.ack()
+    it.working()
+    it.want(0)
+    asked = it.executor.reads
+    it.reply(Action.CANCEL, Outcome.REJECT, "too many requests", error="RateLimited")
+    assert it.executor.reads == asked
+
+
 def test_an_exit_wanted_while_the_ladder_cancels_the_rest_of_the_entry_is_sent() -> None:
     it = Harness(size=Size(lots=2))
     it.want(1)
