@@ -11,7 +11,7 @@ from core.errors import BrokerError, RateLimited, Rejected, SessionExpired
 from core.events import Action, Books, Event, Funds, Guard, Outcome, Reply
 from core.ports import Broker, Clock, GuardBroker, OrderwiseTrades
 from core.types import Fill, Order, Position, Purpose
-from utils.departure import Departure, NeverSent, awaited
+from utils.departure import Departure, NeverSent, audited, awaited
 
 Put = Callable[[Sequence[Event], str], None]
 
@@ -223,7 +223,10 @@ class BrokerWorker:
         if self._too_late(order):
             age = (self._clock.now() - order.created_at).total_seconds()
             raise NeverSent(f"it was decided {age:.1f} s before its turn came, orders.entry_age_s is {self._entry_age_s:g}; never sent")
-        return self._broker.place(order)
+        if order.purpose is not Purpose.ENTRY:
+            return self._broker.place(order)
+        with audited():
+            return self._broker.place(order)
 
     def _call(self, action: Action, order: Order, run: Callable[[], str | None]) -> None:
         self._put([self._reply(action, order, run)], threading.current_thread().name)

@@ -55,6 +55,7 @@ from storage.audit import AuditSegment, requests_of
 from storage.emergency import EmergencyJournal
 from storage.store import SqlStore, open_store
 from utils.config_loader import Config, load_charges
+from utils.departure import NeverSent, must_be_audited
 from utils.pacing import Budget, Paced
 
 PAPER_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PAPER})
@@ -73,8 +74,9 @@ class LaneAudit:
         try:
             return self._segment(lane).request(lane, method, route, masked_params, durable=method != "GET")
         except StoreError as error:
-            # what reaches this point may be an exit: the ledger's own failure has stopped entries already, and being flat outweighs
-            # being written down; the segment keeps the entry and writes it when the disk takes it again
+            if must_be_audited():
+                raise NeverSent(str(error)) from error
+            # being flat outweighs being written down; the segment keeps the entry and writes it when the disk takes it again
             logger.critical("the audit of {} {} is not on disk: {}", method, route, error)
             return self._segment(lane).request(lane, method, route, masked_params, durable=False)
 

@@ -1,6 +1,7 @@
 """A request got ready before it may leave: its thread waits at the wire until what must be on disk is, or else it never leaves.
 
 So the request is built, paced and audited while the disk writes the intent (ADR 0010); the transport asks here before the first byte.
+Whether it may leave unaudited is asked here too: being flat outweighs being written down, being in the market does not.
 """
 
 import threading
@@ -58,3 +59,18 @@ def mine() -> Departure | None:
     """What this thread's requests wait for before their first byte; None: for nothing."""
     departure: Departure | None = getattr(_mine, "departure", None)
     return departure
+
+
+@contextmanager
+def audited() -> Iterator[None]:
+    """Inside, nothing that this thread sends leaves unless the audit log has it on disk."""
+    _mine.audited = True
+    try:
+        yield
+    finally:
+        _mine.audited = False
+
+
+def must_be_audited() -> bool:
+    """Whether this thread is inside `audited`."""
+    return bool(getattr(_mine, "audited", False))

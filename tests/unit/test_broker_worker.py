@@ -3,15 +3,20 @@
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from brokers.http_wire import NoConnection
+from brokers.transport import PooledSession
 from core.clock import SystemClock
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired, StoreError, Transient, Unknown
 from core.events import Books, BrokerPosition, Event, Funds, OrderUpdate, Outcome, Reply, Trade
 from core.types import Bar, Instrument, Order, OrderState, Purpose
 from execution_engine.broker_worker import BrokerWorker, Worker
+from runtime import state_folder
+from runtime.wiring import LaneAudit
 from tests.builders import NIFTY, at, make_order, make_update
 from utils.departure import NeverSent, mine
 
@@ -301,3 +306,32 @@ def test_the_market_and_the_ledger_are_nothing_to_a_real_broker(desk: Desk) -> N
     desk.worker.end_of_day(at(0))
     desk.wait(1)
     assert "positions" in desk.broker.calls
+
+
+@pytest.mark.parametrize(("purpose", "leaves"), [(Purpose.ENTRY, False), (Purpose.EXIT, True), (Purpose.PROTECT, True)])
+def test_an_entry_that_cannot_be_audited_is_never_sent_and_an_exit_is(purpose: Purpose, leaves: bool, tmp_path: Path) -> None:
+    run = state_folder.account_folder(tmp_path, "live")
+    run.audit.rmdir()
+    run.audit.write_text("where the folder should be: as good as a full disk")
+    clock, said = SystemClock(), list[Event]()
+    http = PooledSession(clock, LaneAudit(run, clock))
+
+    class Wired(FakeBroker):
+        def place(self, order: Order) -> str:
+            try:
+                http.request("POST", "http://127.0.0.1:1/orders/regular", data={"tag": order.tag})
+            except NoConnection:
+                self._do("at the wire")
+            return "B1"
+
+    broker: Any = Wired()
+    worker = BrokerWorker("live", broker, clock, lambda events, name: said.extend(events), lambda: None)
+    worker.start()
+    worker.place(make_order(purpose=purpose, created_at=clock.now()))
+    assert clock.wait_for(lambda: bool(said), clock.monotonic() + 5)
+    worker.stop()
+    [reply] = said
+    assert isinstance(reply, Reply)
+    assert broker.calls == (["at the wire"] if leaves else [])
+    assert reply.outcome is (Outcome.ACK if leaves else Outcome.REJECT)
+    assert leaves or "audit log" in reply.reason
