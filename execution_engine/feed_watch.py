@@ -1,7 +1,7 @@
 """Watches the feed: a broken one is told at once, a connected one that brings no prices after a while; and, by the exchange's stamps, our
 own clock."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from core.events import FeedStatus
 from core.ports import Bars, Executor, Store
@@ -12,6 +12,8 @@ from execution_engine.timers import Timers
 from execution_engine.world import World
 
 PRICELESS_S = 60
+LIVED = timedelta(minutes=1)  # a connection that was shorter was no recovery: its loss is the same trouble
+TELL_AGAIN = timedelta(minutes=10)
 
 
 class FeedWatch:
@@ -26,6 +28,9 @@ class FeedWatch:
         self._alert = alert
         self.clock = ClockWatch(world, store, alert)
         self._sampled: Tick | None = None
+        self._since: datetime | None = None  # when the present connection was made
+        self._told_at: datetime | None = None  # when a loss was last told
+        self._untold = 0  # losses since then
         self._priceless = 0  # seconds for which a connected feed has brought no price
 
     def on_status(self, status: FeedStatus) -> None:
@@ -35,9 +40,20 @@ class FeedWatch:
         if changed:
             self._store.journal(status.at, "feed", {"connected": status.connected, "reason": status.reason})
             if status.connected:
+                self._since = status.at
                 self._executor.read_books(positions=True, urgent=True)  # no update is replayed after a reconnect
             elif self._timers.due("second") is not None:  # in the evening it is closed on purpose
-                self._alert("warn", "Feed lost", status.reason)
+                self._lost(status)
+
+    def _lost(self, status: FeedStatus) -> None:
+        """Tell it; of a feed that comes and goes every ten minutes, with how often."""
+        now, lived, told_at = status.at, self._since is None or status.at - self._since >= LIVED, self._told_at
+        if not lived and told_at is not None and timedelta() <= now - told_at < TELL_AGAIN:
+            self._untold += 1
+            return
+        more = f" (and {self._untold} times since {told_at:%H:%M:%S})" if self._untold else ""
+        self._told_at, self._untold = now, 0
+        self._alert("warn", "Feed lost", f"{status.reason}{more}")
 
     def each_second(self, now: datetime) -> None:
         world = self._world
