@@ -28,7 +28,7 @@ from execution_engine.paper_rules import FillRules, MarginRates
 from risk.margin import required
 from strategies import registry
 from strategies.base import Strategy, StrategySpec
-from strategies.frame import Frame, Holds, Trades
+from strategies.frame import Columns, Frame, Holds, Trades, columns_of
 from utils.config_loader import Config, load_charges
 from utils.config_schema import StrategySettings
 
@@ -68,11 +68,11 @@ class _Segment:
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        self.bars: list[Bar] = []
-        self.said: list[Bar] = []
+        self.count = 0  # bars so far
+        self.parts: list[Any] = []  # a day's bars in each, as the kernel's rows
+        self.said: list[Columns] = []  # a day's bars at the strategy's interval in each
         self.history: list[Bar] = []
         self.heard: list[int] = []
-        self.gates: list[int] = []
         self.opens: list[int] = []
         self.days: list[list[int]] = []
         self.dates: list[date] = []
@@ -87,19 +87,13 @@ class _Segment:
     def close(self, calendar: Any) -> None:
         """Everything is there: make the columns."""
         history = [_us(calendar.continuous(self.instrument, bar.start.date())[0][0]) for bar in self.history]
-        self.frame = Frame.of([*self.history, *self.said], [*history, *self.opens], len(self.history))
-        self.rows = np.array(
-            [
-                (bar.open, bar.high, bar.low, bar.close, _us(bar.start), _us(bar.at), bar.volume, gates)
-                for bar, gates in zip(self.bars, self.gates, strict=True)
-            ],
-            np.float64,
-        )
+        self.frame = Frame.joined([columns_of(self.history), *self.said], [*history, *self.opens], len(self.history))
+        self.rows = np.concatenate(self.parts)
         self.closes = self.rows[:, k.CLOSE].copy()
         self.row_heard = np.array(self.heard, np.int64)
         self.day_facts = np.array(self.days, np.int64)
         self.day_rates = np.array(self.rates, np.float64)
-        self.bars, self.said, self.history = [], [], []
+        self.parts, self.said, self.history = [], [], []
 
 
 class Compiled:
@@ -189,18 +183,20 @@ class Compiled:
     def _add_day(self, segment: _Segment, instrument: Instrument, day: date, played: PlayedBars, charges: Charges) -> None:
         bars = [bar for bar in self._market.events(day, (instrument.key,)) if isinstance(bar, Bar)]
         windows = self._calendar.continuous(instrument, day)
-        first, said_from = len(segment.bars), len(segment.heard)
+        first, said_from = segment.count, len(segment.heard)
         before = None
+        said: list[Bar] = []
         for row, bar in enumerate(bars, first):
             if not any(start <= bar.start < end and bar.at <= end for start, end in windows) or (before is not None and bar.at <= before):
                 raise _Engines(f"{instrument.key} has bars outside its trading hours on {day}")
             before = bar.at
             for done in played.join(bar):
                 if done.interval == self._settings.interval:
-                    segment.said.append(done)
+                    said.append(done)
                     segment.heard.append(row)
                     segment.opens.append(_us(windows[0][0]))
-        segment.bars += bars
+        segment.count += len(bars)
+        segment.said.append(columns_of(said))
         self._same_moments(day, {bar.at for bar in bars})
         plan = self._calendar.square_off(self._account.broker, instrument, day, self._config.square_off)
         assert plan is not None  # it has windows
@@ -208,7 +204,11 @@ class Compiled:
         starts = _us(plan.start)
         cut_off = min(_us(windows[-1][1]), NEVER if plan.cut_off.at is None else _us(plan.cut_off.at))
         gates = [self._gates(windows, plan.entries_stop, bar.at) for bar in bars]
-        segment.gates += gates
+        told = [
+            (bar.open, bar.high, bar.low, bar.close, _us(bar.start), end, bar.volume, gate)
+            for bar, end, gate in zip(bars, ends, gates, strict=True)
+        ]
+        segment.parts.append(np.array(told, np.float64).reshape(len(bars), 8))
         entered = [row for row, gate in enumerate(gates, first) if gate & k.ENTRY]
         enter_from, enter_to = (entered[0], entered[-1] + 1) if entered else (first, first)
         if not any(start <= plan.start < end for start, end in windows):

@@ -147,6 +147,7 @@ class Sweep:
 
     def run(self, search: Search, days: Sequence[date], on_result: OnResult | None = None) -> list[Result]:
         """Every trial of the search on these days, best first; those kept from before are not run again."""
+        days = tuple(days)  # one object for all trials: a chunk of them is sent with one copy of it
         file = self._folder / f"{_span(days)}.jsonl"
         known = _read(file)
         results: list[Result] = []
@@ -167,7 +168,7 @@ class Sweep:
                     take(before)
                     continue
                 number += 1
-                yield Trial(number, params, tuple(days), self._floor(results, len(days)), self._engine)
+                yield Trial(number, params, days, self._floor(results, len(days)), self._engine)
             more = False
 
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,8 @@ from strategies.indicators import StdDev
 
 Array = Any
 """A NumPy array, as long as the frame unless something else is said."""
+Columns = tuple[Any, Any]
+"""Some bars' prices and whole numbers, as `columns_of` gives them."""
 
 SILENT = -128
 """In `Holds.target`: the strategy says nothing on this bar."""
@@ -78,12 +80,13 @@ class Frame:
     @classmethod
     def of(cls, bars: Sequence[Bar], opens: Sequence[int], live: int, *, intraday: bool = True) -> "Frame":
         """The bars as columns."""
-        prices = np.array([(bar.open, bar.high, bar.low, bar.close) for bar in bars], np.float64).reshape(len(bars), 4).T.copy()
-        whole = np.array([(bar.volume, _moment(bar.start), _moment(bar.at), bar.start.toordinal()) for bar in bars], np.int64).reshape(
-            len(bars), 4
-        )
-        volume, start, at, day = whole.T.copy()
-        first, high, low, last = prices
+        return cls.joined([columns_of(bars)], opens, live, intraday=intraday)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Columns], opens: Sequence[int], live: int, *, intraday: bool = True) -> "Frame":
+        """Parts that were made columns one by one, so that there never were objects of all their bars at once."""
+        first, high, low, last = np.concatenate([part[0] for part in parts], axis=1)
+        volume, start, at, day = np.concatenate([part[1] for part in parts], axis=1)
         return cls(first, high, low, last, volume, start, at, day, np.array(opens, np.int64), live, intraday)
 
     def __len__(self) -> int:
@@ -235,6 +238,13 @@ class Frame:
             enter, stop, none if take_profit is None else take_profit, leave, getattr(params, "trades_a_day", MANY), each_way,
             params.long, params.short, turns, none if trail is None else trail,
         )  # fmt: skip
+
+
+def columns_of(bars: Sequence[Bar]) -> Columns:
+    """(open, high, low, close) and (volume, start, at, day) of some bars, a row each."""
+    prices = np.array([(bar.open, bar.high, bar.low, bar.close) for bar in bars], np.float64).reshape(len(bars), 4)
+    whole = np.array([(bar.volume, _moment(bar.start), _moment(bar.at), bar.start.toordinal()) for bar in bars], np.int64)
+    return prices.T.copy(), whole.reshape(len(bars), 4).T.copy()
 
 
 def _moment(at: Any) -> int:

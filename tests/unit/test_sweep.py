@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -219,6 +220,22 @@ def test_what_other_code_came_to_is_not_taken_for_this_ones(work: Work) -> None:
     assert other.digest != work.digest
     with pytest.raises(ConfigError, match=r"this worker runs build [0-9a-f]{12} .* the sweep began with 000000000000: bring both"):
         Desk(other)
+
+
+def test_a_chunk_of_trials_is_sent_with_one_copy_of_its_days(work: Work, tmp_path: Path) -> None:
+    days = [date(2015, 1, 1) + timedelta(days=number) for number in range(2_000)]
+    sent: list[int] = []
+
+    class Weighs(Here):
+        def submit(self, chunk: tuple[Trial, ...]) -> None:
+            sent.append(len(pickle.dumps(chunk)) - len(pickle.dumps(days)))
+            super().submit(chunk)
+
+        def finished(self) -> list[Result]:
+            return [Result(trial.number, trial.params, {"net": 0.0}) for trial in self.waiting.pop(0)]
+
+    Sweep(Weighs(work), tmp_path).run(Listed([{"fast": fast, "slow": 9_999} for fast in range(3_000)]), days)
+    assert max(sent) < 100 * 1_000, "less than a hundred bytes for each of the thousand in a chunk"
 
 
 # --- processes ----------------------------------------------------------------------------------------------------------------------
