@@ -214,6 +214,7 @@ class AccountRun:
         house, done = self._house, 0
         played = self._sources.manifest
         self._roster.of_the_start()
+        trading_day.can_log_in(house)
         resumed: bool | None = None  # whether an earlier process had opened the first day
         while not self._stopping:
             today = self._next_day()
@@ -221,12 +222,8 @@ class AccountRun:
                 break
             if resumed is None:
                 resumed = recovery.from_ledger(house, today)
-            begins = trading_day.begins_at(today, PREPARE_AT)
-            self._rest_until(begins)
-            if self._stopping:
-                break
-            if house.clock.now() < begins:
-                continue  # other market facts were taken up: it may be another day
+            if not self._rest_before(today):
+                continue  # the process is asked to stop, or it may be another day
             if not self._await_login(today):
                 continue  # the day is over, or the process is asked to stop
             try:
@@ -251,6 +248,14 @@ class AccountRun:
                 self._show_report(today)
                 break
         return True
+
+    def _rest_before(self, today: date) -> bool:
+        """Until the day is to be prepared; False where it is not time yet (to stop, or to look again by other market facts)."""
+        begins, clock = trading_day.begins_at(today, PREPARE_AT), self._house.clock
+        if clock.now() < begins and self._account.kind not in PRACTICE_KINDS:
+            logger.info("the next trading day is {}; nothing is to be done before {:%H:%M}", today, begins)
+        self._rest_until(begins)
+        return not self._stopping and clock.now() >= begins
 
     def _await_login(self, today: date) -> bool:
         """The day's session. Where a person has to log in, wait (told) for as long as there is anything of today to trade."""

@@ -37,6 +37,13 @@ class NothingToTrade(ConfigError):
     """No enabled strategy has an instrument today; the text names what there is."""
 
 
+def can_log_in(house: House) -> None:
+    """ConfigError names the secret without which nobody can log in: at the start, and not on the morning on which it is missed."""
+    for session in (house.session, *([house.desk.session] if house.desk is not None else [])):
+        if session.state() is SessionState.LOGIN_REQUIRED:
+            session.login_url()
+
+
 def log_in(house: House, login_page: str | None) -> Session | None:
     """Valid sessions, of the orders and of prices from elsewhere: the stored ones, else (simulator) its self-approving page. None when
     all is well, else the one that a person has to log in at."""

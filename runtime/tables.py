@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +13,7 @@ from utils.rupees import rupees
 WIDTH = 100
 JOURNAL_LINES = 60
 NAME_WIDTH = 16  # a longer name of a strategy takes two lines where the table is full
+RIGHT = {"quantity", "filled", "price", "limit", "average", "last", "charges", "realised", "unrealised", "seq", "target", "stop"}
 GAPS_SHOWN = 6  # runs of missing bars in one line
 
 Row = Mapping[str, Any]
@@ -111,21 +113,44 @@ def strategies_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def orders_table(rows: Sequence[Row], *, short: bool = False) -> Table:
-    table = _table("time", "strategy", "instrument", "side", "filled", "limit", "average", "state", *([] if short else ["reason"]))
-    for row in rows:
-        cells = [
+def orders_table(rows: Sequence[Row], *, short: bool = False) -> RenderableType:
+    """An order a line; below it, unless `short`, whose it is, why it was given or refused, and its tag."""
+    names = ("time", *(["strategy"] if short else []), "instrument", "side", "filled", "limit", "average", "state")
+    lines = [
+        (
             _moment(row.get("updated_at")),
-            _folded(row.get("strategy")),
+            *([_folded(row.get("strategy"))] if short else []),
             _symbol(row.get("instrument")),
-            row.get("side"),
+            str(row.get("side")),
             f"{row.get('filled')}/{row.get('quantity')}",
             price(row.get("limit_price")),
             price(row.get("average_price")),
-            row.get("state"),
-        ]
-        table.add_row(*(str(cell) for cell in cells), *([] if short else [str(row.get("reason") or "")]))
-    return table
+            str(row.get("state")),
+        )
+        for row in rows
+    ]
+    if short:
+        table = _table(*names)
+        for line in lines:
+            table.add_row(*line)
+        return table
+    widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+
+    def aligned(cells: Sequence[str]) -> str:
+        placed = zip(names, cells, widths, strict=True)
+        return "  ".join(cell.rjust(width) if name in RIGHT else cell.ljust(width) for name, cell, width in placed)
+
+    shown: list[RenderableType] = [Text(aligned(names), style="dim")]
+    for row, line in zip(rows, lines, strict=True):
+        shown += [Text(aligned(line)), Padding(Text(_about_order(row), style="dim"), (0, 0, 0, widths[0] + 2))]
+    return Group(*shown)
+
+
+def _about_order(row: Row) -> str:
+    whose = " ".join(str(row[name]) for name in ("strategy", "purpose") if row.get(name))
+    trigger = f"trigger {price(row['trigger_price'])}" if row.get("trigger_price") else ""
+    tag = f"tag {row['tag']}" if row.get("tag") else ""
+    return "; ".join(part for part in (f"{whose}: {row['reason']}" if row.get("reason") else whose, trigger, tag) if part)
 
 
 def fills_table(rows: Sequence[Row]) -> Table:
@@ -236,10 +261,10 @@ def usage_table(usage: Row) -> RenderableType:
     calls = _table("lane", "kind", "sent", "refused", "waited")
     for row in usage["calls"]:
         calls.add_row(row["lane"], row["kind"], str(row["sent"]), str(row["refused"]), f"{row['waited_s']:.1f} s")
-    limits = _table("limit", "allowed", "peak", "share")
+    limits = _table("of the broker's", "allowed", "peak", "share")
     for row in usage["limits"]:
         limits.add_row(row["limit"], f"{row['count']} in {row['seconds']:g} s", str(row["peak"]), f"{row['peak_pct']:.0f} %")
-    return Group(head, calls, limits)
+    return Group(head, calls, Text(), limits)
 
 
 def check_table(result: Row) -> Table:
@@ -367,10 +392,9 @@ def _plain(value: object) -> str:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    right = {"quantity", "filled", "price", "limit", "average", "last", "charges", "realised", "unrealised", "seq", "target", "stop"}
     for column in columns:
-        narrow = column in right or column in ("time", "side", "state", "instrument")
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=narrow, overflow="fold")
+        narrow = column in RIGHT or column in ("time", "side", "state", "instrument")
+        table.add_column(column, justify="right" if column in RIGHT else "left", no_wrap=narrow, overflow="fold")
     return table
 
 

@@ -121,6 +121,21 @@ def test_an_account_that_is_not_there_and_a_paper_account_with_data(stage: Stage
     assert (done.code, "practice-live" in done.err) == (2, True)
 
 
+def test_a_missing_secret_is_told_at_the_start_and_not_on_the_morning_it_is_missed(stage: Stage) -> None:
+    stage.configure("settings.yaml", "accounts:\n", "accounts:\n  mine: {kind: paper, broker: zerodha, capital: 500000}\n")
+    for name in ("ZERODHA_API_KEY", "ZERODHA_API_SECRET", "ZERODHA_ACCESS_TOKEN"):
+        stage.environment.pop(name, None)
+    daemon = stage.run(account="mine")
+    assert daemon.wait(30) == 2, daemon.said
+    assert "the secret ZERODHA_API_KEY is not set" in daemon.said
+    assert "Traceback" not in daemon.said
+    stage.environment |= {"ZERODHA_API_KEY": "key", "ZERODHA_API_SECRET": "secret"}
+    daemon = stage.run(account="mine")
+    until(lambda: "the next trading day is " in daemon.said or "Login required" in daemon.said, "what it waits for")  # by the wall's time
+    daemon.process.terminate()
+    assert daemon.wait(30) == 0, daemon.said
+
+
 # --- what the machine runs out of -------------------------------------------------------------------------------------------------------
 
 

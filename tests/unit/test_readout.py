@@ -398,15 +398,34 @@ def test_the_report_table_shows_what_a_person_looks_for(ledger: Ledger) -> None:
     assert "flat at     09:31:00" in text
 
 
-def test_a_long_name_breaks_after_an_underscore_and_one_trade_is_no_plural(ledger: Ledger) -> None:
+def test_an_order_is_two_lines_that_name_all_of_it_and_a_trade_is_no_plural() -> None:
     out = io.StringIO()
-    order = {"strategy": "reliance_opening_range", "instrument": "NSE:RELIANCE", "filled": 100, "quantity": 100, "state": "FILLED"}
-    tables.show("orders", [order], Console(width=100, file=out))
+    order = {
+        "updated_at": "2026-11-20T10:10:02+05:30", "strategy": "banknifty_supertrend", "purpose": "protect", "tag": "8VP71XV000100006",
+        "instrument": "NFO:BANKNIFTY26NOV56400PE", "side": "SELL", "filled": 0, "quantity": 30, "limit_price": 25257.0,
+        "trigger_price": 25512.0, "state": "TRIGGER_PENDING", "reason": "stop at the broker",
+    }  # fmt: skip
+    tables.show(
+        "orders", [order, {**order, "state": "UNKNOWN", "trigger_price": None, "reason": "no answer " * 12}], Console(width=100, file=out)
+    )
     tables.show("report", {"day": "2026-11-20", "by_strategy": {"a": {"trades": 1}, "b": {"trades": 2}}}, Console(width=100, file=out))
-    lines = [line.split() for line in out.getvalue().splitlines()]
-    assert (lines[1][1], lines[2]) == ("reliance_", ["opening_range"])
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines[1].split() == ["10:10:02", "BANKNIFTY26NOV56400PE", "SELL", "0/30", "25257.00", "-", "TRIGGER_PENDING"]
+    assert lines[2] == "          banknifty_supertrend protect: stop at the broker; trigger 25512.00; tag 8VP71XV000100006"
+    assert lines[3].split()[-1] == "UNKNOWN"
+    assert lines[4].startswith("          banknifty_supertrend protect: no answer")
+    assert "tag 8VP71XV000100006" in " ".join(lines[4:7]), "by which `absent` takes it"
+    assert max(map(len, lines)) <= 100
     assert "1 trade," in out.getvalue()
     assert "2 trades," in out.getvalue()
+
+
+def test_a_long_name_breaks_after_an_underscore() -> None:
+    out = io.StringIO()
+    fill = {"strategy": "reliance_opening_range", "instrument": "NSE:RELIANCE", "side": "BUY", "quantity": 100, "id": "1"}
+    tables.show("fills", [fill], Console(width=100, file=out))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert (lines[1][1], lines[2]) == ("reliance_", ["opening_range"])
 
 
 def test_before_the_first_tick_no_age_is_shown_and_an_alert_reads_as_a_sentence() -> None:
