@@ -4,16 +4,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from backtesting.pools import ClusterPool, LocalPool, Pool
-from backtesting.space import Space, parse_space, parse_windows, valid
+from backtesting.space import Space, Window, parse_space, parse_windows, valid
 from backtesting.sweep import CONFIRMED, SMALLER_IS_BETTER, Guided, Listed, Search, Sweep
 from backtesting.trial import KEPT, Result, Work
 from core.clock import SystemClock
@@ -82,6 +83,53 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
         raise ConfigError(
             f"--grid {options.grid}: no combination that {strategy.class_} accepts; the first says: {refused(next(space.grid()))}"
         )
+    swept = _swept(options, work, name, first, search, windows, days, quiet=quiet)
+    return {
+        "strategy": name,
+        "class": strategy.class_,
+        "base": dict(strategy.params),
+        "space": {one: list(values) for one, values in space.values.items()},
+        "search": options.search,
+        "objective": options.objective,
+        "from": days[0].isoformat(),
+        "to": days[-1].isoformat(),
+        "data": f"recorded data, {Path(options.data).name}",
+        "workers": swept.workers,
+        "refused": sum(1 for one in space.grid() if refused(one)) if len(space) <= MOST_TRIALS else None,
+        "reused": swept.reused,
+        "given_up": sum(1 for one in swept.ranked if one.given_up),
+        "seconds": round(swept.seconds, 3),
+        "runs_per_second": round((len(swept.ranked) - swept.reused) / swept.searched, 2) if swept.ranked and swept.searched > 0 else None,
+        "engines": _engines(swept.every),
+        "results": [_row(one) for one in swept.ranked],
+        "walk_forward": swept.steps,
+    }
+
+
+class _Swept(NamedTuple):
+    """What the runs came to: walked forward, `steps` alone. `seconds` are those of all, `searched` those before the best were confirmed."""
+
+    steps: list[dict[str, Any]]
+    every: list[Result]
+    ranked: list[Result]
+    reused: int
+    workers: int
+    seconds: float
+    searched: float
+
+
+def _swept(
+    options: argparse.Namespace,
+    work: Work,
+    name: str,
+    first: Search,
+    search: Callable[[], Search],
+    windows: Sequence[Window],
+    days: Sequence[date],
+    *,
+    quiet: bool,
+) -> _Swept:
+    """Make the runs: of `first` on all days, or of a `search` for each window."""
     clock = SystemClock()
     began = clock.monotonic()
     pool: Pool = ClusterPool(work, options.cluster) if options.cluster else LocalPool(work, options.workers or os.cpu_count() or 1)
@@ -89,7 +137,7 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
     steps: list[dict[str, Any]] = []
     ranked: list[Result] = []
     every: list[Result] = []
-    swept = 0.0
+    searched = 0.0
     try:
         sweep = Sweep(pool, folder, options.objective, prune=options.prune, engine=options.engine)
         columns = (
@@ -106,31 +154,11 @@ def document(options: argparse.Namespace, *, quiet: bool = True) -> dict[str, An
                 steps = sweep.walk_forward(windows, search, lambda result: progress.advance(task))
             else:
                 every = sweep.run(first, days, lambda result: progress.advance(task))
-                swept = clock.monotonic() - began
+                searched = clock.monotonic() - began
                 ranked = sweep.confirmed(every, days)
     finally:
         pool.close()
-    seconds = clock.monotonic() - began
-    return {
-        "strategy": name,
-        "class": strategy.class_,
-        "base": dict(strategy.params),
-        "space": {one: list(values) for one, values in space.values.items()},
-        "search": options.search,
-        "objective": options.objective,
-        "from": days[0].isoformat(),
-        "to": days[-1].isoformat(),
-        "data": f"recorded data, {Path(options.data).name}",
-        "workers": pool.width,
-        "refused": sum(1 for one in space.grid() if refused(one)) if len(space) <= MOST_TRIALS else None,
-        "reused": sweep.reused,
-        "given_up": sum(1 for one in ranked if one.given_up),
-        "seconds": round(seconds, 3),
-        "runs_per_second": round((len(ranked) - sweep.reused) / swept, 2) if ranked and swept > 0 else None,
-        "engines": _engines(every),
-        "results": [_row(one) for one in ranked],
-        "walk_forward": steps,
-    }
+    return _Swept(steps, every, ranked, sweep.reused, pool.width, clock.monotonic() - began, searched)
 
 
 def _engines(results: Sequence[Result]) -> dict[str, Any]:
