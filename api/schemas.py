@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
-BROKERS = Literal["zerodha", "groww", "upstox", "icici", "angelone"]
+from utils.config_schema import BrokerName
+
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 ParameterText = Annotated[str, Field(max_length=64, pattern=r"^[\w .:-]*$")]
@@ -67,7 +68,7 @@ class Message(BaseModel):
 class FirstTimeSetup(_In):
     """As in the integration guides; Angel One's further fields may be given here too."""
 
-    broker: BROKERS
+    broker: BrokerName
     api_key: Secret
     api_secret: Secret
     request_token: Secret | None = None
@@ -107,7 +108,7 @@ class Caught(BaseModel):
 
 
 class Activate(_In):
-    brokerage: BROKERS
+    brokerage: BrokerName
     app_id: Annotated[int, Field(ge=1, le=2**31)] | None = None
     api_url: Annotated[str, Field(max_length=300)] | None = None
     api_key: Secret | None = None
@@ -189,7 +190,7 @@ class Dashboard(BaseModel):
 
 class CreateApp(_In):
     name: Name
-    broker: BROKERS = "angelone"
+    broker: BrokerName = "angelone"
     account_id: Annotated[str, Field(max_length=64)] = ""
     api_key: Secret
     secret_key: Secret | None = None
@@ -246,7 +247,7 @@ class BulkTrades(_In):
     `account` is for several accounts at one broker side by side; without it, it is the one at that broker.
     """
 
-    broker_type: BROKERS
+    broker_type: BrokerName
     account: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] | None = None
     orders: Annotated[list[BulkOrder], Field(min_length=1, max_length=50)]
     live: bool = False

@@ -24,7 +24,7 @@ from pydantic import (
 
 from core.types import Account, AccountKind, Horizon
 
-BrokerName = Literal["angelone", "groww", "icici", "upstox", "zerodha"]
+BrokerName = Literal["zerodha", "groww", "upstox", "icici", "angelone"]
 INTERVALS = {"1m": 1, "3m": 3, "5m": 5, "15m": 15}
 
 

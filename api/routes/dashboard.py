@@ -11,10 +11,11 @@ from api import figures
 from api.auth import Has, Trader, Viewer
 from api.brokerage import Desk, desk_of, event
 from api.ports import Parts
-from api.schemas import BROKERS, Activate, Activated, Caught, Dashboard, LoginUrlAsked, LoginUrlReply, opened
+from api.schemas import Activate, Activated, Caught, Dashboard, LoginUrlAsked, LoginUrlReply, opened
 from core.errors import NiyamError
 from storage.credentials import App
 from storage.users import User
+from utils.config_schema import BrokerName
 from utils.redaction import redact
 
 router = APIRouter(prefix="/api/v1/dashboard", tags=["brokers"])
@@ -30,14 +31,14 @@ _ANSWERS = ("request_token", "code", "apisession", "api_session", "auth_token")
 
 
 @router.get("/{broker}/login-url", operation_id="login_url")
-def login_url(broker: BROKERS, user: Trader, desk: At, parts: Has) -> LoginUrlReply:
+def login_url(broker: BrokerName, user: Trader, desk: At, parts: Has) -> LoginUrlReply:
     """Where to log in for the day, for the user's own app of that broker."""
     return _login_url(broker, LoginUrlAsked(), user, desk, parts)
 
 
 @router.post("/{broker}/login-url", operation_id="login_url_for")
 def login_url_for(
-    broker: BROKERS, user: Trader, desk: At, parts: Has, given: Annotated[LoginUrlAsked | None, Body()] = None
+    broker: BrokerName, user: Trader, desk: At, parts: Has, given: Annotated[LoginUrlAsked | None, Body()] = None
 ) -> LoginUrlReply:
     """The same for one of several apps, or with a redirect of the caller's own front end."""
     return _login_url(broker, given or LoginUrlAsked(), user, desk, parts)
@@ -45,7 +46,7 @@ def login_url_for(
 
 @router.get("/{broker}/callback", operation_id="callback", response_class=HTMLResponse)
 @router.post("/{broker}/callback", operation_id="callback_posted", response_class=HTMLResponse, include_in_schema=False)
-async def callback(broker: BROKERS, request: Request, desk: At) -> HTMLResponse:
+async def callback(broker: BrokerName, request: Request, desk: At) -> HTMLResponse:
     """Where a broker's login page sends the browser: keeps the answer for the user who began this login."""
     found = dict(request.query_params)
     if request.method == "POST":  # ICICI's page posts a form
@@ -66,7 +67,7 @@ async def callback(broker: BROKERS, request: Request, desk: At) -> HTMLResponse:
 
 
 @router.get("/{broker}/caught")
-def caught(broker: BROKERS, app_id: Annotated[int, Query(ge=1, le=2**31)], user: Trader, desk: At) -> Caught:
+def caught(broker: BrokerName, app_id: Annotated[int, Query(ge=1, le=2**31)], user: Trader, desk: At) -> Caught:
     """Whether the browser has come back to the callback with the answer of a login that was begun for this app."""
     return Caught(caught=desk.has_caught(user, desk.own(user, app_id)))
 

@@ -1,5 +1,6 @@
 """The command line: what each command asks for, its exit code, and that a user's mistake is one clear line."""
 
+import argparse
 import json
 import os
 import re
@@ -9,16 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import main as cli
+from brokers import registry as brokers
 from core.types import AccountKind, Position, Snapshot
 from runtime.control_socket import ControlSocket
 from runtime.state_folder import RunFolder, enter
 from storage.store import open_store
 from tests.builders import NIFTY, T0, at, make_fill, make_order
+from utils.config_schema import BrokerName
 from utils.control import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -307,3 +310,10 @@ def test_login_without_a_terminal_says_where_to_log_in_and_hides_the_secret(tmp_
     assert "thesecret" not in done.stderr
     done = subprocess.run([*command, "--totp"], cwd=ROOT, env={**os.environ, **secrets}, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "no login without a person" in done.stderr) == (2, True)
+
+
+def test_every_list_of_brokers_has_the_same_brokers() -> None:
+    assert set(get_args(BrokerName)) == set(brokers.names())
+    commands = next(action.choices for action in cli.build_parser("login")._actions if isinstance(action, argparse._SubParsersAction))
+    told = next(action.help for action in commands["login"]._actions if action.dest == "broker")
+    assert told == ", ".join(brokers.names())
