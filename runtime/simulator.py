@@ -60,7 +60,7 @@ def start(run: RunFolder, options: RunOptions, brokers: Sequence[str], *, day: d
                "--date", day.isoformat(), "--start", f"{at:%H:%M}", "--speed", "max" if math.isinf(speed) else f"{speed:g}",
                "--config", str(options.config.resolve())]  # fmt: skip
     command += ["--seed", str(options.seed)] if options.seed is not None else []
-    command += ["--data", str(data)] if data is not None else []
+    command += ["--data", str(data.resolve())] if data is not None else []
     command += ["--faults", str(options.faults.resolve())] if options.faults is not None else []
     said, complaints = run.path / "simulator.out", run.path / "simulator.log"
     with said.open("wb") as out, complaints.open("wb") as err:
@@ -76,7 +76,8 @@ def start(run: RunFolder, options: RunOptions, brokers: Sequence[str], *, day: d
             run.save_simulator({"admin": facts["admin"], "pid": process.pid})
             return facts
         if process.poll() is not None:
-            raise NiyamError(f"the simulator ended at once (exit {process.returncode}): {complaints.read_text(encoding='utf-8').strip()}")
+            kind = ConfigError if process.returncode == 2 else NiyamError  # 2: what it was given, such as the fault script
+            raise kind(f"the simulator ended at once: {complaints.read_text(encoding='utf-8').strip() or f'exit {process.returncode}'}")
         pause.wait(0.02)
     process.terminate()
     raise NiyamError(f"the simulator said nothing within {PATIENCE:.0f} s; its complaints are in {complaints}")

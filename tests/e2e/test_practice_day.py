@@ -227,7 +227,11 @@ def share(stage: Stage) -> Stage:
 
 
 def test_a_day_of_the_users_own_bars_is_played_over_the_same_wire(stage: Stage, tmp_path: Path) -> None:
-    daemon = share(stage).play("--data", str(bars(tmp_path)), "--start", "14:40", "--speed", "max", account="practice")
+    """With every path relative, as people give them; the state folder is relative unless one is named."""
+    bars(tmp_path)
+    stage.strategy, stage.state = (Path(os.path.relpath(path, ROOT)) for path in (share(stage).strategy, stage.state))
+    data = os.path.relpath(tmp_path / "bars.csv", ROOT)
+    daemon = stage.play("--data", data, "--start", "14:40", "--speed", "max", account="practice")
     report = stage.report()
     assert report["trades"] >= 3, daemon.said
     assert report["square_off"]["flat"] is not None
