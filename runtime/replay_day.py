@@ -69,6 +69,7 @@ DECISIONS = frozenset(
 
 MARKET_FILES = tuple(f"market/{name}.yaml" for name in reload.FILES)
 BEFORE = 3  # events told with a difference
+AHEAD = 20  # decisions of the record among which the replay's is looked for, where it is not the next one
 
 
 def command(options: argparse.Namespace, folder: RunFolder, ledger: "Ledger") -> int:
@@ -419,7 +420,8 @@ def _compare(player: Player, start: Start, ledger: Sequence[dict[str, Any]], out
             made = entry(at, kind, data)
             if place < len(ledger):
                 if not _same(ledger[place], made):
-                    outcome.difference = _difference(place, ledger[place], made, recent)
+                    missing = any(_same(later, made) for later in ledger[place + 1 : place + 1 + AHEAD])
+                    outcome.difference = _difference(place, ledger[place], None if missing else made, recent)
                     break
             elif last and player.closed:
                 outcome.difference = _difference(place, None, made, recent)
@@ -427,9 +429,13 @@ def _compare(player: Player, start: Start, ledger: Sequence[dict[str, Any]], out
             place += 1
         taken = player.store.written
         if outcome.difference is None and fired != expected and (more or player.closed):  # else it died in this batch
-            text = f"timers {_timers(expected)} fired in the record, and {_timers(fired)} in the replay"
-            outcome.difference = {"at": str(player.clock.now()), "text": text, "recorded": None, "replayed": None, "fields": {},
-                                  "after": list(recent)}  # fmt: skip
+            now, text = player.clock.now(), f"timers {_timers(expected)} fired in the record, and {_timers(fired)} in the replay"
+            if place < len(ledger) and datetime.fromisoformat(ledger[place]["at"]) <= now:  # what they come of: it was decided, and now not
+                outcome.difference = _difference(place, ledger[place], None, recent)
+                outcome.difference["text"] += f"; {text}"
+            else:
+                outcome.difference = {"at": str(now), "text": text, "recorded": None, "replayed": None, "fields": {},
+                                      "after": list(recent)}  # fmt: skip
         if outcome.difference is not None:
             break
     if outcome.difference is None and place < len(ledger):

@@ -11,11 +11,13 @@ import msgspec
 import pytest
 
 from core.errors import NiyamError
-from core.types import Tick
+from core.types import Signal, Tick
+from data_ingestion.recorder import read_starts
 from execution_engine.paper_rules import FillRules
+from execution_engine.runs import Run
 from runtime import beside, replay_day
 from runtime.charts_left import ChartsLeft
-from runtime.recorded import RecordedBacktest, RecordedMarket, Recording
+from runtime.recorded import RecordedBacktest, RecordedMarket, Recording, opening_of
 from runtime.web_desk import WebDesk
 from tests.e2e.stage import BUSY, DAY, Stage
 from utils.config_loader import CONFIG_FOLDER
@@ -109,6 +111,45 @@ def test_a_changed_parameter_is_told_at_its_first_decision(recorded: Stage) -> N
     assert difference["recorded"]["kind"] == "signal"
     assert difference["after"]
     assert found["digest"]["replay"] is None
+
+
+def test_a_decision_that_is_not_taken_again_is_told_and_not_what_comes_of_it(recorded: Stage) -> None:
+    def silent(opening: dict[str, Any]) -> None:
+        opening["strategies"]["busy"]["params"] |= {"fast": 199, "slow": 200}
+
+    difference = replayed(recorded, opening_changed(silent))["difference"]
+    assert difference["recorded"]["kind"] == "signal"
+    assert difference["replayed"] is None
+    assert "recorded signal busy NFO:BANKNIFTY26NOVFUT" in difference["text"]
+    assert difference["text"].endswith("and not taken in the replay")
+
+
+def test_timers_that_come_of_a_decision_are_told_with_it(recorded: Stage) -> None:
+    """Nothing else is decided in the batch in which a signal is missing: what shows first is that its order has no ladder."""
+    [path] = recorded.run_folder.recordings.glob("*.events")
+    (start,) = read_starts(path)
+    ledger, stood = recorded.ledger, opening_of(start)
+    entries = replay_day._of_this_process(list(ledger.read_journal(since=stood.journal)), stood.journal, None)
+    ledger.close()
+    place = next(number for number, one in enumerate(entries) if one["kind"] == "signal" and one["at"] > "2026-11-20T15:00")
+
+    class Deaf(replay_day.Player):
+        def _take_signal(self, run: Run, signal: Signal) -> None:
+            if signal.at.isoformat() < "2026-11-20T15:00":
+                self.heard(run, signal)
+
+        def open(self) -> None:
+            super().open()
+            self.heard = self.engine.hearing._take_signal
+            self.engine.hearing._take_signal = self._take_signal
+
+    with TemporaryDirectory() as folder:
+        outcome = replay_day._Outcome()
+        replay_day._compare(Deaf(stood, [], Path(folder)), start, entries, outcome, last=True)
+    assert outcome.difference is not None
+    assert outcome.difference["recorded"]["kind"] == "signal"
+    assert outcome.difference["recorded"]["at"] == entries[place]["at"]
+    assert "and not taken in the replay; timers " in outcome.difference["text"]
 
 
 def test_a_larger_size_is_told_field_by_field(recorded: Stage) -> None:
