@@ -17,6 +17,7 @@ from core.errors import DataError
 from core.market import Calendar
 
 LARGEST_CHANGED = 0.20
+"""Share of an exchange's live contracts that may have another lot, expiry or strike than the day before; beyond it the columns moved."""
 _COMPARED = 50  # live contracts of an exchange below which a share means nothing
 _SHOWN = 5
 _TOLD = {

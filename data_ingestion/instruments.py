@@ -32,6 +32,7 @@ LARGEST_DROP = 0.20
 """Share of yesterday's rows of one exchange, still alive today, whose absence makes a dump incredible."""
 LARGEST_BAD_SHARE = 0.01
 LARGEST_EXPIRED_SHARE = 0.05
+"""Shares of a dump's rows that do not read, and that have expired, beyond which it is refused whole."""
 _SMALLEST_COMPARED = 50  # rows of an exchange below which a drop means nothing
 _EXCHANGES = ("NSE", "NFO", "BSE", "BFO", "MCX", "CDS", "BCD", "NCO")
 _COLUMNS = "key, exchange, symbol, kind, underlying, lot, tick_size, expiry, strike, freeze, multiplier, is_fno"

@@ -24,7 +24,7 @@ from core.types import Approved, Fill, Horizon, Instrument, Order, OrderRequest,
 from execution_engine.order_state import IN_FLIGHT, TERMINAL, Merged, filled_to, merge, move, replied
 from execution_engine.portfolio import Portfolio
 
-MAX_MODIFICATIONS = 20  # of the 25 that Kite allows for each order; the rest is kept for a person
+MAX_MODIFICATIONS = 20  # of the 25 that brokers allow for each order (Spec.modifications_per_order); the rest is a person's
 Alert = Callable[[str, str, str], None]  # level, title, text
 
 

@@ -25,7 +25,7 @@ OURS = frozenset(RANK) | {"simulators"}
 CORE_ALONE = frozenset({"strategies", "risk"})
 REGISTRY_ALONE = frozenset({"execution_engine", "data_ingestion"})
 
-# The seeds' bare scripts: `from utils.zerodha_auth import ...` must work by itself, so these reach further than their folder may: to
+# Bare scripts: `from utils.zerodha_auth import ...` must work by itself, so these reach further than their folder may: to
 # the modules named here and no others.
 FACADES = {
     "utils/zerodha_auth.py": frozenset(

@@ -52,7 +52,7 @@ HISTORICAL_CAPS: Mapping[int, int] = {1: 25, 3: 50, 5: 85, 10: 85, 15: 170, 30: 
 """Days in one request by interval in minutes: less than the documented 30, 60, 100, 100, 200, 200, 400, 2000, near which answers were seen
 to be cut short without a word."""
 
-LONGEST_TAG = 19
+LONGEST_TAG = 19  # an ordertag has fewer than 20 characters (SmartAPI, error AB4008)
 _ORDERED = frozenset({"NSE", "BSE", "NFO", "BFO"})
 _DERIVATIVES = frozenset({"NFO", "BFO", "CDS", "MCX", "NCO"})
 _TRADE_TO_TRADE = re.compile(r"-(BE|BZ|ST|SZ)$")

@@ -36,7 +36,7 @@ from core.types import IST, Bar, Instrument, Order
 from utils.pacing import Budget, Lane
 
 PAGE = 100  # rows of one page of orders or trades
-_MOST_PAGES = 50
+_MOST_PAGES = 50  # more is no day's book: the read is given up
 _MOST_LIMITS = 100  # instruments whose circuit limits are asked for at a time: each is a request of its own
 _PAUSE = 5.0  # seconds after a 429
 _READABLE = frozenset(

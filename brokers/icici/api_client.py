@@ -233,7 +233,7 @@ class ICICIAPIClient:
 
 
 def _product(instrument: Instrument, side: str, name: str) -> str:
-    """Breeze's product for a seed's word; raises Rejected saying what there is."""
+    """Breeze's product for a script's word; raises Rejected saying what there is."""
     word = name.upper()
     if instrument.kind is not Kind.EQUITY:
         made = mapping.product(mapping.horizon_of(""), instrument)

@@ -36,7 +36,7 @@ from core.types import IST, Bar, Horizon, Instrument, Kind, Order
 from utils.pacing import Budget, Lane
 
 _PAUSE = 20.0  # seconds after a throttled request: the minute's window must empty
-_MOST_CANDLES = 1000
+_MOST_CANDLES = 1000  # in one answer of v2 history
 _DAY = 1440
 _OPENS = timedelta(hours=9, minutes=15)  # what joined candles are counted from
 _READABLE = frozenset({("GET", f"{V1}quotes"), ("GET", f"{V1}optionchain"), ("GET", V2_HISTORY), ("GET", MASTER)})

@@ -66,8 +66,8 @@ BASES: Mapping[int, tuple[int, str]] = {
 """Interval in minutes -> the broker's own that it is made from, and its name."""
 
 EXCHANGES = ("NSE", "BSE", "NFO", "BFO")
-ROOMS: Mapping[str, str] = {"NSE": "4", "NFO": "4", "BSE": "1", "BFO": "8"}
-LONGEST_TAG = 20
+ROOMS: Mapping[str, str] = {"NSE": "4", "NFO": "4", "BSE": "1", "BFO": "8"}  # how the stream names the exchange: `4.1!1594`
+LONGEST_TAG = 20  # no limit of user_remark is documented; ours have 16
 _RIGHTS: Mapping[str, str] = {"CE": "call", "PE": "put", "FUT": "others"}
 _KINDS: Mapping[str, Kind] = {"call": Kind.CALL, "ce": Kind.CALL, "put": Kind.PUT, "pe": Kind.PUT} | dict.fromkeys(
     ("others", "xx", "*", "", "none"), Kind.FUTURE

@@ -23,10 +23,10 @@ from core.types import IST, Instrument, Side, Tick
 PATH = "/socket.io/?EIO=4&transport=websocket"
 USER_AGENT = "python-socketio[client]/socket"
 _OLDEST = 946_684_800  # seconds: what is earlier than 2000 is no trade's time
-_NEWEST = 4_102_444_800
+_NEWEST = 4_102_444_800  # and from 2100 on
 _EQUITY, _CONTRACT = 21, 23  # items of a quote
 _QUOTE = '42["stock",["'  # how a packet with a quote begins
-_ORDER_ITEMS = 47
+_ORDER_ITEMS = 47  # items of an order message, as breeze-connect 1.0.69 reads it
 _JSON = msgspec.json.Decoder()
 
 Auth = Callable[[str], Mapping[str, str]]

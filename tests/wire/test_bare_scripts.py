@@ -1,4 +1,4 @@
-"""The seeds' snippets over real sockets: history and a live price from a simulator of the broker."""
+"""Snippets of bare scripts over real sockets: history and a live price from a simulator of the broker."""
 
 from datetime import datetime
 from pathlib import Path
