@@ -586,6 +586,8 @@ class Engine:
 
     def _watch_losses(self) -> bool:
         """Judge the day's results now, and note how far prices may run before that is needed again; whether a limit was reached."""
+        if self.timers.due("second") is None:
+            return False  # no day is open: a process that has just begun does not know yet what it would have to close
         breached = self.gate.watch(self.world)
         if breached:
             self._take_breaches()

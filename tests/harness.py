@@ -141,10 +141,14 @@ class Harness:
         self.strategy.start()
         self.run = Run(self.strategy, size or Size(lots=1), {"IT": instrument}, stop_pct, stopped=stopped)
         self.engine.world.canary = instrument
+        if resumed:
+            self._recover(at)
         self.engine.process(SessionStatus(at, "test", SessionState.VALID))
         self.engine.process(FeedStatus(at, connected=True))
         if resumed:
-            self._recover(at)
+            self.engine.targets.restore(self._instrument_of)  # the day's instruments are known only after the login
+        else:
+            self.portfolio.start_day(at.date())
         self._open(at, resumed=resumed)
         self._trades = len(self.store.fills())
         if resumed:
@@ -176,7 +180,6 @@ class Harness:
         if gate is not None:
             engine.gate.restore(gate)
         engine.world.blinded["recovery"] = RECOVERING
-        engine.targets.restore(self._instrument_of)
 
     # --- the market -----------------------------------------------------------------------------------------------------------------
 

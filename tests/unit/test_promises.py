@@ -721,3 +721,20 @@ def test_a_fill_that_reaches_the_loss_limit_locks_before_the_next_price() -> Non
     it.want(1)
     it.complete(price=25_200.0)
     assert it.engine.gate.locks(it.clock.now().date())
+
+
+def test_a_loss_limit_that_is_first_seen_by_the_next_process_closes_what_is_held() -> None:
+    """Judged only once its day is open: before that nobody knows what there is to close."""
+    it = Harness(risk=msgspec.structs.replace(WIDE, max_daily_loss=1e6))
+    it.want(2)
+    it.complete(price=25_200.0)
+    it.want(1)
+    it.complete(price=25_000.0)
+    it.tick(25_000.0)
+    again = it.restarted(risk=msgspec.structs.replace(WIDE, max_daily_loss=10_000.0))
+    again.books(*(again.row(order, OrderState.FILLED, order.filled, order.average_price) for order in again.desk.all()), net=65)
+    again.tick(25_000.0)
+    again.pass_time(3.0)
+    (exit_,) = again.executor.placed
+    assert (exit_.side, exit_.quantity, exit_.purpose) == (Side.SELL, 65, Purpose.EXIT)
+    assert again.engine.gate.locks(again.clock.now().date())
