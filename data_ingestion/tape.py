@@ -38,7 +38,7 @@ class Tape:
     def __init__(self, folder: Path, broker: str, mode: str, instruments: Path, *, most_bytes: int = MOST_BYTES) -> None:
         """`mode`: ticks or depth. `instruments`: the day's snapshot file, for the names of the broker's tokens. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "data_ingestion.tape_writer", str(folder), broker, mode, str(instruments)]
+        command = [sys.executable, "-m", "data_ingestion.tape_writer", str(folder.resolve()), broker, mode, str(instruments.resolve())]
         given = {name: environment(name) for name in _ENVIRONMENT if environment(name)}
         self._child = subprocess.Popen(  # noqa: S603 - our own module, with arguments made above
             command, stdin=subprocess.PIPE, cwd=ROOT, env=given, start_new_session=True

@@ -35,7 +35,7 @@ def command(options: argparse.Namespace, state: Path) -> int:
     """Serve until stopped; with `--child` until standard input ends, which is when the daemon does."""
     import uvicorn
 
-    folder = Path(options.config)
+    folder, state = Path(options.config).resolve(), state.resolve()  # backtests are processes that begin elsewhere
     settings = load(folder).settings
     host = options.host or settings.api.host
     port = settings.api.port if options.port is None else options.port
