@@ -38,6 +38,12 @@ class Trades(Sequence[dict[str, Any]]):
         return Trades(self._trips[place]) if isinstance(place, slice) else self._trips[place].document()
 
 
+def refusals_of(found: Mapping[str, Any]) -> list[str]:
+    """What the gate refused, by rule, and what it said the first time."""
+    told = found["refused_because"]
+    return [f"refused by {rule} {count} time{'s' * (count != 1)}, first: {told[rule]}" for rule, count in found["refusals"].items()]
+
+
 def alarms_of(found: Mapping[str, Any]) -> list[str]:
     """What a person would have been told, each kind and text once, with how often."""
     told: dict[str, list[str]] = {}
@@ -94,6 +100,7 @@ def document_of(
         "rolls": outcome.rolls,
         "settlements": outcome.settlements,
         "refusals": outcome.refusals,
+        "refused_because": outcome.refused_because,
         "alarms": [{"at": one.at.isoformat(), "level": one.level, "title": one.title, "text": one.text} for one in outcome.alarms[:100]],
         "assumed": outcome.assumed,
         "notes": outcome.notes,

@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from backtesting.document import alarms_of
+from backtesting.document import alarms_of, refusals_of
 from backtesting.market import BacktestMarket
 from backtesting.page import FAINT, chart, page_of
 from core.types import Bar
@@ -256,7 +256,7 @@ def _ends(rolls: Sequence[Mapping[str, Any]], settlements: Sequence[Mapping[str,
 
 def _notes(found: Mapping[str, Any]) -> str:
     notes = [f"assumed: {one}" for one in found["assumed"]] + list(found["notes"])
-    notes += [f"refused by {rule}: {count} time{'s' * (count != 1)}" for rule, count in found["refusals"].items()]
+    notes += refusals_of(found)
     notes += [f"still held at the end: {quantity} {key}" for key, quantity in found["open"].items()]
     notes += alarms_of(found)
     notes.append(f"digest {found['digest']}")

@@ -80,6 +80,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     refusals: dict[str, int] = field(default_factory=dict)  # rule -> how often the gate refused
+    refused_because: dict[str, str] = field(default_factory=dict)  # rule -> what it said the first time
     assumed: list[str] = field(default_factory=list)
     capital: float = 0.0
     capital_used: float = 0.0  # rupees: the most that the margins of what was held at one time came to
@@ -114,6 +115,7 @@ class Backtest:
         self._fills = fills
         self._calendar = market.calendar
         self._notes: dict[str, None] = {}
+        self._refused: dict[str, tuple[str, int]] = {}  # rule -> what it said first, and how often
         self._without: dict[str, list[tuple[date, str]]] = {}  # name -> the days on which the data has none of it, and what is said of that
         self._alarms: list[Alarm] = []
         self._runs: dict[str, list[Run]] = {}  # strategy -> its objects
@@ -230,7 +232,7 @@ class Backtest:
         return len(mine)
 
     def _tidy(self) -> None:
-        """What the day's fills and settlements came to stays, and so do live orders; the rest of its ledger goes."""
+        """What the day's fills, settlements and refusals came to stays, and so do live orders; the rest of its ledger goes."""
         fills = [fill for fill in self.store.kept_fills if fill.strategy != EXTERNAL]
         ends = [one.as_fill(self._account.name) for one in self._settled[self._walked :] if one.strategy != EXTERNAL]
         self._walked = len(self._settled)
@@ -239,6 +241,9 @@ class Backtest:
         if self._keep_fills:
             self._fills_kept += fills
         self.store.kept_fills.clear()
+        for (_, _, rule), (reason, count) in self.engine.refusals.rows.items():
+            first, before = self._refused.get(rule, (reason, 0))
+            self._refused[rule] = first, before + count
         for order in self.store.orders():
             if order.state in ENDED:
                 del self.store.kept_orders[order.id]
@@ -511,9 +516,6 @@ class Backtest:
         return round(most, 2)
 
     def _outcome(self, equity: Curve, results: dict[date, int], events: int) -> Outcome:
-        refusals: dict[str, int] = {}
-        for (_, _, rule), (_, count) in self.engine.refusals.rows.items():
-            refusals[rule] = refusals.get(rule, 0) + count
         assumed = {note: None for day in results for note in self.world.assumed(day)}
         held = {one.instrument.key: one.quantity for one in self.portfolio.positions() if one.quantity}
         return Outcome(
@@ -525,7 +527,8 @@ class Backtest:
             events=events,
             notes=[*self._market.manifest.notes, *self._all_notes()],
             alarms=self._alarms,
-            refusals=refusals,
+            refusals={rule: count for rule, (_, count) in self._refused.items()},
+            refused_because={rule: reason for rule, (reason, _) in self._refused.items()},
             assumed=list(assumed),
             capital=self._account.capital,
             capital_used=self._capital_used(),

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from backtesting import bias
-from backtesting.document import alarms_of, document_of, write_json
+from backtesting.document import alarms_of, document_of, refusals_of, write_json
 from backtesting.market import BacktestMarket
 from backtesting.run import LATEST, Backtest
 from core.clock import SystemClock
@@ -242,7 +242,7 @@ def show(found: dict[str, Any]) -> None:
         )  # fmt: skip
     trades.title = f"the last {min(TRADES_SHOWN, len(found['trades']))} of {len(found['trades'])} trades"
     notes = [f"assumed: {one}" for one in found["assumed"]] + [f"note: {one}" for one in found["notes"]]
-    notes += [f"refused by {rule}: {count} time{'s' * (count != 1)}" for rule, count in found["refusals"].items()]
+    notes += refusals_of(found)
     notes += [
         f"rolled {one['at'][:10]}: {one['quantity']} {one['old']} into {one['new']}, gap {one['gap']:.2f}, cost {rupees(one['cost'])}"
         for one in found["rolls"]

@@ -295,6 +295,19 @@ def test_from_2020_on_a_day_that_the_calendar_does_not_know_is_left_out(config: 
     assert any(f"{saturday} is no trading day: 75 rows left out" in note for note in manifest.notes)
 
 
+def test_what_was_refused_is_told_of_all_days_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = bars_file(tmp_path, {DAYS[0]: wave(75), DAYS[1]: [100.0] * 75})
+    (tmp_path / "cross.yaml").write_text(YAML.format(interval=5).replace("quantity: 10", "quantity: 10000000"))
+    asked = ["backtest", str(tmp_path / "cross.yaml"), "--data", str(quiet), "--state", str(tmp_path)]
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["refusals"]) == list(found["refused_because"]) == ["order_quantity"]
+    assert found["refusals"]["order_quantity"] > 3
+    assert main(asked) == 0
+    words = f"refused by order_quantity {found['refusals']['order_quantity']} times, first: {found['refused_because']['order_quantity']}"
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
 def test_drawdown_is_the_deepest_fall_and_the_longest() -> None:
     day = datetime(2026, 6, 1, 15, 30, tzinfo=IST)
     curve = [(day + timedelta(days=number), worth) for number, worth in enumerate([100.0, 90.0, 95.0, 101.0, 70.0, 80.0])]
