@@ -77,6 +77,7 @@ def moments(kills: int, begins: datetime, ends: datetime, seed: int) -> Iterator
 
 def play(stage: Stage, outcome: Outcome, *, kills: int, seed: int, start: str) -> None:
     """One day with so many kills."""
+    stage.configure("risk.yaml", "max_daily_loss: 25000", "max_daily_loss: 2500000")  # a lock would leave nothing to kill it in
     begins, over = (datetime.fromisoformat(f"{DAY}T{clock}+05:30") for clock in (start, SQUARE_OFF))
     stage.simulate(start=start, speed=HELD)
     daemon = stage.run()
