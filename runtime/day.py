@@ -40,8 +40,11 @@ class NothingToTrade(ConfigError):
 def can_log_in(house: House) -> None:
     """ConfigError names the secret without which nobody can log in: at the start, and not on the morning on which it is missed."""
     for session in (house.session, *([house.desk.session] if house.desk is not None else [])):
-        if session.state() is SessionState.LOGIN_REQUIRED:
+        try:
             session.login_url()
+        except ConfigError:
+            if session.state() is SessionState.LOGIN_REQUIRED:  # asked only here: it announces what it finds
+                raise
 
 
 def log_in(house: House, login_page: str | None) -> Session | None:

@@ -54,6 +54,7 @@ def test_the_same_seed_is_the_same_day_and_another_seed_another(tmp_path: Path, 
             assert not list(stage.state.glob("runs/*/simulator.json")), "its own simulator is ended with it"
             report = stage.report()
             assert stage.call("status", "--json").json["flat"] is True
+            assert [title for level, title in stage.alerts() if level == "page"] == [], "an ordinary day disturbs nobody"
             if number == 0:
                 again = stage.replayed()
                 assert again["digest"]["replay"] == report["digest"]
