@@ -237,7 +237,7 @@ class OrderDesk:
         self._store.save_order(order)
         self._store.journal(now, "intent", partial(_facts, order))
         try:
-            self._commit(lambda: self._executor.prepare(order))  # P1: on disk before it leaves; its request is built meanwhile
+            self._commit(partial(self._executor.prepare, order))  # P1: on disk before it leaves; its request is built meanwhile
         except StoreError:
             self._executor.forget(order)  # what was prepared leans on an intent that is not on disk
             if request.purpose is Purpose.ENTRY:  # an exit goes on without the ledger: being flat outweighs being written down

@@ -370,8 +370,8 @@ class Portfolio:
 
     def exposure(self, strategy: str | None = None) -> float:
         """Gross rupees at the last prices, of one sub-account or of all, EXTERNAL included; see risk.book.exposure."""
-        ours = self._of_day(strategy).gross
-        return (ours if strategy is not None else ours + self._of_day(EXTERNAL).gross) / 100
+        gross = self._of_day(strategy).gross
+        return (gross if strategy is not None else gross + self._sums[EXTERNAL].gross) / 100
 
     def rows(self) -> list[dict[str, Any]]:
         """Positions as the read-outs show them: rupees, `realised` and `unrealised` since the position was opened."""

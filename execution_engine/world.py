@@ -26,6 +26,7 @@ from risk.book import EntryWindow
 
 _CLOSING = frozenset({Purpose.EXIT, Purpose.SQUARE_OFF, Purpose.PROTECT})
 Window = tuple[datetime | None, datetime | None]
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
 class World:
@@ -179,13 +180,14 @@ class World:
         age = self.received_age(instrument)
         return self.feed_connected and (age is None or age > self.stale_after)
 
-    def exchange_age(self, instrument: Instrument) -> float | None:
+    def ages(self, instrument: Instrument, now: datetime) -> tuple[float | None, float | None]:
         tick = self.ticks.get(instrument.key)
-        if tick is None or tick.exchange_at is None:
-            return None
-        if instrument.kind is Kind.INDEX and self.calendar.phase(instrument, self._now()) == "auction":
-            return None
-        return (self._now() - tick.exchange_at).total_seconds()
+        if tick is None:
+            return None, None
+        received, stamped = (now - tick.at).total_seconds(), tick.exchange_at
+        if stamped is None or (instrument.kind is Kind.INDEX and self.calendar.phase(instrument, now) == "auction"):
+            return received, None
+        return received, (now - stamped).total_seconds()
 
     def circuit(self, instrument: Instrument) -> tuple[float, float] | None:
         """Today's limits as the broker last gave them; None: not known, and a breach comes back as the broker's reject."""
@@ -202,8 +204,7 @@ class World:
             return f"STUCK: locked at its upper circuit {limits[1]}, nobody sells"
         return ""
 
-    def entry_window(self, request: OrderRequest) -> EntryWindow:
-        now = self._now()
+    def entry_window(self, request: OrderRequest, now: datetime) -> EntryWindow:
         windows = self.calendar.continuous(request.instrument, now.date())
         plan = self.plan(request.instrument)
         if not windows or plan is None:
@@ -247,14 +248,11 @@ class World:
     def trade_ended(self, strategy: str, *, losing: bool) -> datetime | None:
         return self._portfolio.trades.ended(strategy, self._now().date(), losing=losing)
 
-    def orders_in(self, seconds: float) -> int:
-        sent, now = self._desk.sent, self._now()
-        if not sent or (now - sent[-1]).total_seconds() > seconds:
-            return 0
-        return self._desk.calls_since(now - timedelta(seconds=seconds))
-
-    def orders_today(self) -> int:
-        return self._desk.orders_today
+    def requests_sent(self, now: datetime) -> tuple[int, int, int]:
+        desk = self._desk
+        if not desk.sent or now - desk.sent[-1] > MINUTE:
+            return 0, 0, desk.orders_today
+        return desk.calls_since(now - SECOND), desk.calls_since(now - MINUTE), desk.orders_today
 
     def available_margin(self) -> float | None:
         """Capital + today's loss - what positions and working entries block by the approximation of risk/margin.py; never more than the

@@ -65,12 +65,9 @@ class RiskBook(Protocol):
         """Why the feed as a whole is stale (disconnected, mute, canary silent); None: it is fresh."""
         ...
 
-    def received_age(self, instrument: Instrument) -> float | None:
-        """Seconds since its last tick was received; None: none yet."""
-        ...
-
-    def exchange_age(self, instrument: Instrument) -> float | None:
-        """Seconds since the exchange time of its last tick; None where ticks carry none, or it is exempt (index in the auction)."""
+    def ages(self, instrument: Instrument, now: datetime) -> tuple[float | None, float | None]:
+        """Seconds at `now` since its last tick was received (None: none yet), and since the exchange's time of that tick (None where
+        ticks carry none, or it is exempt: an index in the auction)."""
         ...
 
     def last_price(self, instrument: Instrument) -> float | None: ...
@@ -78,7 +75,7 @@ class RiskBook(Protocol):
         """The day's lower and upper price limits, where they are known."""
         ...
 
-    def entry_window(self, request: OrderRequest) -> EntryWindow: ...
+    def entry_window(self, request: OrderRequest, now: datetime) -> EntryWindow: ...
     def position(self, strategy: str, instrument: Instrument) -> int:
         """The strategy's own signed quantity."""
         ...
@@ -120,12 +117,9 @@ class RiskBook(Protocol):
         """Our orders that are not terminal, UNKNOWN ones included."""
         ...
 
-    def orders_in(self, seconds: float) -> int:
-        """Order requests (place, modify, cancel) handed out for sending in the last so many seconds."""
-        ...
-
-    def orders_today(self) -> int:
-        """New orders handed out for sending since the day began; survives restarts."""
+    def requests_sent(self, now: datetime) -> tuple[int, int, int]:
+        """Order requests (place, modify, cancel) handed out for sending in the last second and in the last minute, and new orders since
+        the day began, which survive restarts."""
         ...
 
     def available_margin(self) -> float | None:

@@ -108,7 +108,7 @@ class WithinWindow(Rule):
     clocked = True
 
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
-        window = case.book.entry_window(request)
+        window = case.book.entry_window(request, case.now)
         if not window.known and request.horizon == Horizon.INTRADAY and case.book.account_kind == AccountKind.LIVE:
             text = "the broker's intraday cut-off for today is not known; give one in config/market/overrides.yaml"
             return Reason(text, permanent=False)
@@ -129,12 +129,11 @@ class FreshData(Rule):
         if stale is not None:
             return Reason(f"the feed is stale: {stale}", permanent=False)
         instrument = request.instrument
-        received = case.book.received_age(instrument)
+        received, exchange = case.book.ages(instrument, case.now)
         if received is None:
             return Reason(f"no tick of {instrument.key} yet", permanent=False)
         if not abs(received) <= self.settings.stale_after:  # from the future: our clock went back, and no age can be trusted
             return Reason(f"last tick of {instrument.key} is {received:.1f} s old", permanent=False)
-        exchange = case.book.exchange_age(instrument)
         if exchange is not None and not exchange <= self.settings.exchange_stale_after:
             return Reason(f"last tick of {instrument.key} is {exchange:.1f} s old by the exchange's time", permanent=False)
         return None
@@ -157,7 +156,8 @@ class OrderValue(Rule):
     name = "order_value"
 
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
-        return _above(case.at_stake, self.settings.max_order_value, "order value", "max_order_value")
+        cap = self.settings.max_order_value
+        return None if case.at_stake <= cap else _above("order value", case.at_stake, "max_order_value", cap)
 
 
 class EntryBand(Rule):
@@ -264,7 +264,8 @@ class InstrumentValue(Rule):
                 working += order.remaining
         units = case.book.on_side(instrument, side) + working + request.quantity
         value = exposure(instrument, side, units, case.price)
-        return _above(value, self.settings.max_instrument_value, f"value in {instrument.key}", "max_instrument_value")
+        cap = self.settings.max_instrument_value
+        return None if value <= cap else _above(f"value in {instrument.key}", value, "max_instrument_value", cap)
 
 
 class StrategyExposure(Rule):
@@ -278,7 +279,8 @@ class StrategyExposure(Rule):
             if order.strategy == request.strategy:
                 working += _working_exposure(order)
         total = case.book.strategy_exposure(request.strategy) + working + case.at_stake
-        return _above(total, self.settings.max_strategy_exposure, f"exposure of {request.strategy}", "max_strategy_exposure")
+        cap = self.settings.max_strategy_exposure
+        return None if total <= cap else _above(f"exposure of {request.strategy}", total, "max_strategy_exposure", cap)
 
 
 class GrossExposure(Rule):
@@ -291,7 +293,8 @@ class GrossExposure(Rule):
         for order in case.opening:
             working += _working_exposure(order)
         total = case.book.account_exposure() + working + case.at_stake
-        return _above(total, self.settings.max_gross_exposure, "exposure of the account", "max_gross_exposure")
+        cap = self.settings.max_gross_exposure
+        return None if total <= cap else _above("exposure of the account", total, "max_gross_exposure", cap)
 
 
 class EnoughMargin(Rule):
@@ -315,10 +318,8 @@ def _working_exposure(order: Order) -> float:
     return exposure(order.instrument, order.side, order.remaining, order.limit_price)
 
 
-def _above(value: float, cap: float, what: str, setting: str) -> Reason | None:
-    if not value <= cap:
-        return Reason(f"{what} {value:.2f} rupees is above {setting} {cap:.2f}")
-    return None
+def _above(what: str, value: float, setting: str, cap: float) -> Reason:
+    return Reason(f"{what} {value:.2f} rupees is above {setting} {cap:.2f}")
 
 
 def _fingerprint(order: OrderRequest | Order) -> tuple[Any, ...]:

@@ -169,12 +169,13 @@ class RequestRate(Rule):
     name = "rate"
 
     def check(self, request: OrderRequest, case: Case) -> Reason | None:
-        factor = self.settings.runaway_factor if case.reduces else 1.0
         settings = self.settings
+        factor = settings.runaway_factor if case.reduces else 1.0
+        second, minute, today = case.book.requests_sent(case.now)
         for sent, allowed, span in (
-            (case.book.orders_in(1.0), settings.orders_per_second * factor, "second"),
-            (case.book.orders_in(60.0), settings.orders_per_minute * factor, "minute"),
-            (case.book.orders_today(), settings.orders_per_day * factor, "day"),
+            (second, settings.orders_per_second * factor, "second"),
+            (minute, settings.orders_per_minute * factor, "minute"),
+            (today, settings.orders_per_day * factor, "day"),
         ):
             if not sent + 1 <= allowed:
                 return Reason(f"{sent} order requests in the last {span}, {allowed:g} are allowed", permanent=False)

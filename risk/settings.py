@@ -134,7 +134,7 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def loss_limit(self, strategy: str) -> float | None:
         """The strategy's own loss limit in rupees, None where it has none."""
-        own = self.of(strategy).max_loss
+        own = self.strategies.get(strategy, NO_LIMITS).max_loss
         return self.max_strategy_loss if own is None else own
 
     def of(self, strategy: str) -> StrategyLimits:

@@ -59,11 +59,8 @@ class FakeBook:
     def flat_from(self, instrument: Instrument) -> datetime | None:
         return self.delivered.get(instrument.underlying)
 
-    def received_age(self, instrument: Instrument) -> float | None:
-        return self.received
-
-    def exchange_age(self, instrument: Instrument) -> float | None:
-        return self.exchange
+    def ages(self, instrument: Instrument, now: datetime) -> tuple[float | None, float | None]:
+        return self.received, self.exchange
 
     def last_price(self, instrument: Instrument) -> float | None:
         return self.price
@@ -71,7 +68,7 @@ class FakeBook:
     def circuit(self, instrument: Instrument) -> tuple[float, float] | None:
         return self.limits
 
-    def entry_window(self, request: OrderRequest) -> EntryWindow:
+    def entry_window(self, request: OrderRequest, now: datetime) -> EntryWindow:
         return self.window
 
     def position(self, strategy: str, instrument: Instrument) -> int:
@@ -109,11 +106,8 @@ class FakeBook:
     def live_orders(self) -> list[Order]:
         return list(self.orders)
 
-    def orders_in(self, seconds: float) -> int:
-        return self.sent.get(seconds, 0)
-
-    def orders_today(self) -> int:
-        return self.sent_today
+    def requests_sent(self, now: datetime) -> tuple[int, int, int]:
+        return self.sent.get(1.0, 0), self.sent.get(60.0, 0), self.sent_today
 
     def available_margin(self) -> float | None:
         return self.margin

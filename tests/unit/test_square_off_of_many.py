@@ -40,7 +40,7 @@ def test_the_exits_of_many_leave_as_fast_as_the_rate_cap_lets_them(count: int) -
     for _ in range(4 * (1 + 2 * count // AT_ONCE)):
         it.clock.move_to(it.clock.now() + timedelta(seconds=0.5))
         market(it, found)
-        assert it.engine.world.orders_in(1.0) <= AT_ONCE
+        assert it.engine.world.requests_sent(it.clock.now())[0] <= AT_ONCE
     assert len({order.instrument.key for order in it.executor.placed}) == len(it.executor.placed) == count
     assert it.alerts == []
 
