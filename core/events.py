@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-class Trade(msgspec.Struct, frozen=True):
+class Trade(msgspec.Struct, frozen=True, gc=False):
     """One execution as the broker reports it, before it is booked as a Fill."""
 
     id: str
@@ -45,7 +45,7 @@ POSTBACK = "postback"
 """The source of an update that the broker posted to an address of ours: of its app, so perhaps of another account's order."""
 
 
-class OrderUpdate(msgspec.Struct, frozen=True):
+class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
     """One order row seen at the broker (order socket, postback, order book, or the paper exchange).
 
     `state` is None where the broker's label is not in the adapter's table: it is quarantined, never guessed; `label` keeps the text.
@@ -73,7 +73,7 @@ class OrderUpdate(msgspec.Struct, frozen=True):
     trades: tuple[Trade, ...] = ()
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """How one of our order calls ended. `order_id` is ours. `error` is the class name of the BrokerError, empty on ACK."""
 
     at: datetime

@@ -125,7 +125,7 @@ ENDED = frozenset(
 """States after which nothing more is expected of an order."""
 
 
-class Instrument(msgspec.Struct, frozen=True):
+class Instrument(msgspec.Struct, frozen=True, gc=False):
     """One tradable contract or one index. Its identity is (exchange, underlying, expiry, strike, kind), never a broker's token.
 
     `key` is `EXCHANGE:SYMBOL` in exchange style, e.g. `NFO:NIFTY26NOVFUT`. `lot` and `freeze` are in units; `freeze` is the largest
@@ -204,7 +204,7 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
     warmup: bool = False
 
 
-class Signal(msgspec.Struct, frozen=True):
+class Signal(msgspec.Struct, frozen=True, gc=False):
     """What a strategy wants to hold: `target` is a signed multiple of its configured size (0 = flat).
 
     `name` is the logical name the strategy is configured on (`NIFTY_FUT`); (strategy, name) is the key under which a target latches.
@@ -220,7 +220,7 @@ class Signal(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class OrderRequest(msgspec.Struct, frozen=True):
+class OrderRequest(msgspec.Struct, frozen=True, gc=False):
     """What buy_sell_logic wants done; it must pass the gate before anything else sees it."""
 
     strategy: str
@@ -238,14 +238,14 @@ class OrderRequest(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class Approved(msgspec.Struct, frozen=True):
+class Approved(msgspec.Struct, frozen=True, gc=False):
     """An OrderRequest that passed every rule. Only risk/gate.py constructs one (tests/test_architecture.py holds it to that)."""
 
     request: OrderRequest
     at: datetime
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """Why a request may not become an order. `permanent` latches the key; otherwise it is retried at the strategy's next bar."""
 
     request: OrderRequest
@@ -254,7 +254,7 @@ class Refused(msgspec.Struct, frozen=True):
     permanent: bool = False
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, gc=False):
     """The newest broker row merged into an order: what it said, when we saw it, and the broker's own time of it (order_state.merge)."""
 
     state: OrderState
@@ -263,7 +263,7 @@ class Evidence(msgspec.Struct, frozen=True):
     exchange_at: datetime | None = None
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True, gc=False):
     """One order, all that is known of it. `filled` and `average_price` are independent of `state` (a cancelled order may have fills)."""
 
     id: str
@@ -297,7 +297,7 @@ class Order(msgspec.Struct, frozen=True):
         return max(0, self.quantity - self.filled)
 
 
-class Fill(msgspec.Struct, frozen=True):
+class Fill(msgspec.Struct, frozen=True, gc=False):
     """One execution as booked. `id` is the exchange's trade id (unique per instrument and day); `charges` are paise."""
 
     id: str
@@ -312,7 +312,7 @@ class Fill(msgspec.Struct, frozen=True):
     charges: int = 0
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Net holding of one sub-account in one (instrument, product). Money fields are paise; `quantity` is signed.
 
     `cost` is what the open quantity cost (negative when short). The `day_` fields are the same money on the basis of the session `day`:

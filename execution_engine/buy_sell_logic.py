@@ -68,7 +68,7 @@ class Target(msgspec.Struct):
         return self.strategy == MANUAL and self.wanted != 0 and not self.closing
 
 
-class Quote(msgspec.Struct, frozen=True):
+class Quote(msgspec.Struct, frozen=True, gc=False):
     """The prices an order is capped against, and the day's circuit limits; 0.0 = unknown."""
 
     last: float
@@ -78,7 +78,7 @@ class Quote(msgspec.Struct, frozen=True):
     high: float = 0.0
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """What to do now: orders to cancel first, or requests to send, or neither (`waiting` says for what)."""
 
     cancel: tuple[Order, ...] = ()

@@ -29,7 +29,7 @@ _BY_UNDERLYING = ("BFO", "MCX", "NCO")  # where the underlying decides a rate
 Formula = Callable[[float], float]
 
 
-class Breakdown(msgspec.Struct, frozen=True):
+class Breakdown(msgspec.Struct, frozen=True, gc=False):
     """Charges in rupees, unrounded. `stt` is the securities or commodities transaction tax; `assumed` says that a rate was earlier than
     its table."""
 

@@ -28,7 +28,7 @@ MAX_MODIFICATIONS = 20  # of the 25 that brokers allow for each order (Spec.modi
 Alert = Callable[[str, str, str], None]  # level, title, text
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """What one piece of evidence did to one of our orders."""
 
     order: Order

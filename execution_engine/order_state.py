@@ -62,7 +62,7 @@ class IllegalTransition(NiyamError):
     """A state may not follow the present one: a fault of ours, or a broker's contradiction. Journal, alert, freeze entries there."""
 
 
-class Merged(msgspec.Struct, frozen=True):
+class Merged(msgspec.Struct, frozen=True, gc=False):
     """What is known after a row or reply: the order (the same object if nothing new was said) and what was odd about it.
 
     A non-empty `anomaly` is journalled, paged, and freezes entries in the instrument.

@@ -12,7 +12,7 @@ OPENING = frozenset({Purpose.ENTRY, Purpose.ROLL})
 """Purposes of orders that may add to a position (a roll's closing leg is counted as if it did, which errs to the safe side)."""
 
 
-class EntryWindow(msgspec.Struct, frozen=True):
+class EntryWindow(msgspec.Struct, frozen=True, gc=False):
     """When entries of one request's kind are allowed today: opens <= now < closes, the narrowest of session, plan and strategy window.
 
     `opens` None: no session today. `known` False: the broker's intraday cut-off is not known for this day.
