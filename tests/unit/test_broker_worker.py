@@ -205,6 +205,7 @@ class Held(FakeBroker):
 
     def place(self, order: Order) -> str:
         departure = mine()
+        self.began.set()
         if departure is not None and not departure.allowed():
             raise NeverSent("called off")
         return super().place(order)
@@ -217,6 +218,7 @@ def test_a_prepared_entry_whose_intent_took_too_long_to_the_disk_never_leaves(de
     worker.start()
     order = make_order(purpose=purpose, created_at=desk.clock.at)
     worker.prepare(order)
+    assert broker.began.wait(5)  # it waits at the wire
     desk.clock.at = at(5.1)
     worker.place(order)
     ((_, reply),) = desk.wait(1)
