@@ -9,11 +9,11 @@ import pytest
 from loguru import logger
 
 from core.events import Books, OrderUpdate, Trade
-from core.types import Approved, Fill, Order, OrderRequest, OrderState, Purpose, Refused, Side
+from core.types import Approved, Fill, Instrument, Order, OrderRequest, OrderState, Purpose, Refused, Side
 from execution_engine.absence import Absence
 from execution_engine.buy_sell_logic import Target
 from execution_engine.order_manager import Change, OrderDesk
-from execution_engine.portfolio import Portfolio
+from execution_engine.portfolio import Portfolio, _Line
 from execution_engine.protection import Protection
 from execution_engine.reconciliation import Reconciliation
 from execution_engine.square_off import Round, SquareOff
@@ -50,6 +50,31 @@ class Doubling(Portfolio):
 
     def _known(self, trade: Trade) -> bool:
         return False
+
+
+class Mispricing(Portfolio):
+    """Books what an order row told ahead of its trades at the whole order's average."""
+
+    def book_total(self, order: Order, filled: int, average_price: float, at: datetime) -> Fill | None:
+        quantity = filled - self.booked(order.id)
+        if quantity > 0:
+            self._lines.setdefault(order.id, _Line()).untold += quantity
+        return self._book(order, f"{order.id}@{filled}", quantity, average_price, at) if quantity > 0 else None
+
+
+class Grabbing(SquareOff):
+    """Closes by command whatever the account holds."""
+
+    def now_all(self, why: str, now: datetime, *, whole_account: bool = False) -> None:
+        super().now_all(why, now, whole_account=True)
+
+
+class Unmoved(Reconciliation):
+    """Notes what differs, and freezes nothing."""
+
+    def _differ(self, books: Books, instrument: Instrument, key: tuple[str, str], believed: int, real: int) -> None:
+        self._differing[key] = instrument
+        self._shortfalls[key] = believed - real
 
 
 class Careless(Gate):
@@ -185,9 +210,12 @@ RARE: Mapping[type, int] = {Credulous: 2, Deaf: 2, Dozing: 4, Split: 12, Untidy:
         ("I1", "desk", Repeating, ()),
         ("I2", "reconciliation", Deaf, ("updates_lost", "foreign_entry")),
         ("I3", "portfolio", Doubling, ()),
+        ("I3", "portfolio", Mispricing, ()),
+        ("I4", "reconciliation", Unmoved, ("positions_empty", "books_lag", "foreign_entry")),
         ("I4", "gate", Careless, ("feed_mute", "halt", "command_pause")),
         ("I5", "square_off", Dozing, ()),
         ("I6", "desk", Greedy, ()),
+        ("I6", "square_off", Grabbing, ("foreign_entry", "foreign_entry", "command_square_off", "command_kill")),
         ("I7", "desk", Gullible, ("circuit", "halt", "partial")),
         ("I7", "reconciliation", Credulous, ("books_stale",) * 3 + ("place_ack_lost", "updates_lost") * 6),
         ("I8", "store", Leaky, ()),

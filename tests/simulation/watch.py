@@ -1,8 +1,8 @@
 """The invariants I1-I10, looked at throughout a simulated day, against what truly happened at the exchange.
 
 I1 at most one broker order for each tag        I2 ledger net = broker net within 20 s of connectivity
-I3 sum of fills = filled <= quantity            I4 no entry while stale, unknown, frozen or halted
-I5 flat by the page's time, or paged            I6 an exit never turns a position round
+I3 fills = filled <= quantity, at its worth     I4 no entry while stale, unknown, frozen, halted or different
+I5 flat by the page's time, or paged            I6 an exit never turns a position round, nor closes what is not ours
 I7 no end of an order without evidence          I8 what the ledger holds is what was in memory
 I9 no cap is exceeded                           I10 each schedule fires once
 STOPS with stops at the broker, a position has its stop there, for no more and no less than is held, and nothing of it stays when flat
@@ -13,7 +13,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from core.events import Outcome, Reply
+from core.events import Books, Outcome, Reply
 from core.ports import Ledger
 from core.types import Horizon, Order, OrderState, Purpose, SessionState, TradingState
 from execution_engine.buy_sell_logic import Target, protection_hit
@@ -30,6 +30,9 @@ from tests.simulation.virtual import VirtualClock
 
 CALM_S = 40.0  # and the time within which ledger and broker agree
 STOPS_S = 20.0  # within which the stops at the broker are in step with what is held
+APART, APART_S = 2, 10.0  # reads, and seconds, after which what differs is frozen
+ROUNDED = 0.0051  # rupees of each unit: a broker tells averages to the paisa
+UNSEEN = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.PENDING_NEW})  # they may explain a difference
 SKEW = timedelta(seconds=1)
 SAME = {
     OrderState.FILLED: Status.COMPLETE,
@@ -91,6 +94,8 @@ class Watch:
         self._said: set[str] = set()
         self._stops: dict[str, SimOrder] = {}  # stops of ours that may stand at the broker
         self._uncovered: dict[tuple[str, str], datetime] = {}  # since when the stops of a key are out of step
+        self._shown: Books | None = None  # the last complete read that was handed to the engine, until it is looked at
+        self._apart: dict[tuple[str, str], tuple[datetime, int]] = {}  # what reads show otherwise than the ledger: since when, how often
         venue.placed = self._placed
         venue.traded = self._traded
 
@@ -118,11 +123,15 @@ class Watch:
         self._healthy_since = None
         self._differs_since.clear()
         self._uncovered.clear()
+        self._shown = None
+        self._apart.clear()
         self._unsettled_since = None
 
     def _hear(self, event: Any) -> None:
         if isinstance(event, Reply) and event.outcome is Outcome.REJECT:
             self._refused.add(event.order_id)
+        if isinstance(event, Books) and event.positions is not None:
+            self._shown = event
 
     # --- orders on their way ------------------------------------------------------------------------------------------------------------
 
@@ -134,6 +143,8 @@ class Watch:
         engine = self._house.engine
         world, desk = engine.world, engine.desk
         held = engine.portfolio.position(order.strategy, order.instrument)
+        if order.strategy == EXTERNAL:
+            self.violation("I6", f"{order.side} {order.quantity} {order.instrument.key} closes what is not ours")
         if order.purpose is Purpose.ENTRY:
             if self._house.store.waiting:
                 self.violation("P1", f"{order.tag} leaves before its intent is on disk")
@@ -223,11 +234,38 @@ class Watch:
             self._healthy_since = None
         elif self._healthy_since is None or slept:
             self._healthy_since = now  # who slept could read nothing either
+        self._compare(house, now)
         self._agree(house, now)
         self._orders(house)
         self._flat(house, now)
         self._guarded(house, now)
         self._rate(now)
+
+    def _compare(self, house: House, now: datetime) -> None:
+        """I4: what the positions that the engine read show otherwise than the ledger, while nothing of ours moves, is frozen."""
+        shown, self._shown = self._shown, None
+        if shown is None or shown.positions is None:
+            return
+        desk, portfolio, world = house.engine.desk, house.engine.portfolio, house.engine.world
+        moving = {o.instrument.key for o in desk.all() if o.state in UNSEEN or o.updated_at >= shown.asked_at}
+        theirs = {(row.instrument.key, row.product): row.quantity for row in shown.positions}
+        instruments = {row.instrument.key: row.instrument for row in shown.positions}
+        instruments |= {held.instrument.key: held.instrument for held in portfolio.positions()}
+        for key in {*theirs, *self._apart, *((held.instrument.key, held.product) for held in portfolio.positions())}:
+            instrument = instruments.get(key[0])
+            if (
+                instrument is None
+                or portfolio.net(instrument, key[1]) == theirs.get(key, 0)
+                or key[0] in moving
+                or self._foreign_at.get(key[0], self._began) >= shown.asked_at
+            ):
+                self._apart.pop(key, None)
+            else:
+                since, reads = self._apart.get(key, (now, 0))
+                self._apart[key] = since, reads + 1
+                if reads >= APART and (now - since).total_seconds() > APART_S and not (world.frozen(instrument) or world.blind):
+                    what = f"{theirs.get(key, 0)} of {key} was shown {reads + 1} times since {since:%H:%M:%S}"
+                    self.violation("I4", f"{what}, the ledger has {portfolio.net(instrument, key[1])}, and entries in it are on")
 
     def _agree(self, house: House, now: datetime) -> None:
         """I2, and the liveness of everything once the faults are over."""
@@ -397,6 +435,7 @@ class Watch:
                 )
             if booked[order.id] > order.filled:
                 self.violation("I3", f"{order.tag}: {booked[order.id]} in fills, {order.filled} filled")
+        self._worth(ledger)
         for entry in journal:
             if entry["kind"] == "adopted":
                 net[entry["strategy"], entry["instrument"]] += entry["quantity"]
@@ -404,6 +443,19 @@ class Watch:
             net[position.strategy, position.instrument.key] -= position.quantity
         if any(net.values()):
             self.violation("I8", f"fills and positions differ by { {key: by for key, by in net.items() if by} }")
+
+    def _worth(self, ledger: Ledger) -> None:
+        """I3: what was paid and received for each order is what the exchange made of it, to the rounding of averages."""
+        worth: Counter[str] = Counter()
+        units: Counter[str] = Counter()
+        for fill in ledger.fills():
+            worth[fill.order_id] += fill.quantity * fill.price  # type: ignore[assignment]  # a sum of rupees
+            units[fill.order_id] += fill.quantity
+        for booked in self._venue.account.orders.values():
+            if booked.tag is not None and booked.filled and units[booked.tag] == booked.filled:
+                true = booked.filled * booked.average_price
+                if abs(worth[booked.tag] - true) > booked.filled * ROUNDED + 0.01:
+                    self.violation("I3", f"{booked.tag} is booked at {worth[booked.tag]:.2f}, the exchange made {true:.2f} of it")
 
     def finish(self, journal: list[dict[str, Any]]) -> None:
         """I10, and the truth of the day's end."""
