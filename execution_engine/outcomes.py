@@ -5,6 +5,7 @@ order that the broker took is not in its book (or the book contradicts what it t
 after two complete reads within `CHECKED` seconds that both show at least as much as it closes, or when they cannot be read at all.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -83,10 +84,12 @@ class Outcomes:
         self._after_books: set[tuple[str, str]] = set()  # keys that wait for a complete read
         self._asked_at: datetime | None = None  # when the books were last asked for such an exit
         self._held_up: set[tuple[str, str]] = set()  # of them those whose exit the books do not bear out, of which a person was told
+        self._refusals: dict[tuple[str, str], str] = {}  # key -> why the broker refused its exit, as last told
 
     def open_day(self) -> None:
         self._replan &= {order.id for order in self._desk.live()}
         self._held_up.clear()
+        self._refusals.clear()
 
     # --- evidence -------------------------------------------------------------------------------------------------------------------
 
@@ -216,7 +219,7 @@ class Outcomes:
         replanned = order.id in self._replan
         self._replan.discard(order.id)
         if order.state is OrderState.REJECTED:
-            self._alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")
+            self._tell_rejected(order)
         if order.state is OrderState.FILLED or replanned or order.purpose is Purpose.PROTECT:
             self._engine.act(target)
             return
@@ -231,3 +234,12 @@ class Outcomes:
         else:
             self._exits.retry(target, why, rejected=order.state is OrderState.REJECTED)
             self._executor.read_books(positions=True, urgent=True)  # it may have been closed by others: the next try goes by what is true
+
+    def _tell_rejected(self, order: Order) -> None:
+        """Each refused entry (it is not tried again), and of exits, which are, each other reason; numbers make none."""
+        key, words = (order.strategy, order.name), re.sub(r"\d+", "", order.reason)
+        if order.purpose is not Purpose.ENTRY:
+            if self._refusals.get(key) == words:
+                return
+            self._refusals[key] = words
+        self._alert("warn", "Rejected", f"{order.side} {order.quantity} {order.instrument.key} for {order.strategy}: {order.reason}")

@@ -6,7 +6,7 @@ Rules:
 3. When it fires: every intraday key there wants nothing and latches; working orders are cancelled first, exits follow on evidence.
 4. It looks again every two seconds: act on what is still open; page two minutes before each instrument's own deadline (what is flat and
    opens again is paged again); go on until trading ends. What is held when the day closes is paged once more.
-5. What nobody can close, because it is locked at its circuit limit, is STUCK: paged as soon as it is seen.
+5. What nobody can close, because it is locked at its circuit limit, is STUCK: paged once, as soon as it is seen.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,6 +42,7 @@ class Round(msgspec.Struct):
     flat: datetime | None = None
     paged: set[str] = set()
     stuck: dict[str, str] = {}
+    stuck_told: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -193,12 +194,13 @@ class SquareOff:
 
     def _tell(self, this: Round, held: list[Position], working: list[Order], now: datetime) -> None:
         stuck = {one.instrument.key: why for one in held if (why := self._locked(one.instrument, one.quantity))}
-        for key in stuck.keys() - this.stuck.keys():
+        for key in sorted(stuck.keys() - this.stuck_told):
             amount = sum(one.quantity for one in held if one.instrument.key == key)
             text = f"{amount} {key} {stuck[key]}; the exit rests at the limit, and what is left at the close is carried or goes to auction"
             self._store.journal(now, "stuck", {"instrument": key, "quantity": amount, "why": stuck[key]})
             self._alert("page", "STUCK", text)
         this.stuck = stuck
+        this.stuck_told |= stuck.keys()
         due = {key for key in _keys(held, working) - this.paged if this.page_at[key] <= now}
         if not due:
             return

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from core.events import Command, FeedStatus
-from core.types import OrderState
-from tests.harness import Harness
+from core.events import Action, Command, FeedStatus, Outcome, PriceLimits
+from core.types import OrderState, Tick
+from tests.harness import FUTURE, Harness
 
 
 def test_a_word_that_is_in_no_table_is_told_once_however_often_it_is_read() -> None:
@@ -51,3 +51,36 @@ def test_a_feed_that_comes_and_goes_is_told_every_ten_minutes() -> None:
     flap(100)
     flap(100)
     assert it.told("Feed lost") == ["warn"] * 5, "each loss of a connection that had lasted is news"
+
+
+def test_an_exit_that_is_refused_again_and_again_for_one_reason_is_told_so_once() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.go_to(15, 20)
+
+    def refused(why: str, seconds: int) -> None:
+        for _ in range(seconds // 5):
+            if it.desk.live():
+                it.reply(Action.PLACE, Outcome.REJECT, why)
+            it.tick(25_000.0, 5)
+
+    refused("trading is halted", 300)
+    assert it.told("Rejected") == ["warn"]
+    assert it.told("Exit does not get through") == ["warn", "page"]
+    refused("blocked by RMS", 120)
+    assert it.told("Rejected") == ["warn"] * 2, "another reason is news"
+
+
+def test_a_circuit_that_opens_and_locks_again_is_paged_once() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.engine.process(PriceLimits(it.clock.now(), {FUTURE.key: (25_000.0, 27_000.0)}))
+    it.go_to(15, 20)
+    for number in range(60):
+        it.pass_time(2)
+        now = it.clock.now()
+        it.engine.process(Tick(FUTURE, now, 25_000.0, exchange_at=now, bid=0.0 if number % 2 else 25_000.0, ask=25_000.1))
+        it.engine.run_timers()
+    assert it.told("STUCK") == ["page"]
