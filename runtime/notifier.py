@@ -1,11 +1,11 @@
 """Tells a person: every message into the log, and, where a webhook or a Telegram chat is configured, to it as well.
 
-Sending never blocks trading: messages wait in a bounded queue for one thread. A message that could not be delivered is logged as such;
-the log (and the journal, which the engine writes first) is the record, the webhook only the knock on the door.
+Sending never blocks trading: messages wait, so many at most, for one thread; pages go before all others. A message that could not be
+delivered is logged as such; the log (and the journal, which the engine writes first) is the record, the webhook only the knock on the door.
 """
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from utils.config_schema import Alerts
 
 LEVELS = {"page": "ERROR", "warn": "WARNING", "info": "INFO"}
-WAITING = 200  # messages; past it the oldest undelivered ones are given up: the newest says how things stand
+WAITING = 200  # messages; past it the oldest undelivered ones are given up, pages last: the newest says how things stand
 ATTEMPTS = 3
 TIMEOUT = 10.0  # seconds for one delivery
 PAUSE = 5.0  # seconds between attempts
@@ -40,7 +40,9 @@ class Notifier:
         self._log = LogNotifier()
         self._deliveries = tuple(deliveries)
         self._levels = frozenset(levels)
-        self._queue: queue.Queue[tuple[str, str, str] | None] = queue.Queue(WAITING)
+        self._pages: deque[tuple[str, str, str]] = deque()
+        self._others: deque[tuple[str, str, str]] = deque()
+        self._came = threading.Condition()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -53,7 +55,8 @@ class Notifier:
         """Deliver what waits, for at most one time-out; then let go."""
         if self._thread is not None:
             self._stopping.set()
-            self._put(None)
+            with self._came:
+                self._came.notify_all()
             self._thread.join(timeout=TIMEOUT)
             self._thread = None
 
@@ -62,23 +65,26 @@ class Notifier:
         if self._thread is not None and level in self._levels:
             self._put((level, title, text))
 
-    def _put(self, message: tuple[str, str, str] | None) -> None:
-        while True:
-            try:
-                self._queue.put_nowait(message)
-            except queue.Full:
-                try:
-                    self._queue.get_nowait()
-                except queue.Empty:
-                    continue
-                logger.warning("the oldest undelivered notification was given up: {} wait", WAITING)
-            else:
-                return
+    def _put(self, message: tuple[str, str, str]) -> None:
+        with self._came:
+            if full := len(self._pages) + len(self._others) >= WAITING:
+                (self._others or self._pages).popleft()
+            (self._pages if message[0] == "page" else self._others).append(message)
+            self._came.notify_all()
+        if full:
+            logger.warning("the oldest undelivered notification was given up: {} wait", WAITING)
 
     def _run(self) -> None:
-        while (message := self._queue.get()) is not None:
+        while (message := self._next()) is not None:
             for deliver in self._deliveries:
                 self._try(deliver, message)
+
+    def _next(self) -> tuple[str, str, str] | None:
+        """The message to deliver now; None when it is to stop and nothing waits."""
+        with self._came:
+            self._came.wait_for(lambda: self._pages or self._others or self._stopping.is_set())
+            waiting = self._pages or self._others
+            return waiting.popleft() if waiting else None
 
     def _try(self, deliver: Deliver, message: tuple[str, str, str]) -> None:
         for attempt in range(1, ATTEMPTS + 1):
