@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
-from brokers.spec import Announce, Endpoints
+from brokers.spec import Announce, Audit, Endpoints
 from brokers.transport import PooledSession, Response, ServerFault
 from core.errors import ConfigError, Rejected, SessionExpired, StoreError, Transient
 from core.events import SessionStatus
@@ -44,6 +44,7 @@ class DaySession:
     broker: str
     title: str
     dies_at: time
+    audit: Audit | None = None
 
     def __init__(
         self, account: str, credentials: CredentialStore, clock: Clock, token_file: Path, endpoints: Endpoints, announce: Announce
@@ -162,7 +163,7 @@ class DaySession:
     ) -> Response:
         with self._lock:
             if self._http is None:
-                self._http = PooledSession(self._clock)
+                self._http = PooledSession(self._clock, self.audit)
         try:
             return self._http.request(method, url, data=form, json=json, headers=headers)
         except (urllib3.exceptions.HTTPError, OSError, ServerFault) as error:

@@ -24,6 +24,9 @@ LoginKind = Literal["redirect", "code"]
 class Session(TokenSource, Protocol):
     """A broker login of one account. Tokens are asked for at each attempt and never kept by the asker."""
 
+    audit: "Audit | None"
+    """Where its own calls to the broker are noted; None: nowhere."""
+
     def state(self) -> SessionState: ...
     def login_url(self) -> str:
         """Where a person logs in for the day."""

@@ -480,9 +480,11 @@ class AccountRun:
             house.store.close()
         finally:  # a ledger that refuses its last commit is told, and the rest ends in order all the same
             house.emergency.close()
-            house.audit.close()
-            self._notifier.stop()
-            house.pump.close()
+            try:
+                house.audit.close()
+            finally:
+                self._notifier.stop()
+                house.pump.close()
 
 
 def _listed(symbols: Sequence[str], most: int = 20) -> str:

@@ -96,6 +96,7 @@ def make(
             notifier.send("page", "Login required for prices", text)
 
     session = line.session(lambda told: spec.make_session(name, door.credentials, clock, token_file, endpoints, told), announce)
+    session.audit = session.audit or audit
     budget = line.budget(lambda: Budget(clock, spec.limits))
 
     def make_feed(in_hours: Callable[[], bool]) -> Feed:

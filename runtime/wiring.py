@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple, cast
@@ -62,36 +62,54 @@ PAPER_KINDS = frozenset({AccountKind.PRACTICE, AccountKind.PAPER})
 
 
 class LaneAudit:
-    """One audit segment for each worker thread; order requests are on disk before they leave (promise P12)."""
+    """One audit segment for each edge thread, and one for all other threads (a login at a simulator, a script); order requests are on disk
+    before they leave (promise P12)."""
 
     def __init__(self, run: RunFolder, clock: Clock) -> None:
         self._run = run
         self._clock = clock
         self._segments: dict[str, AuditSegment] = {}
         self._lock = threading.Lock()
+        self._others = threading.Lock()
 
     def request(self, lane: str, method: str, route: str, masked_params: Mapping[str, Any]) -> int:
-        try:
-            return self._segment(lane).request(lane, method, route, masked_params, durable=method != "GET")
-        except StoreError as error:
-            if must_be_audited():
-                raise NeverSent(str(error)) from error
-            # being flat outweighs being written down; the segment keeps the entry and writes it when the disk takes it again
-            logger.critical("the audit of {} {} is not on disk: {}", method, route, error)
-            return self._segment(lane).request(lane, method, route, masked_params, durable=False)
+        with self._turn(lane):
+            segment = self._segment(lane)
+            try:
+                return segment.request(lane, method, route, masked_params, durable=method != "GET")
+            except StoreError as error:
+                if must_be_audited():
+                    raise NeverSent(str(error)) from error
+                # being flat outweighs being written down; the segment keeps the entry and writes it when the disk takes it again
+                logger.critical("the audit of {} {} is not on disk: {}", method, route, error)
+                return segment.request(lane, method, route, masked_params, durable=False)
 
     def reply(self, number: int, status: int, masked_body: str) -> None:
-        self._segment(threading.current_thread().name).reply(number, status, masked_body)
+        lane = threading.current_thread().name
+        with self._turn(lane):
+            self._segment(lane).reply(number, status, masked_body)
 
     def close(self) -> None:
+        """Close each segment, whatever befalls another; raises the first StoreError."""
+        refused: list[StoreError] = []
         for segment in self._segments.values():
-            segment.close()
+            try:
+                segment.close()
+            except StoreError as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
+
+    def _turn(self, lane: str) -> AbstractContextManager[Any]:
+        """An edge thread has its segment to itself."""
+        return nullcontext() if "/" in lane else self._others
 
     def _segment(self, lane: str) -> AuditSegment:
+        name = lane.replace("/", "-") if "/" in lane else "others"
         with self._lock:
-            if lane not in self._segments:
-                self._segments[lane] = AuditSegment(self._run.audit, lane.replace("/", "-"), self._clock)
-            return self._segments[lane]
+            if name not in self._segments:
+                self._segments[name] = AuditSegment(self._run.audit, name, self._clock)
+            return self._segments[name]
 
 
 class Lookup:
@@ -254,6 +272,7 @@ def build(
 
     token_file = run.token_file(spec.name)
     session = line.session(lambda told: spec.make_session(account.name, credentials, clock, token_file, endpoints, told), announce)
+    session.audit = session.audit or audit
     data: DataSession
     executor: Executor
     broker: Broker | None = None

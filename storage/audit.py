@@ -23,7 +23,7 @@ _SECRET_NAMES = (
     "authorization",
     "cookie",
     "set-cookie",
-    "api_?key",
+    "(?:api|app)_?key",
     "x-privatekey",
     "api_?secret",
     "app_?secret",

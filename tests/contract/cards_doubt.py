@@ -10,6 +10,7 @@ import pytest
 from core.errors import BrokerError, NiyamError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import SessionStatus
 from core.types import OrderState, Purpose, SessionState, Side
+from storage.audit import mask
 from tests.contract.card import CARDS, Card, card
 from tests.contract.kit import Kit, Refusal
 from tests.contract.stage import Stage
@@ -455,6 +456,18 @@ def _no_secret(stage: Stage) -> None:
     shown = f"{stage.audit.lines} {caught.value} {stage.session!r} {stage.events}"
     assert stage.audit.lines
     assert [secret for secret in secrets if secret in shown] == []
+
+
+@card(LOGIN, "a login is in the audit with its reply, and nothing that it gives away")
+def _login_audited(stage: Stage) -> None:
+    before = stage.session.token()
+    stage.session.auto_login(stage.login_page)
+    requests, replies = ([line for line in stage.audit.lines if line[0] == kind] for kind in ("request", "reply"))
+    assert requests
+    assert len(requests) == len(replies)
+    written = str([[mask(part) for part in line] for line in stage.audit.lines])
+    secrets = [before, stage.session.token(), *(str(value) for name, value in stage.served.told["credentials"].items() if "secret" in name)]
+    assert [secret for secret in secrets if secret in written] == []
 
 
 @card(LOGIN, "every order call is in the audit before and after it went")

@@ -72,6 +72,7 @@ class Stage:
         self.audit = AuditLog()
         self.token_file = folder / f"{kit.name}.json"
         self.session = self.spec.make_session("live", self, self.clock, self.token_file, self.endpoints, self.events.append)
+        self.session.audit = self.audit
         self.budget = Budget(self.clock, self.spec.limits)
         self.lookup = Instruments(day, {})
         self.spoilt = False  # a card spent the budget on purpose

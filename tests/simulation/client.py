@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from brokers.spec import Announce, Put
+from brokers.spec import Announce, Audit, Put
 from core.errors import BrokerError, RateLimited, Rejected, SessionExpired, Transient, Unknown
 from core.events import BrokerPosition, Event, FeedStatus, Funds, Guard, OrderUpdate, SessionStatus, Trade
 from core.ports import TokenSource
@@ -32,6 +32,8 @@ class Login:
 
 class SimSession:
     """brokers.spec.Session over a Login."""
+
+    audit: Audit | None = None
 
     def __init__(
         self, account: str, clock: VirtualClock, login: Login, announce: Announce, renew: Callable[[], None] | None = None

@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from core.clock import ManualClock
-from runtime.notifier import Notifier, telegram, webhook
+from core.clock import ManualClock, SystemClock
+from core.errors import StoreError
+from core.types import IST
+from runtime import state_folder
+from runtime.notifier import WAITING, Notifier, telegram, webhook
 from runtime.scheduler import Job, Scheduler, daily_jobs, remove_older
+from runtime.wiring import LaneAudit
 from tests.builders import T0
 
 
@@ -158,3 +162,42 @@ def test_retention_removes_old_files_of_the_folders_it_was_given(tmp_path: Path)
     assert (recordings / "kept.rec").exists()
     assert ledger.exists()
     assert remove_older(tmp_path / "nothing", 30, T0) == []
+
+
+def test_a_page_goes_before_the_warnings_that_wait_and_is_the_last_to_be_given_up() -> None:
+    delivered: list[str] = []
+    held, came = threading.Event(), threading.Event()
+
+    def slow(level: str, title: str, text: str) -> None:
+        came.set()
+        assert held.wait(5)
+        delivered.append(title)
+
+    notifier = Notifier([slow], levels=("page", "warn"))
+    notifier.start()
+    notifier.send("warn", "the first", "")
+    assert came.wait(5)
+    notifier.send("page", "Not flat", "")
+    for number in range(2 * WAITING):
+        notifier.send("warn", f"warning {number}", "")
+    notifier.send("page", "STUCK", "")
+    held.set()
+    notifier.stop()
+    assert delivered[:3] == ["the first", "Not flat", "STUCK"]
+    assert delivered[-1] == f"warning {2 * WAITING - 1}"
+    assert len(delivered) == 1 + WAITING
+
+
+def test_each_segment_of_the_audit_is_closed_whatever_befalls_another(tmp_path: Path) -> None:
+    run, clock = state_folder.account_folder(tmp_path, "live"), SystemClock()
+    audit = LaneAudit(run, clock)
+    day = f"{clock.now().astimezone(IST):%Y-%m-%d}"
+    orders, reads = (run.audit / f"live-{lane}-{day}.jsonl" for lane in ("orders", "reads"))
+    for one in (orders, reads):
+        one.mkdir()  # in the way of the file
+    audit.request("live/orders", "GET", "/orders", {})
+    audit.request("live/reads", "GET", "/positions", {})
+    reads.rmdir()
+    with pytest.raises(StoreError, match="live-orders"):
+        audit.close()
+    assert "/positions" in reads.read_text()
