@@ -25,6 +25,7 @@ from data_ingestion.prepare import Manifest
 
 DAYS_KEPT = 6  # in memory: the running one, and those that warm-ups read again
 _MINUTE = timedelta(minutes=1)
+_NAMED = 12  # instruments that an error names
 
 
 class BacktestMarket:
@@ -226,5 +227,5 @@ def _minutes(ticks: Sequence[Tick]) -> list[Bar]:
     return bars
 
 
-def _some(keys: Sequence[str], most: int = 12) -> str:
-    return ", ".join(sorted(keys)[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(sorted(keys)[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")

@@ -106,8 +106,8 @@ class InstrumentRow(msgspec.Struct, frozen=True, gc=False):
         if not all(0 <= number < _MOST for number in numbers) or not 0 < self.multiplier < _MOST or not 0 < (self.freeze or 1) < _MOST:
             raise ValueError(f"{self.key}: a lot, tick size, strike, multiplier or freeze quantity that none can be")
 
-    def instrument(self, *, freeze: int | None = None, is_fno: bool = False) -> Instrument:
-        """The Instrument of this row, with what dumps do not carry supplied by the calendar."""
+    def instrument(self) -> Instrument:
+        """The Instrument of this row; what its dump does not carry is added by whoever keeps it."""
         return Instrument(
             key=self.key,
             exchange=self.exchange,
@@ -118,9 +118,8 @@ class InstrumentRow(msgspec.Struct, frozen=True, gc=False):
             tick_size=self.tick_size,
             expiry=self.expiry,
             strike=self.strike,
-            freeze=freeze if freeze is not None else self.freeze,
+            freeze=self.freeze,
             multiplier=self.multiplier,
-            is_fno=is_fno,
         )
 
 

@@ -21,6 +21,7 @@ from utils.departure import NeverSent, mine
 
 _GUARD = 3600.0  # seconds of wall time; under granted time the simulator ends a request that should time out
 _FULL_BODY = 65_536  # characters of an order-related reply kept in the audit; downloads are cut to _DOWNLOAD_BODY
+_SECONDS = 7.0  # for a call that says nothing of its own
 _DOWNLOAD_BODY = 512
 _MASKED = re.compile(r'("(?:access_token|public_token|refresh_token|enctoken|request_token|api_secret|checksum)"\s*:\s*")[^"]*(")')
 _SECRET_PARAMS = frozenset({"access_token", "request_token", "refresh_token", "checksum", "api_secret", "client_secret", "code"})
@@ -68,13 +69,11 @@ class PooledSession:
         *,
         allow: Allow | None = None,
         downloads: Callable[[str], bool] = lambda path: False,
-        timeout: float = 7.0,
     ) -> None:
         self._clock = clock
         self._audit = audit
         self._allow = allow
         self._downloads = downloads
-        self._timeout = timeout
         self._origins: dict[str, Origin] = {}  # by "scheme://host:port": a broker has two or three
         self._local = threading.local()
 
@@ -128,7 +127,7 @@ class PooledSession:
         status, text = 0, ""
         try:
             with call as grant:
-                limit = _GUARD if grant else (timeout or self._timeout)
+                limit = _GUARD if grant else (timeout or _SECONDS)
                 came = self._origin(parts).exchange(method, target, {**sent, **grant}, body, limit, before=leave)
             reply = Response(*came)
             status, text = reply.status_code, _audited(reply, self._downloads(path))

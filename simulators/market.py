@@ -19,6 +19,7 @@ from simulators.universe import ANCHOR, MARKET_FACTOR, MARKET_SCALE, RATE, UNDER
 __all__ = ["Candle", "Level", "Listing", "Market", "Quote", "SyntheticMarket"]
 
 HISTORY_DAYS = 30
+DAYS = 250  # a year of trading
 SEGMENTS = ("EQ_CAS", "EQ_NONCAS", "FO")
 
 
@@ -35,16 +36,16 @@ def _span(facts: Facts, day: date) -> tuple[datetime, datetime]:
 class SyntheticMarket(TapeMarket):
     """A market that never was. Same seed, same day: the same prints, whatever anybody does or asks, and whichever day came first.
 
-    `days` are the next `count` trading days from `start_day`. Candles reach back 30 trading days before the running day.
+    `days` are the next DAYS trading days from `start_day`. Candles reach back 30 trading days before the running day.
     """
 
     synthetic = True
 
-    def __init__(self, seed: int, start_day: date, facts: Facts | None = None, count: int = 250) -> None:
+    def __init__(self, seed: int, start_day: date, facts: Facts | None = None) -> None:
         super().__init__()
         self.seed = seed
         self.facts = facts or Facts.load()
-        self.days = list(islice(self.facts.days_from(start_day), count))
+        self.days = list(islice(self.facts.days_from(start_day), DAYS))
         if not self.facts.trading_day(start_day):
             raise ValueError(f"{start_day} is no trading day; the next one is {self.days[0]}")
         self.label = f"synthetic market, seed {seed}"

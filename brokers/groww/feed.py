@@ -147,7 +147,13 @@ class PollingFeed:
             room = self._capacity - len(self._desired)
             if len(new) > room:
                 left_out = ", ".join(one.key for one in new[room:][:5])
-                log.error("feed %s: %d instruments exceed the %d that polling serves; left out: %s…", self._name, len(new), room, left_out)
+                log.error(
+                    "feed %s: %d instruments exceed the %d that polling serves; left out: %s…",
+                    self._name,
+                    len(new),
+                    self._capacity,
+                    left_out,
+                )
             self._desired.update((one.key, one) for one in new[:room])
         self._clock.notify()
 

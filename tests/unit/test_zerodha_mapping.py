@@ -148,8 +148,8 @@ def test_the_rows_of_a_dump() -> None:
     )
     assert (future.underlying, future.strike, future.tick_size) == ("NIFTY", None, 0.1)
     assert (rows.skipped, rows.complete) == ({}, True)
-    expected = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", 65, 0.1, date(2026, 11, 24), None, 1755)
-    assert future.instrument(freeze=1755) == expected
+    expected = Instrument("NFO:NIFTY26NOVFUT", "NFO", "NIFTY26NOVFUT", Kind.FUTURE, "NIFTY", 65, 0.1, date(2026, 11, 24))
+    assert future.instrument() == expected
 
 
 def test_blank_and_odd_rows_are_counted_and_cost_only_themselves() -> None:
