@@ -1,4 +1,8 @@
-"""Keeps the day's circuit limits known: asked for in the morning, every few minutes, and at once when ticks come from beyond them."""
+"""Keeps the day's circuit limits known: asked for in the morning, every few minutes, and at once when ticks come from beyond them.
+
+Ticks that go on coming from beyond what was just asked for are asked about again after 10, 20, 40 ... seconds: the question costs calls
+that a broker may count together with orders.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -26,14 +30,17 @@ class CircuitWatch:
         self._gate = gate
         self._asked_at = datetime.min.replace(tzinfo=IST)
         self._seen = 0
+        self._soon = AT_ONCE  # how long to leave it before ticks from beyond are asked about again
 
     def look(self, wanted: Callable[[], list[Instrument]], now: datetime) -> None:
         """Call as time passes, while a day is open; `wanted` is what limits are needed of, when it comes to asking."""
-        if self._source is None or now - self._asked_at < AT_ONCE:
+        since = now - self._asked_at
+        if self._source is None or since < self._soon:
             return
         beyond = self._gate.counts[OUTSIDE_CIRCUIT]
-        if now - self._asked_at < EVERY and beyond == self._seen:
+        if since < EVERY and beyond == self._seen:
             return
+        self._soon = min(EVERY, 2 * self._soon) if beyond != self._seen else AT_ONCE
         self._asked_at, self._seen = now, beyond
         source, instruments = self._source, wanted()
 

@@ -66,6 +66,23 @@ def test_limits_are_asked_for_every_five_minutes_and_at_once_when_ticks_lie_beyo
     assert inbox.drain() == []
 
 
+def test_ticks_that_stay_beyond_the_limits_are_asked_about_less_and_less_often() -> None:
+    data, gate, inbox = Data(), TickFilter(circuit=lambda one: (22500.0, 27500.0)), Inbox()
+    it, asked = watch(data, gate, inbox), list[int]()
+    for second in range(1800):
+        gate.admit(Tick(FUTURE, NOON, 28000.0))
+        before = len(data.asked)
+        it.look(lambda: [FUTURE], NOON + timedelta(seconds=second))
+        asked += [second] * (len(data.asked) - before)
+    assert asked == [0, 10, 30, 70, 150, 310, 610, 910, 1210, 1510]
+    for second in range(1800, 2200):  # they are within again
+        it.look(lambda: [FUTURE], NOON + timedelta(seconds=second))
+    gate.admit(Tick(FUTURE, NOON, 28000.0))
+    before = len(data.asked)
+    it.look(lambda: [FUTURE], NOON + timedelta(seconds=2200))
+    assert len(data.asked) == before + 1, "at once again"
+
+
 @pytest.mark.parametrize(
     ("side", "quote", "price"),
     [
