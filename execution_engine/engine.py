@@ -519,7 +519,7 @@ class Engine:
             if breach.wants is not None:
                 self.set_state(breach.wants, breach.reason)
             if breach.flatten:
-                for target in self.targets:
+                for target in (*self.targets, *self.square_off.keyless(self.clock.now())):
                     if breach.strategy in ("", target.strategy):
                         self.flatten(target, breach.reason, Purpose.EXIT)
 

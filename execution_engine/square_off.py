@@ -132,6 +132,11 @@ class SquareOff:
         for target in self._to_flatten(held, (*self._desk.live(), *self._desk.unbooked()), now):
             self._flatten(target, why, Purpose.SQUARE_OFF)
 
+    def keyless(self, now: datetime) -> list[Target]:
+        """What wants nothing any more of each position of ours that has no key (it was left over from an earlier day)."""
+        held = [one for one in self._portfolio.positions() if one.quantity and one.strategy != EXTERNAL]
+        return self._to_flatten([one for one in held if self._targets.holding(one.strategy, one.instrument) is None], (), now)
+
     def close_day(self) -> None:
         """Trading is over: what was to be flat and is held all the same is told."""
         left = [p for p in self._portfolio.positions() if p.quantity and p.strategy != EXTERNAL and p.horizon is Horizon.INTRADAY]

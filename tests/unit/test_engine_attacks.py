@@ -12,7 +12,7 @@ from execution_engine.buy_sell_logic import Size
 from execution_engine.runs import Run
 from risk.settings import RiskSettings
 from strategies.base import StrategySpec
-from tests.harness import FUTURE, Harness, Told
+from tests.harness import FUTURE, WIDE, Harness, Told
 
 
 class Scalper(Told):
@@ -621,3 +621,13 @@ def test_no_exit_of_another_strategy_takes_an_instrument_beyond_its_cap() -> Non
     assert it.journal("refused")[-1]["rule"] == "instrument_value"
     it.want(1)
     assert [order.side for order in it.executor.placed] == [Side.BUY], "the other side is counted for itself"
+
+
+def test_a_reached_loss_limit_closes_also_what_was_left_over_from_an_earlier_day() -> None:
+    it = Harness(risk=msgspec.structs.replace(WIDE, max_daily_loss=5_000.0))
+    it.want(1)
+    it.complete()
+    it.engine.targets.drop(it.target)  # as the start of a day does with what intraday strategies wanted
+    it.tick(24_900.0, 1)
+    assert it.told("Risk: daily_loss") == ["page"]
+    assert (it.last.purpose, it.last.side, it.last.quantity) == (Purpose.EXIT, Side.SELL, 65)
