@@ -88,6 +88,11 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but a command speaks itself of the words that it does not know, where argparse leaves them to the top."""
         options, unknown = super().parse_known_args(args, namespace)
+        if unknown and not unknown[0].startswith("-"):  # argparse leaves over optional words that stand behind a flag
+            if getattr(options, "name", "") is None:
+                options.name = unknown.pop(0)
+            while unknown and not unknown[0].startswith("-") and isinstance(getattr(options, "strategy", None), list):
+                options.strategy.append(unknown.pop(0))
         if unknown:
             flag = unknown[0].partition("=")[0]
             known = f"there is no flag {flag}{_nearest(flag, self._flags)}"

@@ -1,6 +1,7 @@
 """A backtest's outcome as `backtest --json` tells it, and what else a report needs."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO, overload
 
@@ -15,6 +16,7 @@ RULES = {
     True: "bar path: the prices inside a bar are played, what is held meets its stop before its target (backtesting/bar_path.py)",
 }
 MOST_ALARMS = 20  # of different words, that are told
+FIGURES = re.compile(r"[-+]?\d[\d,.]*")
 TICKS = "ticks: an order meets the next print, or the other side of the book where the data has one"
 
 
@@ -45,11 +47,16 @@ def refusals_of(found: Mapping[str, Any]) -> list[str]:
 
 
 def alarms_of(found: Mapping[str, Any]) -> list[str]:
-    """What a person would have been told, each kind and text once, with how often."""
-    told: dict[str, list[str]] = {}
+    """What a person would have been told, each kind once by its first text, with how often; those that differ in figures are of a kind."""
+    told: dict[str, list[Mapping[str, Any]]] = {}
     for one in found["alarms"]:
-        told.setdefault(f"{one['title']}: {one['text']}", []).append(one["at"][:16].replace("T", " "))
-    return [f"alarm {at[0]}: {text}" + (f" ({len(at)} times)" if len(at) > 1 else "") for text, at in list(told.items())[:MOST_ALARMS]]
+        told.setdefault(FIGURES.sub("#", f"{one['title']}: {one['text']}"), []).append(one)
+    lines = []
+    for kind in list(told.values())[:MOST_ALARMS]:
+        first, last = kind[0], kind[-1]["at"][:16].replace("T", " ")
+        more = f" (and {len(kind) - 1} more, the last {last})" if len(kind) > 1 else ""
+        lines.append(f"alarm {first['at'][:16].replace('T', ' ')}: {first['title']}: {first['text']}{more}")
+    return lines
 
 
 def write_json(found: Mapping[str, Any], out: TextIO) -> None:

@@ -90,7 +90,8 @@ class Charges:
             raise ConfigError(f"{_WHERE} has no brokerage plan of {broker!r}; it has {', '.join(facts['brokers'])}")
         plans = sorted({version["plan"] for version in versions if "plan" in version})
         if plans and plan not in plans:
-            raise ConfigError(f"{broker} sells several brokerage plans: choose one of {', '.join(plans)}, got {plan!r}")
+            got = f", not {plan!r}" if plan else ""
+            raise ConfigError(f"{broker} sells several brokerage plans: choose one of {', '.join(plans)}{got}")
         self.broker = broker
         self._plans = [version for version in versions if version.get("plan") == plan]
         self._told = facts.get("told", {}).get(broker)

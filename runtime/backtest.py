@@ -252,7 +252,7 @@ def show(found: dict[str, Any]) -> None:
     notes += [f"still held: {quantity} {key}" for key, quantity in found["open"].items()]
     notes += alarms_of(found)
     notes.append("What was, on recorded data, says nothing of what will be.")
-    Console(width=WIDTH).print(Group(head, trades, *notes))
+    Console(width=WIDTH).print(Group(head, *([trades] if found["trades"] else []), *notes))
 
 
 def _out(trade: Mapping[str, Any]) -> str:

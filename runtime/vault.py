@@ -67,7 +67,7 @@ def told(action: str, data: Mapping[str, Any]) -> str:
     if action == "set":
         return f"{data['set']} is sealed in the vault\n"
     if action == "rotate":
-        return f"{data['resealed']} texts are sealed with a new key; the old one opens nothing any more\n"
+        return f"what is in the vault ({data['resealed']}) is sealed with a new key; the old one opens nothing any more\n"
     secrets = data["secrets"]
     lines = [f"{name}  {secrets[name]}" for name in secrets] if isinstance(secrets, Mapping) else list(secrets)
     for app in data["apps"]:

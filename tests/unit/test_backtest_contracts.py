@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtesting.document import document_of
+from backtesting.document import alarms_of, document_of
 from backtesting.market import BacktestMarket
 from backtesting.run import Backtest, Outcome
 from core.types import IST, Account, AccountKind
@@ -71,6 +71,20 @@ def test_table_and_report_tell_each_roll_with_its_cost_and_what_a_person_would_h
     assert "<td>roll done</td><td>NFO:NIFTY26JANFUT</td><td>NFO:NIFTY26FEBFUT</td><td>-65</td>" in page
     assert re.search("<td>122.8</td><td>65.00</td>", page)
     assert "alarm 2026-02-02 09:30: Risk: daily_loss: the account is at" in page
+
+
+def test_alarms_that_differ_in_figures_are_told_once() -> None:
+    def alarm(day: int, text: str, title: str = "Risk") -> dict[str, str]:
+        return {"at": f"2026-02-{day:02d}T09:30:00+05:30", "title": title, "text": text}
+
+    loss = [alarm(day, f"daily_loss: the account is at -25,{day}00.50 rupees today, the limit is -25000.00") for day in (2, 3, 5)]
+    told = alarms_of({"alarms": [*loss, alarm(4, "daily_loss: the account is at -1 rupees", "Other"), alarm(6, "no figure")]})
+    assert told == [
+        "alarm 2026-02-02 09:30: Risk: daily_loss: the account is at -25,200.50 rupees today, the limit is -25000.00 "
+        "(and 2 more, the last 2026-02-05 09:30)",
+        "alarm 2026-02-04 09:30: Other: daily_loss: the account is at -1 rupees",
+        "alarm 2026-02-06 09:30: Risk: no figure",
+    ]
 
 
 def test_a_future_whose_expiry_the_data_leaves_out_is_settled_at_its_last_price(tmp_path: Path) -> None:

@@ -116,6 +116,8 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         (["orders", "--day", "today"], "'today' is no date"),
         (["kill", "--confirm"], "there is no flag --confirm"),
         (["check", "practice"], "'practice' is one word too many"),
+        (["fetch", "NIFTY_FUT", "--from", "2026-11-16", "RELIANCE"], "'RELIANCE' is one word too many"),
+        (["backtest", "nowhere.yaml", "--data", "y", "there.yaml"], "no strategy file at nowhere.yaml"),
         (["serve", "--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "there is no file /nowhere/c.pem"),
         (["instruments", "delete"], "invalid choice: 'delete'"),
     ],
@@ -274,6 +276,8 @@ def test_near_month_names_resolve_by_date_without_a_snapshot(capsys: pytest.Capt
         assert code == 0
         return str(json.loads(out)["key"])
 
+    flag_first = ["instruments", "resolve", "--on", "2025-03-26", "--json", "--state", str(tmp_path), "NIFTY_FUT"]
+    assert json.loads(call(capsys, *flag_first)[1])["key"] == "NFO:NIFTY25MARFUT"
     assert key("NIFTY_FUT", "2025-03-26") == "NFO:NIFTY25MARFUT"
     assert key("NIFTY_FUT", "2025-03-27") == "NFO:NIFTY25APRFUT"  # expiry day: the near month is already the next
     assert key("NIFTY_FUT_NEXT", "2025-03-26") == "NFO:NIFTY25APRFUT"
