@@ -121,7 +121,7 @@ class Control:
             self._answer(command.id, False, text, None)
             return
         if command.arguments.get("confirm"):
-            engine.desk.frozen.clear()
+            engine.desk.thaw()
             engine.reconciliation.looked_at()
             if self.arming is not None:
                 self.arming.acknowledge()
@@ -145,8 +145,7 @@ class Control:
         self._wait(engine, command, whole_account=whole is not None)
 
     def _acknowledge(self, engine: Engine, command: Command) -> None:
-        thawed = sorted(engine.desk.frozen)
-        engine.desk.frozen.clear()
+        thawed = engine.desk.thaw()
         engine.reconciliation.looked_at()
         errors = self.arming.acknowledge() if self.arming is not None else []
         what = "; ".join([*thawed, *errors])

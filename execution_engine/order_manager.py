@@ -170,8 +170,18 @@ class OrderDesk:
 
     # --- starting and rolling over ------------------------------------------------------------------------------------------------
 
+    def thaw(self) -> list[str]:
+        """A person has looked: entries in what an anomaly froze may go again; its instruments' keys."""
+        thawed = sorted(self.frozen)
+        self.frozen.clear()
+        if thawed:
+            self._store.put("engine", "frozen", None)
+        return thawed
+
     def restore(self, orders: Iterable[Order]) -> None:
-        """Take up the ledger's orders at start. One that was SENDING when the process died may have left: it is UNKNOWN now."""
+        """Take up the ledger's orders at start, and what is frozen. One that was SENDING when the process died may have left: it is
+        UNKNOWN now."""
+        self.frozen.update(self._store.get("engine", "frozen") or {})
         for order in orders:
             if order.state is OrderState.SENDING:
                 order = move(order, OrderState.UNKNOWN, order.updated_at, reason="the process ended while this order was being sent")
@@ -363,6 +373,7 @@ class OrderDesk:
         order = merged.order
         if merged.anomaly and self._is_news(order, merged.anomaly):
             self.frozen[order.instrument.key] = merged.anomaly
+            self._store.put("engine", "frozen", self.frozen)
             text = f"{order.tag} {order.instrument.key}: {merged.anomaly}; entries in it are frozen until `resume --confirm`"
             self._alert("page", "Impossible order update", text)
         fills = [fill for trade in trades if (fill := self._portfolio.book(order, trade)) is not None] if trades else []

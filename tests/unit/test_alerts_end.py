@@ -35,6 +35,20 @@ def test_what_a_person_has_looked_at_is_not_frozen_again_by_the_same_row() -> No
     assert it.desk.frozen == {}
 
 
+def test_a_restart_thaws_nothing() -> None:
+    it = Harness()
+    it.want(1)
+    it.complete()
+    it.books(it.row(it.last, OrderState.FILLED, 65, 25000.0), it.row(it.last, OrderState.FILLED, 130, 25000.0), net=130)
+    assert it.engine.world.frozen(FUTURE)
+    again = it.restarted()
+    assert again.engine.world.frozen(FUTURE) == it.engine.world.frozen(FUTURE)
+    again.engine.process(Command(again.clock.now(), "C1", "acknowledge"))
+    again.engine.settle()
+    assert not again.engine.world.frozen(FUTURE)
+    assert not again.restarted().engine.world.frozen(FUTURE)
+
+
 def test_a_feed_that_comes_and_goes_is_told_every_ten_minutes() -> None:
     it = Harness()
 
