@@ -6,6 +6,7 @@ verified against certifi's authorities, the standard library reads the replies.
 
 import gzip
 import http.client
+import io
 import select
 import socket
 import ssl
@@ -13,6 +14,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import certifi
@@ -55,11 +57,13 @@ class Origin:
         seconds: float,
         *,
         before: Callable[[], None] = _nothing,
+        left: Callable[[], float] | None = None,
     ) -> tuple[int, HTTPHeaderDict, bytes]:
         """Send one request and read its reply: (status, headers, content).
 
         `before` is called when all is ready and only the write is left; what it raises passes, and nothing leaves. `seconds` limit the
-        connecting and each wait for the other side. Raises NoConnection, and urllib3's ProtocolError for everything in transit.
+        connecting and each wait for the other side; `left` says how many are left of all for the reply, which may come byte by byte (None:
+        no end, for long downloads). Raises NoConnection, and urllib3's ProtocolError for everything in transit.
         """
         request = _request(method, target, self._name, headers, body)
         try:
@@ -68,7 +72,7 @@ class Origin:
             raise NoConnection(f"no connection to {self._name}: {type(error).__name__}: {error}") from error
         try:
             before()
-            reply = self._converse(wire, method, request)
+            reply = self._converse(wire, method, request, left)
         except BaseException:
             wire.close()
             raise
@@ -83,10 +87,13 @@ class Origin:
         """Close the idle connections; the next exchange makes a new one."""
         _close(self._idle)
 
-    def _converse(self, wire: socket.socket, method: str, request: bytes) -> tuple[int, HTTPHeaderDict, bytes, bool]:
+    def _converse(
+        self, wire: socket.socket, method: str, request: bytes, left: Callable[[], float] | None
+    ) -> tuple[int, HTTPHeaderDict, bytes, bool]:
         try:
             wire.sendall(request)
-            with http.client.HTTPResponse(wire, method=method) as reply:
+            source: Any = wire if left is None else _Hurried(wire, left)
+            with http.client.HTTPResponse(source, method=method) as reply:
                 reply.begin()
                 content = reply.read()
                 found = HTTPHeaderDict(reply.getheaders())
@@ -128,6 +135,27 @@ class Origin:
                 self._idle.append(wire)
                 return
         wire.close()
+
+
+class _Hurried(io.RawIOBase):
+    """What comes from a socket, as long as there are seconds left; stands in for it where http.client reads."""
+
+    def __init__(self, wire: socket.socket, left: Callable[[], float]) -> None:
+        self._wire = wire
+        self._left = left
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        seconds = self._left()
+        if seconds <= 0:
+            raise TimeoutError("the reply did not end in time")
+        self._wire.settimeout(seconds)
+        return self._wire.recv_into(buffer)
 
 
 def _request(method: str, target: str, host: str, headers: Mapping[str, str], body: bytes | None) -> bytes:

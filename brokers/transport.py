@@ -120,15 +120,20 @@ class PooledSession:
         if audit is not None:
             number = audit.request(lane, method, path, _masked(params, data, json))
 
+        over = limit = _GUARD
+
         def leave() -> None:
+            nonlocal over
             if departure is not None and not departure.allowed():
                 raise NeverSent("called off before its first byte left")
+            over = self._clock.monotonic() + limit  # from its first byte on, however long it waited for that
 
         status, text = 0, ""
         try:
             with call as grant:
                 limit = _GUARD if grant else (timeout or _SECONDS)
-                came = self._origin(parts).exchange(method, target, {**sent, **grant}, body, limit, before=leave)
+                left = None if grant or self._downloads(path) else lambda: over - self._clock.monotonic()
+                came = self._origin(parts).exchange(method, target, {**sent, **grant}, body, limit, before=leave, left=left)
             reply = Response(*came)
             status, text = reply.status_code, _audited(reply, self._downloads(path))
             self._local.last = reply

@@ -142,6 +142,7 @@ class MemoryOrigin(Origin):
         *,
         before: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
+        left: Callable[[], float] | None = None,
     ) -> tuple[int, HTTPHeaderDict, bytes]:
         clock = self._clock
         path, _, query = target.partition("?")

@@ -3,7 +3,9 @@
 import gzip
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from urllib3.exceptions import ProtocolError
 
 from brokers.http_wire import NoConnection, Origin
 from brokers.rest import unanswered
+from brokers.transport import PooledSession
+from core.clock import SystemClock
 from core.errors import Transient, Unknown
 from tests.e2e.stage import until
 from tests.wire.scripted_server import ScriptedServer, http, reset
@@ -126,3 +130,27 @@ def test_what_is_raised_before_the_first_byte_passes_and_nothing_leaves(server: 
     with pytest.raises(ssl.SSLError, match="ours"):
         origin_of(server).exchange("GET", "/", {}, None, 5.0, before=never)
     assert server.requests == []
+
+
+def test_a_reply_that_drips_is_given_up_when_its_seconds_are_over(server: ScriptedServer) -> None:
+    """Each byte comes in time, the whole never would: the thread that sends orders must not wait for it."""
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 1000\r\n\r\n")
+        with suppress(OSError):
+            while not over.wait(0.02):
+                connection.sendall(b"x")
+
+    server.script = [drip]
+    given_up = threading.Event()
+
+    def ask() -> None:
+        with pytest.raises(ProtocolError, match="TimeoutError"):
+            PooledSession(SystemClock()).request("POST", f"{server.url}/", data={"a": "b"}, timeout=0.3)
+        given_up.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    came = given_up.wait(10)
+    over.set()
+    assert came
