@@ -228,7 +228,7 @@ def show(found: dict[str, Any]) -> None:
         ("margin used at most", f"{rupees(metrics['capital_used'])}, on which the net is {metrics['return_on_used_pct']} %"),
         ("expectancy a trade", rupees(metrics["expectancy"])),
         ("deepest drawdown", f"{rupees(metrics['max_drawdown'])}, longest {metrics['max_drawdown_days']} days"),
-        ("Sharpe, Sortino", f"{metrics['sharpe']}, {metrics['sortino']}  ({metrics['conventions']})"),
+        ("Sharpe, Sortino", f"{_ratio(metrics['sharpe'])}, {_ratio(metrics['sortino'])}  ({metrics['conventions']})"),
         ("time in the market", f"{100 * metrics['exposure']:.1f} %"),
         ("fill rule", found["fill_rule"]),
         ("digest", found["digest"]),
@@ -253,6 +253,11 @@ def show(found: dict[str, Any]) -> None:
     notes += alarms_of(found)
     notes.append("What was, on recorded data, says nothing of what will be.")
     Console(width=WIDTH).print(Group(head, *([trades] if found["trades"] else []), *notes))
+
+
+def _ratio(value: float | None) -> str:
+    """A ratio of so few days, or of so even ones, that there is none is a dash."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _out(trade: Mapping[str, Any]) -> str:

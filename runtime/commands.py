@@ -91,11 +91,21 @@ def readout(options: argparse.Namespace) -> int:
 def _document(options: argparse.Namespace, folder: RunFolder, arguments: Mapping[str, Any]) -> Any:
     """One account's document; raises NiyamError."""
     data = _asked(options, folder, options.command, arguments)
+    if options.command == "status":
+        _refuse_another_day(data, options)
     if options.command == "report" and "days" in data:
         from runtime import beside  # a backtest of each day, here and not in the daemon
 
         data["beside_backtest"] = beside.rows(data["days"], _asked(options, folder, "fills", arguments), folder.recordings)
     return data
+
+
+def _refuse_another_day(status: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """A status is of the last moment; NiyamError where it was asked for of days that this moment is not in."""
+    now = str((status.get("market") or {}).get("now") or "")[:10]
+    first, last = (options.day or given for given in (options.start_day, options.end_day))
+    if now and ((first is not None and now < first.isoformat()) or (last is not None and now > last.isoformat())):
+        raise NiyamError(f"status tells of the last moment, on {now}; of an earlier day `report`, `orders` and `journal` with --day do")
 
 
 def _together(documents: Mapping[str, Any]) -> Any:

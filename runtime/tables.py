@@ -227,6 +227,8 @@ def report_table(report: Row) -> Table:
         table.add_row("square-off", parts)
         table.add_row("flat at", _moment(report.get("flat_at")))
         table.add_row("digest", str(report.get("digest")))
+        if not report.get("trades") and not report.get("data") and not any(report["square_off"].values()):
+            table.add_row("note", "nothing ran on this day")
     if report.get("assumed"):
         table.add_row("assumed", ", ".join(map(str, report["assumed"])))
     for day in report.get("beside_backtest") or ():

@@ -212,6 +212,16 @@ def ledger(run_folder: RunFolder) -> RunFolder:
     return run_folder
 
 
+def test_status_of_a_day_that_is_not_its_own_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, ledger: RunFolder) -> None:
+    day, asked = T0.date().isoformat(), ["status", "--state", str(tmp_path), "--json"]
+    for flags in (["--day", day], ["--from", day], ["--from", "2026-01-01", "--to", day]):
+        assert call(capsys, *asked, *flags)[0] == 0, flags
+    for flags in (["--day", "2026-01-01"], ["--to", "2026-01-01"], ["--from", "2030-01-01"]):
+        code, out, err = call(capsys, *asked, *flags)
+        assert (code, out) == (1, ""), flags
+        assert f"status tells of the last moment, on {day}" in err
+
+
 def test_status_tells_that_nothing_runs_and_as_of_when(capsys: pytest.CaptureFixture[str], tmp_path: Path, ledger: RunFolder) -> None:
     code, out, _ = call(capsys, "status", "--state", str(tmp_path), "--json")
     status = json.loads(out)

@@ -133,6 +133,13 @@ def test_what_the_account_holds_and_we_do_not_own_is_no_trade_of_ours(ledger: Le
     assert (found["trades"], found["charges"], found["by_strategy"], found["flat_at"]) == (0, 0.0, {}, None)
 
 
+def test_a_day_on_which_nothing_ran_is_said_to_be_one(ledger: Ledger) -> None:
+    ledger.trade(0, Side.BUY, 65, 25_000.0)
+    ledger.trade(60, Side.SELL, 65, 25_100.0)
+    assert "nothing ran on this day" in shown("report", report.build(ledger, account="practice", day=DAY - timedelta(days=1)))
+    assert "nothing ran on this day" not in shown("report", report.build(ledger, account="practice", day=DAY))
+
+
 def test_a_carried_position_is_reported_on_the_day_it_closes(ledger: Ledger) -> None:
     ledger.trade(YESTERDAY, Side.BUY, 65, 25_000.0)
     ledger.trade(0, Side.SELL, 65, 25_100.0)
