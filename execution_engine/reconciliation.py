@@ -131,6 +131,8 @@ class Reconciliation:
         self.offsets.open_day(self._began.date())
         self.delivered.open_day(self._began.date())
         self._told_of_another = False
+        if (why := self._store.get("engine", OTHER)) is not None:
+            self._world.blinded[OTHER] = why  # nobody has looked yet
         self._foreign_orders.clear()
         self._foreign_trades.clear()
         self._strange.clear()
@@ -138,7 +140,8 @@ class Reconciliation:
 
     def looked_at(self) -> None:
         """A person has looked at what stops entries until then, and at what is offset elsewhere."""
-        self._world.blinded.pop(OTHER, None)
+        if self._world.blinded.pop(OTHER, None) is not None:
+            self._store.put("engine", OTHER, None)
         self.offsets.forget()
 
     def next_look_s(self) -> float | None:
@@ -266,6 +269,7 @@ class Reconciliation:
             self._told_of_another = True
         elif OTHER not in self._world.blinded:
             self._world.blinded[OTHER] = f"another Niyam trades this account: {what}; stop one of them, then `main.py resume --confirm`"
+            self._store.put("engine", OTHER, self._world.blinded[OTHER])
             self._alert(
                 "page", "Another Niyam trades this account", f"{what} is not ours; entries are off here. {self._world.blinded[OTHER]}"
             )

@@ -62,6 +62,23 @@ def test_an_order_that_another_niyam_sends_on_this_account_ends_entries_until_a_
     assert it.executor.placed != []
 
 
+def test_a_restart_is_no_persons_look_at_another_niyam() -> None:
+    it = Harness()
+    it.tick(25_000.0, 1)
+    it.engine.process(theirs(it, Side.BUY, tag=another_tag()))
+    it.engine.settle()
+    again = it.restarted()
+    again.books(net=0)
+    again.tick(25_000.0)
+    again.want(1)
+    assert again.executor.placed == []
+    again.engine.process(Command(again.clock.now(), "1", "acknowledge", {}))
+    again.engine.settle()
+    again.want(2)
+    assert again.executor.placed != []
+    assert again.restarted().engine.world.blinded.keys() == {"recovery"}
+
+
 def test_exits_go_on_beside_another_niyam() -> None:
     it = held()
     it.engine.process(theirs(it, Side.BUY, tag=another_tag()))
