@@ -1,8 +1,8 @@
 """What may enter: impossible ticks are quarantined and counted by reason.
 
-Zero, negative and NaN prices, a volume, quantity or book side below zero, impossible times, and prices beyond the day's circuit limits
-(where these are known) never enter. A price far from the last one (or, for the day's first, from the previous close) is held back until
-it is believed. For that
+Zero, negative and NaN prices, a volume, quantity or book side below zero, and impossible times never enter. A price far from the last one
+(or, for the day's first, from the previous close) never enters beyond the day's circuit limits, where these are known (one near the last
+does: an exchange widens them during the day); within them it is held back until it is believed. For that
 - `confirm` ticks in a row must agree on it, over `confirm_s` seconds: a garbled packet comes alone, a broken feed in a burst;
 - where the tick has a book, its middle must be near: bid and ask do not garble alike;
 - where circuit limits are not known (an index has none), the future's index, the index's future, the share or its future must be near, if

@@ -87,7 +87,6 @@ def move(
     at: datetime,
     *,
     reason: str | None = None,
-    broker_order_id: str | None = None,
     filled: int | None = None,
 ) -> Order:
     """The order in its new state; raises IllegalTransition. Entering PENDING_* keeps the state before it in `previous_state`."""
@@ -99,7 +98,7 @@ def move(
             f"order {order.id} ({order.instrument.key}) may not go from {order.state} to {state}; "
             f"journal it, freeze entries in the instrument and read the broker's books"
         )
-    return _in_state(order, state, at, filled=filled, reason=reason, broker_order_id=broker_order_id)
+    return _in_state(order, state, at, filled=filled, reason=reason)
 
 
 def merge(order: Order, update: OrderUpdate, *, fresh: bool = False) -> Merged:
@@ -154,7 +153,7 @@ def filled_to(order: Order, filled: int, average_price: float, at: datetime) -> 
 # --- the parts -----------------------------------------------------------------------------------------------------------------------
 
 
-def _in_state(order: Order, state: OrderState, at: datetime, *, filled: int, reason: str | None, broker_order_id: str | None) -> Order:
+def _in_state(order: Order, state: OrderState, at: datetime, *, filled: int, reason: str | None) -> Order:
     return msgspec.structs.replace(
         order,
         state=state,
@@ -162,7 +161,6 @@ def _in_state(order: Order, state: OrderState, at: datetime, *, filled: int, rea
         updated_at=at if at > order.updated_at else order.updated_at,
         filled=filled,
         reason=order.reason if reason is None else reason,
-        broker_order_id=broker_order_id or order.broker_order_id,
     )
 
 
@@ -301,7 +299,7 @@ def _commanded_by_us(order: Order) -> bool:
 def _settle(order: Order, row: Evidence) -> Order:
     if row.state in COMMANDED or row.state is order.state or not _reachable(order, row.state):
         return order
-    return _in_state(order, row.state, row.at, filled=order.filled, reason=None, broker_order_id=None)
+    return _in_state(order, row.state, row.at, filled=order.filled, reason=None)
 
 
 def _chains() -> dict[OrderState, frozenset[OrderState]]:

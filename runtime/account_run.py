@@ -444,7 +444,7 @@ class AccountRun:
 
     def _journal_start(self) -> None:
         house = self._house
-        facts = {"account": self._account.name, "kind": str(self._account.kind), "config": self._config.hash,
+        facts = {"account": self._account.name, "account_kind": str(self._account.kind), "config": self._config.hash,
                  "build": config_loader.running_build(), "continues": self._continues}  # fmt: skip
         house.store.journal(house.clock.now(), "started", facts)
         house.store.commit()
