@@ -225,7 +225,8 @@ class Backtest:
         ends = max(window[1] for one in names.values() for window in self._calendar.continuous(one, day)[-1:])
         self._until(ends)
         self.clock.move_to(max(self.clock.now(), ends))
-        self.paper.end_of_day(self.clock.now())
+        now = self.clock.now()
+        self.engine.between_events(lambda: self.paper.end_of_day(now))  # heard today: tomorrow nobody knows what was filled of them
         self._settle(day)
         self.engine.close_day(day)
         self._note_rolls()

@@ -223,7 +223,7 @@ class RecordedBacktest(Backtest):
 
     def _take_note(self, note: Note) -> None:
         if note.name == opening.ENDS:
-            self.paper.end_of_day(note.at)
+            self.engine.between_events(lambda: self.paper.end_of_day(note.at))
         elif note.name == rolls.SETTLED:
             finals = msgspec.convert(note.value["finals"], dict[str, Final])
             self._settled += self.engine.expiry.settle(finals, self._charges.exercise_tax)

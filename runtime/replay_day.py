@@ -289,7 +289,7 @@ class Player:
         """Do what was noted."""
         engine, day = self.engine, self.stood.day
         if note.name == opening.ENDS:
-            self.executor.end_of_day(note.at)
+            engine.between_events(lambda: self.executor.end_of_day(note.at))
         elif note.name == rolls.SETTLED:
             finals = msgspec.convert(note.value["finals"], dict[str, Final])
             charges = Charges(load_charges(self._folder), self.stood.account.broker, self.stood.account.plan)

@@ -1,6 +1,6 @@
 """What must hold of every backtest: worth is cash and positions, size scales, and neither the date nor the order of rows decides."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +8,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from core.types import IST
+from backtesting.market import BacktestMarket
+from backtesting.run import Backtest
+from core.events import Books
+from core.types import IST, Account, AccountKind
+from data_ingestion.prepare import prepare
 from execution_engine.paper_rules import FillRules
 from tests.unit.test_backtest import DAYS, YAML, backtest, bars_file, wave
 from utils.config_loader import Config, load
@@ -75,3 +79,37 @@ def test_the_order_of_simultaneous_bars_in_the_file_decides_nothing(tmp_path: Pa
         digests.append(outcome.digest)
         assert {fill.instrument.key for fill in outcome.fills} == {"NSE:ABC", "NSE:XYZ", "NSE:MNO"}
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("horizon", ["intraday", "carry"])
+def test_each_evening_the_ledger_holds_what_the_exchange_does(tmp_path: Path, horizon: str, inside: bool) -> None:
+    """With so little volume from ten on that orders end with their day in parts, over and over."""
+    days = [date(2026, 6, 1) + timedelta(days=number) for number in range(5)]
+    file = bars_file(tmp_path, {day: wave(75, length=7 + number) for number, day in enumerate(days)}, volume=6000)
+    whole = pq.read_table(file)
+    thin = [40 if at.astimezone(IST).hour >= 10 else 6000 for at in whole.column("timestamp").to_pylist()]
+    pq.write_table(whole.set_column(whole.column_names.index("volume"), "volume", pa.array(thin)), file)
+    (tmp_path / "cross.yaml").write_text(
+        YAML.format(interval=5).replace("quantity: 10", "quantity: 300").replace("intraday", horizon) + "risk: {stop_pct: 20}\n"
+    )
+    config = load(Path("config"), strategy=tmp_path / "cross.yaml")
+    account = Account("backtest", AccountKind.PRACTICE, "zerodha", 1_000_000.0)
+    calendar = config.calendar(account.kind)
+    market = BacktestMarket(prepare(file, tmp_path / "data", calendar), calendar)
+    fills = FillRules(volume_share=0.05, inside_bars=inside)
+    run = Backtest(config, account, market, config.strategies, fills, journal=None)
+    evenings: list[int] = []
+
+    def compare(day: date, events: int) -> None:
+        run.paper.read_books(positions=True)
+        (books,) = [one for one in run.paper.drain() if isinstance(one, Books)]
+        ours = {one.instrument.key: one.quantity for one in run.portfolio.positions() if one.quantity}
+        assert {one.instrument.key: one.quantity for one in books.positions or () if one.quantity} == ours, day
+        evenings.extend(ours.values())
+
+    run.run(on_day=compare)
+    assert evenings, "something was held over a night"
+    states = {data["state"] for _, kind, data in run.store.since(0) if kind == "order"}
+    assert "EXPIRED" in states
+    assert not [alarm for alarm in run._alarms if alarm.title == "Positions differ"]

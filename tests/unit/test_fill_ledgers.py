@@ -169,6 +169,19 @@ def test_a_share_of_the_volume_fills_in_parts_that_pay_one_order_s_brokerage(tmp
     assert sum(trip.gross for trip in outcome.trips) == 36000
 
 
+def test_what_an_order_got_before_the_day_ended_is_booked_once(tmp_path: Path) -> None:
+    """Of 100 the square-off sells 10 in each of the day's last bars; its order ends with the day, and the next day sells the rest."""
+    days = ("2026-11-19", "2026-11-20")
+    thin = dict.fromkeys([f"{days[0]} 15:{minute}" for minute in (15, 20, 25)], (1000.0, 1000.0, 1000.0, 1000.0, 100))
+    outcome = run(tmp_path, bars(tmp_path, thin, days=days), {f"{days[0]} 14:00": (1, None, None)}, FillRules(volume_share=0.1))
+    assert [(str(fill.at.date()), clock(fill), str(fill.side), fill.quantity) for fill in outcome.fills] == [
+        *[(days[0], "14:05", BUY, 40), (days[0], "14:10", BUY, 40), (days[0], "14:15", BUY, 20)],
+        *[(days[0], "15:20", SELL, 10), (days[0], "15:20", SELL, 10), (days[0], "15:25", SELL, 10)],
+        *[(days[1], "15:20", SELL, 40), (days[1], "15:20", SELL, 30)],
+    ]
+    assert outcome.held == {}
+
+
 @pytest.mark.parametrize(
     ("fills", "worse"),
     [
