@@ -110,8 +110,8 @@ class PriceLadder:
         return min(price, limit) if order.side.sign > 0 else max(price, limit)
 
     def _move(self, order: Order, price: float, now: datetime) -> None:
-        if price == order.limit_price:
-            return
+        if price == order.limit_price or self._world.last_price(order.instrument) is None:
+            return  # without a price yet, after a restart, it stays where it is
         verdict = self._gate.review_change(
             order, quantity=order.quantity, limit_price=price, trigger_price=order.trigger_price, book=self._world
         )

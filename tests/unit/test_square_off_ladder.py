@@ -142,3 +142,24 @@ def test_a_cancellation_in_the_way_of_an_exit_that_nobody_confirms_is_told() -> 
     it.want(0)
     it.pass_time(20)
     assert it.told("An exit is not confirmed") == ["page"]
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_resting_exit_is_not_moved_after_a_restart_before_a_price_has_come(side: int) -> None:
+    it = held(side)
+    it.tick(25_000.0, 1)
+    it.want(0)
+    it.ack()
+    it.working()
+    again = it.restarted()
+    rows = [
+        again.row(one, OrderState.FILLED if one.purpose is Purpose.ENTRY else OrderState.WORKING, one.filled, one.average_price)
+        for one in again.desk.all()
+    ]
+    again.books(*rows, net=side * LOT)
+    again.pass_time(10)
+    assert again.executor.modified == []
+    again.tick(25_000.0 - side * 50)
+    again.pass_time(4)
+    [(_, price)] = again.executor.modified
+    assert price == pytest.approx(25_000.0 - side * 50, rel=0.01)
