@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 import msgspec
 
 from core.events import Action, Books, BrokerPosition, Event, OrderUpdate, Outcome, Reply, Trade
+from core.expiries import floor_to_lot
 from core.ports import Clock
 from core.types import Account, Bar, Fill, Horizon, Instrument, Order, OrderState, OrderType, Position, Side, Tick, Validity
 from execution_engine.costs import Cost
@@ -375,7 +376,8 @@ class PaperBroker:
                 price = limit_in_bar(order.side, order.limit_price, seen)
             if price is not None:
                 wanted = resting.remaining
-                most = self._capped(order.instrument, min(wanted, bar.volume) if bar.volume else wanted, bar.volume)
+                traded = floor_to_lot(bar.volume, order.instrument.lot) if bar.volume else wanted  # 0: data without volumes
+                most = self._capped(order.instrument, min(wanted, traded), bar.volume)
                 price = price if price == order.limit_price else self._fills.worsened(order, price, booked=False)
                 self._fill(resting, most, price, bar.at, bar.start if opened else bar.at)
             if order.validity is Validity.IOC and resting.resting:

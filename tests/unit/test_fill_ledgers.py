@@ -169,6 +169,17 @@ def test_a_share_of_the_volume_fills_in_parts_that_pay_one_order_s_brokerage(tmp
     assert sum(trip.gross for trip in outcome.trips) == 36000
 
 
+def test_a_bar_s_volume_fills_whole_lots(tmp_path: Path) -> None:
+    """Of two lots of 65 a bar of 100 units fills one, and the next what is left; nobody holds part of a lot, which none could close."""
+    usual: Quote = (15000.0, 15000.0, 15000.0, 15000.0, 650)
+    quotes: dict[str, Quote] = {f"10:{minute:02}": (*usual[:4], volume) for minute, volume in ((5, 100), (10, 131))}
+    outcome = run(tmp_path, bars(tmp_path, quotes, "NFO:NIFTY26NOVFUT", usual=usual), IN_AND_OUT, instrument="NIFTY_FUT", size="{lots: 2}")
+    assert [(clock(fill), str(fill.side), fill.quantity) for fill in outcome.fills] == [
+        *[("10:05", BUY, 65), ("10:10", BUY, 65)],
+        ("10:35", SELL, 130),
+    ]
+
+
 def test_what_an_order_got_before_the_day_ended_is_booked_once(tmp_path: Path) -> None:
     """Of 100 the square-off sells 10 in each of the day's last bars; its order ends with the day, and the next day sells the rest."""
     days = ("2026-11-19", "2026-11-20")
