@@ -30,6 +30,7 @@ from execution_engine.world import World
 
 ACKED_WITHIN = timedelta(seconds=5)  # R11: an acknowledged order must be in the book by then
 FAILED_READS = 3
+LOOKS = 24  # for an order of unknown fate in close order: some ten minutes
 CHECKED = timedelta(seconds=10)  # how old the two reads may be by which an exit goes while the books are in doubt
 FRESH = timedelta(seconds=2)  # R14: how old the read may be by which an exit goes after the broker's cut-off
 FOREIGN = "foreign_orders"
@@ -145,11 +146,12 @@ class Reconciliation:
         self.offsets.forget()
 
     def next_look_s(self) -> float | None:
-        """In how many seconds to look for evidence again: 2, 4, 8, 16, then every 30 for a fate that is unknown; None: on the clock."""
+        """In how many seconds to look for evidence again: 2, 4, 8, 16, then every 30 for a fate that is unknown, and every 90 after ten
+        minutes: ICICI counts the calls of a day, and the clock reads beside it; None: on the clock."""
         if not self._desk.unknown() and (not self._differing or self._looks >= 4):
             return None
         self._looks += 1
-        return min(30.0, 2.0 ** min(self._looks, 5))
+        return min(30.0, 2.0 ** min(self._looks, 5)) if self._looks <= LOOKS else 90.0
 
     def foreign(self, update: OrderUpdate) -> None:
         """An order that is none of ours: noted once in the journal; its trades move positions, not its rows.
