@@ -99,7 +99,7 @@ def _foreign(stage: Stage) -> None:
     assert sum(trade.quantity for trade in stage.broker.trades() if trade.broker_order_id == stage.kit.order_id(theirs)) == theirs.quantity
 
 
-@card(BOOKS, "after a restart, executions that the ledger has cost no request of their own, and later ones are told")
+@card(BOOKS, "after a restart, executions that the ledger has cost no request of their own, and later ones are told", alone=True)
 def _booked_before(stage: Stage) -> None:
     before = [stage.filled(), stage.filled(side=Side.SELL)]
     stage.restarted(*before)

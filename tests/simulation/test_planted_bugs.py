@@ -200,7 +200,7 @@ def quiet() -> Iterator[None]:
     logger.enable("")
 
 
-RARE: Mapping[type, int] = {Credulous: 2, Deaf: 2, Dozing: 4, Split: 12, Untidy: 20}
+RARE: Mapping[type, int] = {Credulous: 2, Deaf: 2, Dozing: 4, Split: 25, Untidy: 20}
 """Of bugs that few days bring to light, a seed that did; it is tried first."""
 
 

@@ -42,7 +42,7 @@ def test_the_feed_quotes_a_few_tells_orders_and_survives_refusals(simulator: AtS
     while update.state is not OrderState.FILLED:
         update = heard.following(OrderUpdate)
     assert (update.broker_order_id, update.tag, update.source, update.filled) == (order_id, order.tag, "poll", instrument.lot)
-    for kind, count in (("rate_limit", 1), ("server_error", 12)):
+    for kind, count in (("rate_limit", 1), ("server_error", 30)):
         simulator.fault(fault=kind, count=count, match={"route": "GET /v1/live-data/*"})
         lost = heard.following(FeedStatus)
         assert not lost.connected
