@@ -383,7 +383,8 @@ class Watch:
         if len(standing) > 1:
             self.violation("STOPS", f"{len(standing)} triggers stand")
         for guard in standing:
-            held = sum(one for (_, key), one in self._ours.items() if key == guard.instrument.key)
+            carries = [name for name, horizon in self._horizons.items() if horizon is Horizon.CARRY]
+            held = sum(self._ours[name, guard.instrument.key] for name in carries)  # what others closed of the day's trades is not in it
             if held * guard.side.sign >= 0 or guard.quantity > abs(held):
                 self.violation("STOPS", f"{held} {guard.instrument.key} held, a trigger for {guard.side} {guard.quantity}")
 
